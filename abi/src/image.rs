@@ -1,0 +1,163 @@
+//! Layout of the policy image: the bytes the kernel reads.
+//!
+//! Flat, position-independent, little-endian; every offset is in bytes from the start of the image and a multiple of 8
+//! unless said otherwise. Offset 0 (the magic) never names a table, so 0 means "none" everywhere.
+//!
+//! ```text
+//! Header            64 bytes, then `families`: FAMILIES x u32, then padding to HEADER_BYTES
+//! Family directory  FAMILY_BYTES: clause count, offset of clause records, then FACTS columns of COLUMN_BYTES
+//! Column            kind, base row, table (value -> delta row), second table, automaton, fault row
+//! Base row          { summary: u64, block: [u64; 4] x ceil(clauses / 256) }   dense
+//! Delta row         { summary: u64, block: [u64; 4] x popcount(summary) }     sparse, what differs from the base row
+//! Clause record     { rule: u32, action: u8, mode: u8, flags: u8, errno: u8, residual: [u16; 4] }
+//! Automaton         { start: u32, states: u32, class: [u8; 256], rows of u32 by class }
+//! ```
+//!
+//! For a value `v` of a fact the set of clauses that `v` satisfies is `base ^ delta(v)`: the base row is the set for
+//! values that no pattern, range or flag mentions, and deltas are small. Delta offset 0 is the empty delta.
+
+/// First word of an image: "IDCT".
+pub const MAGIC: u32 = u32::from_le_bytes(*b"IDCT");
+
+/// Version of this layout. Kernel programs and images of different versions refuse each other.
+pub const VERSION: u32 = 1;
+
+/// Bytes of the header.
+pub const HEADER_BYTES: u32 = 128;
+
+/// Offsets of the header's words.
+pub mod header {
+    /// [`super::MAGIC`].
+    pub const MAGIC: u32 = 0;
+    /// [`super::VERSION`].
+    pub const VERSION: u32 = 4;
+    /// Bytes of the whole image.
+    pub const LENGTH: u32 = 8;
+    /// CRC-32 (IEEE) of the image with this word zero.
+    pub const CHECKSUM: u32 = 12;
+    /// Automaton over executable paths; its labels are executable labels. 0 when no rule tests a program.
+    pub const EXE_AUTOMATON: u32 = 16;
+    /// Number of executable labels, label 0 ("matches nothing") included.
+    pub const EXE_LABELS: u32 = 20;
+    /// Table of executable label -> set of ancestor predicates, `SET_WORDS` u64 each. 0: no rule tests ancestors.
+    pub const ANCESTOR_SETS: u32 = 24;
+    /// Automaton over one argument; its labels index [`ARG_SETS`]. 0: no rule tests arguments.
+    pub const ARG_AUTOMATON: u32 = 28;
+    /// Table of argument label -> set of argument predicates, `SET_WORDS` u64 each.
+    pub const ARG_SETS: u32 = 32;
+    /// Offsets of the family directories, `FAMILIES` x u32, 0 for a family without clauses.
+    pub const FAMILIES: u32 = 64;
+}
+
+/// Offsets inside a family directory.
+pub mod family {
+    /// Number of clauses, u32.
+    pub const CLAUSES: u32 = 0;
+    /// Offset of the first clause record, u32.
+    pub const CLAUSE_RECORDS: u32 = 4;
+    /// Summary of all blocks that hold a clause, u64: where narrowing starts.
+    pub const ALL: u32 = 8;
+    /// Number of the first clauses that enforce block or kill, u32: past it the loop may run out harmlessly.
+    pub const ENFORCING: u32 = 16;
+    /// Mask of facts (`1 << Fact`) that some clause tests, u32.
+    pub const NEEDS: u32 = 20;
+    /// Mask of set facts (`1 << SetFact`) that some clause tests, u32.
+    pub const NEEDS_SETS: u32 = 24;
+    /// First column; columns are indexed by `Fact`.
+    pub const COLUMNS: u32 = 32;
+}
+
+/// Bytes of one column.
+pub const COLUMN_BYTES: u32 = 32;
+
+/// Bytes of a family directory.
+pub const FAMILY_BYTES: u32 = family::COLUMNS + COLUMN_BYTES * crate::ids::FACTS as u32;
+
+/// Offsets inside a column.
+pub mod column {
+    /// [`super::TableKind`], u32; 0 when no clause tests the fact.
+    pub const KIND: u32 = 0;
+    /// Base row, u32.
+    pub const BASE: u32 = 4;
+    /// Table from value (or label) to delta row, u32.
+    pub const TABLE: u32 = 8;
+    /// Second table: IPv6 beside IPv4, u32.
+    pub const TABLE_V6: u32 = 12;
+    /// Automaton that turns the string into a label, u32; 0 for other kinds and for facts that arrive as labels.
+    pub const AUTOMATON: u32 = 16;
+    /// Delta row to use when the fact could not be learned: the clauses whose `on_fault` is block hold, u32.
+    pub const FAULT_ROW: u32 = 20;
+}
+
+/// How a column's table is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TableKind {
+    /// `{ count: u32, pad: u32, delta: [u32; count] }`, indexed by the value; past the end: delta 0.
+    Direct = 1,
+    /// `{ count: u32, index: u32, keys: u32, deltas: u32 }`: `keys` names `count` ascending u32 range starts (the
+    /// first is 0), `deltas` as many u32. `index`, if not 0, names 65,537 u32: entry `p` is the last range that starts
+    /// at or before `p << 16`, and entry 65,536 is `count - 1`.
+    Ranges = 2,
+    /// [`TableKind::Ranges`] for IPv4 in host order under `TABLE`, and under `TABLE_V6`
+    /// `{ count: u32, index: u32, keys: u32, deltas: u32 }` whose keys are pairs of u64 (high, low half), `index` by
+    /// the top 16 bits of the address as above.
+    Addresses = 3,
+}
+
+/// Bytes of the head of a ranges table.
+pub const RANGES_BYTES: u32 = 16;
+
+/// Entries of a ranges index.
+pub const RANGES_INDEX: u32 = 65_537;
+
+/// Bytes of a clause record.
+pub const CLAUSE_BYTES: u32 = 16;
+
+/// Offsets inside a clause record.
+pub mod clause {
+    /// Index of the rule in the policy's metadata, u32.
+    pub const RULE: u32 = 0;
+    /// `Action`, u8.
+    pub const ACTION: u32 = 4;
+    /// `Mode`, u8.
+    pub const MODE: u32 = 5;
+    /// See [`super::clause_flags`], u8.
+    pub const FLAGS: u32 = 6;
+    /// What a refused act returns, a positive errno, u8.
+    pub const ERRNO: u32 = 7;
+    /// `RESIDUALS` x u16: see [`super::residual`].
+    pub const RESIDUAL: u32 = 8;
+}
+
+/// Flags of a clause record.
+pub mod clause_flags {
+    /// This clause excuses its rule. The clauses of a rule are adjacent, exceptions first.
+    pub const EXCEPTION: u8 = 1;
+}
+
+/// Encoding of a residual literal, u16: 0 is none, else `1 + bit | fact << 12 | negated << 15`.
+pub mod residual {
+    /// The bit plus one.
+    pub const BIT_MASK: u16 = 0x0fff;
+    /// Shift of the set fact.
+    pub const FACT_SHIFT: u32 = 12;
+    /// The literal holds when the bit is not in the set.
+    pub const NEGATED: u16 = 0x8000;
+}
+
+/// Offsets inside an automaton.
+///
+/// A transition is a u32: with bit 0 clear it is the offset (in the image) of the next state's row, with bit 0 set the
+/// string is decided and the label is `value >> 1`. Label 0 matches nothing. Every state decides on the class of byte
+/// zero, so a walk ends at the terminator at the latest.
+pub mod automaton {
+    /// Offset of the start state's row, or a decided value, u32.
+    pub const START: u32 = 0;
+    /// Number of states, u32.
+    pub const STATES: u32 = 4;
+    /// Class of each byte, 256 x u8.
+    pub const CLASSES: u32 = 8;
+    /// First state's row.
+    pub const ROWS: u32 = 264;
+}

@@ -1,0 +1,69 @@
+//! Every bound both sides share, each with the reason it has that value.
+
+/// Longest path a decision is made on, in bytes with the terminating zero. `PATH_MAX` of Linux: `bpf_d_path` refuses
+/// longer ones (`-ENAMETOOLONG`), which is a fault with a stated outcome, never a truncation.
+pub const PATH_BYTES: usize = 4096;
+
+/// `TASK_COMM_LEN` of Linux.
+pub const COMM_BYTES: usize = 16;
+
+/// Bytes of argv that are matched and told. Larger costs scratch memory per CPU; arguments past it set
+/// [`crate::event::flags::ARGS_TRUNCATED`] and make the arguments column a fault.
+pub const ARGS_BYTES: usize = 4096;
+
+/// Clauses of one family: 64 blocks of 256 bits, so that one 64-bit word summarises all of a family.
+pub const CLAUSES_PER_FAMILY: usize = 64 * BLOCK_BITS;
+
+/// Bits of a block of clauses: four words, read together when the summary says that something is left.
+pub const BLOCK_BITS: usize = 256;
+
+/// Words of a block.
+pub const BLOCK_WORDS: usize = BLOCK_BITS / 64;
+
+/// Columns (facts) that can narrow one decision.
+pub const COLUMNS_USED: usize = 16;
+
+/// Steps of the loop that turns surviving words into clauses: at most 64 blocks of 4 words, and 256 matching clauses.
+/// Running out while enforcing clauses are left is a fault that blocks: see `engine::verdict`.
+pub const DECIDE_STEPS: usize = 512;
+
+/// Rules named in one record. All are counted; the agent recomputes the rest from the facts.
+pub const RULES_TOLD: usize = 8;
+
+/// Bits of a set fact (ancestors, arguments): each distinct predicate on such a fact takes one.
+pub const SET_BITS: usize = 256;
+
+/// Words of a set fact.
+pub const SET_WORDS: usize = SET_BITS / 64;
+
+/// Residual literals a clause may carry: tests on set facts, made after the columns agreed.
+pub const RESIDUALS: usize = 4;
+
+/// Steps of a binary search over ranges: tables of up to 4,194,304 ranges (a feed of a million prefixes makes at most
+/// two million).
+pub const SEARCH_STEPS: usize = 22;
+
+/// Scratch areas per CPU. LSM programs are preemptible: each invocation claims one for itself. Fewer: faults under
+/// preemption; more: 9 KiB each per CPU.
+pub const WORK_AREAS: u32 = 8;
+
+/// Live processes the kernel keeps a row for: the default of `kernel.pid_max`.
+pub const PROCESSES: u32 = 32_768;
+
+/// Execs that may be between `bprm_check_security` and `sched_process_exec` at one time.
+pub const EXECS_IN_FLIGHT: u32 = 4_096;
+
+/// Bytes of the event ring. At 300 bytes an alert: 7,000 alerts of slack while the agent is busy.
+pub const RING_BYTES: u32 = 2 << 20;
+
+/// Share of the ring (in 1/256) that process lifecycle records may fill: the rest is for alerts.
+pub const RING_LIFECYCLE_SHARE: u64 = 128;
+
+/// Share of the ring (in 1/256) that alerts about acts that were let through may fill: the rest is for refused acts.
+pub const RING_AUDIT_SHARE: u64 = 208;
+
+/// Smallest image slot, bytes. Slots are a power of two so that a masked offset stays inside.
+pub const SLOT_BYTES_MIN: usize = 1 << 16;
+
+/// Largest image slot, bytes.
+pub const SLOT_BYTES_MAX: usize = 64 << 20;

@@ -1,0 +1,2 @@
+//! The `interdict` command.
+fn main() {}

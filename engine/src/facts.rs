@@ -1,0 +1,242 @@
+//! What a hook knows of an act, narrowed fact by fact.
+//!
+//! A hook starts a [`Narrowing`] for its family, adds the facts that the family needs, cheapest and most telling first,
+//! and may stop as soon as [`Narrowing::alive`] says that no clause is left. Facts no clause tests need not be gathered:
+//! [`Narrowing::needs`].
+
+use interdict_abi::{
+    ids::{FAMILIES, Fact, Family, SetFact},
+    image::{COLUMN_BYTES, TableKind, column, family, header},
+    limits::{COLUMNS_USED, COMM_BYTES, SET_WORDS},
+};
+
+use crate::{
+    Bytes, Memory, dfa, sets,
+    tables::{self, Address},
+};
+
+/// The columns that narrowed so far: base and delta row of each. In the kernel this lives in the scratch area.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Columns {
+    base: [u32; COLUMNS_USED],
+    delta: [u32; COLUMNS_USED],
+    count: u32,
+    reserved: u32,
+}
+
+impl Columns {
+    /// No columns yet.
+    pub const EMPTY: Self =
+        Self { base: [0; COLUMNS_USED], delta: [0; COLUMNS_USED], count: 0, reserved: 0 };
+
+    /// Forgets all columns.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    #[inline(always)]
+    fn push(&mut self, base: u32, delta: u32) -> bool {
+        let at = self.count as usize;
+        if at >= COLUMNS_USED {
+            return false;
+        }
+        self.base[at] = base;
+        self.delta[at] = delta;
+        self.count += 1;
+        true
+    }
+
+    /// Word `word` of block `block` of what all columns agree on.
+    #[inline(always)]
+    pub(crate) fn word<M: Memory + ?Sized>(&self, image: &M, block: u32, word: u32) -> u64 {
+        let mut left = !0;
+        let mut at = 0;
+        while at < COLUMNS_USED {
+            if at >= self.count as usize || left == 0 {
+                break;
+            }
+            left &= sets::word(image, self.base[at], self.delta[at], block, word);
+            at += 1;
+        }
+        left
+    }
+}
+
+/// Sets of predicates that hold of facts with many values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetFacts {
+    /// Ancestor predicates that hold.
+    pub ancestors: [u64; SET_WORDS],
+    /// Argument predicates that hold.
+    pub args: [u64; SET_WORDS],
+}
+
+/// The offset of a family's directory, 0 when no rule is about the family.
+#[inline(always)]
+pub fn directory<M: Memory + ?Sized>(image: &M, family: Family) -> u32 {
+    const { assert!(FAMILIES <= 16) };
+    image.word(header::FAMILIES + family as u32 * 4)
+}
+
+/// The narrowing of one act: which clauses can still hold.
+pub struct Narrowing<'a, M: Memory + ?Sized> {
+    pub(crate) image: &'a M,
+    pub(crate) directory: u32,
+    pub(crate) alive: u64,
+    pub(crate) columns: &'a mut Columns,
+}
+
+impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
+    /// Starts with all clauses of `family`. `None` when there are none.
+    #[inline(always)]
+    pub fn start(image: &'a M, family: Family, columns: &'a mut Columns) -> Option<Self> {
+        let directory = directory(image, family);
+        if directory == 0 {
+            return None;
+        }
+        columns.clear();
+        let alive = image.long(directory + family::ALL);
+        Some(Self { image, directory, alive, columns })
+    }
+
+    /// Whether some clause may still hold.
+    #[inline(always)]
+    pub fn alive(&self) -> bool {
+        self.alive != 0
+    }
+
+    /// Whether some clause of the family tests `fact`.
+    #[inline(always)]
+    pub fn needs(&self, fact: Fact) -> bool {
+        self.image.word(self.directory + family::NEEDS) & (1 << fact as u32) != 0
+    }
+
+    /// Whether some clause of the family tests `fact`.
+    #[inline(always)]
+    pub fn needs_set(&self, fact: SetFact) -> bool {
+        self.image.word(self.directory + family::NEEDS_SETS) & (1 << fact as u32) != 0
+    }
+
+    #[inline(always)]
+    fn column(&self, fact: Fact) -> u32 {
+        self.directory + family::COLUMNS + fact as u32 * COLUMN_BYTES
+    }
+
+    #[inline(always)]
+    fn narrow(&mut self, column: u32, delta: u32) {
+        let base = self.image.word(column + column::BASE);
+        self.alive &= sets::summary(self.image, base, delta);
+        // More columns than fit cannot come from the compiler; from a bad image they leave more alive, never less.
+        let _kept = self.columns.push(base, delta);
+    }
+
+    /// Narrows by a number or a label. Returns whether some clause may still hold.
+    #[inline(always)]
+    pub fn number(&mut self, fact: Fact, value: u32) -> bool {
+        let column = self.column(fact);
+        let kind = self.image.word(column + column::KIND);
+        if kind != 0 {
+            let table = self.image.word(column + column::TABLE);
+            let delta = tables::number(self.image, kind, table, value);
+            self.narrow(column, delta);
+        }
+        self.alive()
+    }
+
+    /// Narrows by a label or small number whose table is known to be direct: cheaper than [`Self::number`].
+    #[inline(always)]
+    pub fn label(&mut self, fact: Fact, label: u32) -> bool {
+        let column = self.column(fact);
+        if self.image.word(column + column::KIND) == TableKind::Direct as u32 {
+            let delta =
+                tables::direct(self.image, self.image.word(column + column::TABLE), label);
+            self.narrow(column, delta);
+        }
+        self.alive()
+    }
+
+    /// Narrows by an address.
+    #[inline(always)]
+    pub fn address(&mut self, fact: Fact, address: Address) -> bool {
+        let column = self.column(fact);
+        if self.image.word(column + column::KIND) == TableKind::Addresses as u32 {
+            let delta = match address {
+                Address::V4(value) => {
+                    tables::ranges(self.image, self.image.word(column + column::TABLE), value)
+                }
+                Address::V6(upper, lower) => tables::ranges_v6(
+                    self.image,
+                    self.image.word(column + column::TABLE_V6),
+                    upper,
+                    lower,
+                ),
+            };
+            self.narrow(column, delta);
+        }
+        self.alive()
+    }
+
+    /// The automaton of a string fact, 0 if no clause tests it.
+    #[inline(always)]
+    pub fn automaton(&self, fact: Fact) -> u32 {
+        let column = self.column(fact);
+        if self.image.word(column + column::KIND) == 0 {
+            0
+        } else {
+            self.image.word(column + column::AUTOMATON)
+        }
+    }
+
+    /// Narrows by a string of up to `PATH_BYTES`.
+    #[inline(always)]
+    pub fn string<B: Bytes + ?Sized>(&mut self, fact: Fact, text: &B) -> bool {
+        let automaton = self.automaton(fact);
+        if automaton == 0 {
+            return self.alive();
+        }
+        match dfa::walk(self.image, automaton, text) {
+            Some(label) => self.label(fact, label),
+            None => self.unknown(fact),
+        }
+    }
+
+    /// Narrows by a string of up to 256 bytes, such as the last component of a path (`NAME_MAX`).
+    #[inline(always)]
+    pub fn short_string<B: Bytes + ?Sized>(&mut self, fact: Fact, text: &B) -> bool {
+        let automaton = self.automaton(fact);
+        if automaton == 0 {
+            return self.alive();
+        }
+        match dfa::walk_bounded::<M, B, 257>(self.image, automaton, text) {
+            Some(label) => self.label(fact, label),
+            None => self.unknown(fact),
+        }
+    }
+
+    /// Narrows by a string of up to 16 bytes, such as `comm`.
+    #[inline(always)]
+    pub fn comm<B: Bytes + ?Sized>(&mut self, fact: Fact, text: &B) -> bool {
+        let automaton = self.automaton(fact);
+        if automaton == 0 {
+            return self.alive();
+        }
+        match dfa::walk_bounded::<M, B, { COMM_BYTES as u32 + 1 }>(self.image, automaton, text) {
+            Some(label) => self.label(fact, label),
+            None => self.unknown(fact),
+        }
+    }
+
+    /// Narrows by a fact that could not be learned: clauses that test it hold if their `on_fault` is block, and do not
+    /// if it is pass.
+    #[inline(always)]
+    pub fn unknown(&mut self, fact: Fact) -> bool {
+        let column = self.column(fact);
+        if self.image.word(column + column::KIND) != 0 {
+            let delta = self.image.word(column + column::FAULT_ROW);
+            self.narrow(column, delta);
+        }
+        self.alive()
+    }
+}

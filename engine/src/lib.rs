@@ -1,0 +1,67 @@
+//! How a decision is made: facts to sets to verdict, as pure functions over the bytes of one policy image.
+//!
+//! In: an image (through [`Memory`]) and, fact by fact, what a hook knows of an act. Out: a [`verdict::Decision`].
+//! The same code runs in the kernel programs, in `interdict test`, in simulation and in property tests. It must not
+//! allocate, panic, touch a clock or know where the image lives.
+//!
+//! The shape of the loops is dictated by the BPF verifier: bounded by constants of `abi::limits`, one data-dependent
+//! branch where a byte or a range is looked at, no slice indexing that could panic.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod dfa;
+pub mod facts;
+pub mod sets;
+pub mod tables;
+pub mod verdict;
+
+/// Reads words of a policy image. Offsets come from the image itself; an implementation must make every offset safe
+/// to read (the kernel masks them to the slot, user space answers 0 past the end) rather than trust them.
+pub trait Memory {
+    /// The byte at `offset`.
+    fn byte(&self, offset: u32) -> u8;
+    /// The little-endian u32 at `offset`, a multiple of 4.
+    fn word(&self, offset: u32) -> u32;
+    /// The little-endian u64 at `offset`, a multiple of 8.
+    fn long(&self, offset: u32) -> u64;
+}
+
+/// Reads bytes of a string that ends with a zero byte.
+pub trait Bytes {
+    /// The byte at `index`; 0 at and past the end.
+    fn at(&self, index: u32) -> u8;
+}
+
+/// A string in user space. It must not hold a zero byte itself: what follows would not be seen.
+impl Bytes for [u8] {
+    #[inline(always)]
+    fn at(&self, index: u32) -> u8 {
+        self.get(index as usize).copied().unwrap_or(0)
+    }
+}
+
+/// An image in user space.
+impl Memory for [u8] {
+    #[inline(always)]
+    fn byte(&self, offset: u32) -> u8 {
+        self.get(offset as usize).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: u32) -> u32 {
+        let start = offset as usize;
+        match self.get(start..).and_then(|rest| rest.first_chunk::<4>()) {
+            Some(bytes) => u32::from_le_bytes(*bytes),
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn long(&self, offset: u32) -> u64 {
+        let start = offset as usize;
+        match self.get(start..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            None => 0,
+        }
+    }
+}

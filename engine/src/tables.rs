@@ -1,0 +1,95 @@
+//! From a fact's value to the delta row of its column.
+
+use interdict_abi::{
+    image::{RANGES_INDEX, TableKind},
+    limits::SEARCH_STEPS,
+};
+
+use crate::Memory;
+
+/// Looks `value` up in the direct table at `table`: a label, a small number, a set of flags.
+#[inline(always)]
+pub fn direct<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
+    if value < image.word(table) { image.word(table + 8 + value * 4) } else { 0 }
+}
+
+/// Where the search for `value` may start and must end, from the index over its top 16 bits.
+#[inline(always)]
+fn bounds<M: Memory + ?Sized>(image: &M, table: u32, top: u32) -> (u32, u32) {
+    let index = image.word(table + 4);
+    if index != 0 && top + 1 < RANGES_INDEX {
+        (image.word(index + top * 4), image.word(index + top * 4 + 4))
+    } else {
+        (0, image.word(table).wrapping_sub(1))
+    }
+}
+
+/// Looks `value` up in the ranges table at `table`: the delta of the last range that starts at or before it.
+#[inline(always)]
+pub fn ranges<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
+    let (mut low, mut high) = bounds(image, table, value >> 16);
+    let keys = image.word(table + 8);
+    let mut step = 0;
+    while step < SEARCH_STEPS && low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if image.word(keys + middle * 4) <= value {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+        step += 1;
+    }
+    image.word(image.word(table + 12) + low * 4)
+}
+
+/// Looks an IPv6 address (high and low half, host order) up in the ranges table at `table`.
+#[inline(always)]
+pub fn ranges_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: u64) -> u32 {
+    let (mut low, mut high) = bounds(image, table, (upper >> 48) as u32);
+    let keys = image.word(table + 8);
+    let mut step = 0;
+    while step < SEARCH_STEPS && low < high {
+        let middle = low + (high - low).div_ceil(2);
+        let key = image.long(keys + middle * 16);
+        let at_or_before =
+            if key == upper { image.long(keys + middle * 16 + 8) <= lower } else { key < upper };
+        if at_or_before {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+        step += 1;
+    }
+    image.word(image.word(table + 12) + low * 4)
+}
+
+/// An address as facts carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4, host order.
+    V4(u32),
+    /// IPv6, high and low half in host order. Build with [`Address::v6`], which folds mapped IPv4.
+    V6(u64, u64),
+}
+
+impl Address {
+    /// An IPv6 address from its halves; `::ffff:a.b.c.d` becomes IPv4, because that is who gets the packet.
+    #[inline(always)]
+    pub const fn v6(upper: u64, lower: u64) -> Self {
+        if upper == 0 && lower >> 32 == 0xffff {
+            Self::V4(lower as u32)
+        } else {
+            Self::V6(upper, lower)
+        }
+    }
+}
+
+/// Looks a number up in a column's table, by the table's kind. Kinds this version does not know answer 0.
+#[inline(always)]
+pub fn number<M: Memory + ?Sized>(image: &M, kind: u32, table: u32, value: u32) -> u32 {
+    if kind == TableKind::Direct as u32 {
+        direct(image, table, value)
+    } else {
+        ranges(image, table, value)
+    }
+}

@@ -1,0 +1,10 @@
+//! From YAML rules to the policy image.
+//!
+//! ```text
+//! files -parse-> ParsedPolicies -check-> Checked -normalise-> ir::Program -lower-> image::PolicyImage
+//! ```
+//! Each arrow is one function that returns either the next noun or every diagnostic at once. No kernel, no clock, no
+//! network; runs on any OS. Same rules, same bytes.
+#![forbid(unsafe_code)]
+
+pub mod ir;
