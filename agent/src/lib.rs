@@ -1,1 +1,8 @@
-//! The interdict agent.
+//! The interdict agent: the daemon and its command line.
+//!
+//! `cli` parses arguments and prints; `app` wires the stages of `interdict run`; everything else is one stage each:
+//! `kernel` loads and swaps, `events` reads records, `enrich` adds context, `alert` builds, signs and chains, `spool`
+//! keeps, `sinks` deliver, `health` answers. Unsafe code lives in `sys` alone.
+#![deny(unsafe_code)]
+
+pub mod cli;

@@ -1,2 +1,7 @@
 //! The `interdict` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    interdict_agent::cli::main()
+}

@@ -1,0 +1,24 @@
+//! The command line: one module per command, each with its arguments and a `run` that answers an exit code.
+//!
+//! Exit codes: 0 done, 1 the answer is no (a rule is wrong, a test failed, a stream is broken), 2 could not be tried.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runtime security enforcement for Linux.
+#[derive(Debug, Parser)]
+#[command(name = "interdict", version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Parses the arguments of this process and runs the command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {}
+}

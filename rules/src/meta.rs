@@ -1,0 +1,132 @@
+//! What the agent must know about a policy beside the kernel's bytes: enough to tell an operator what happened.
+
+use interdict_abi::ids::{Action, Mode};
+use serde::{Deserialize, Serialize};
+
+/// Metadata of one compiled policy set. Serialised beside the kernel image, with the same digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Rules by number, as in clause records of the image.
+    pub rules: Vec<RuleMeta>,
+    /// Clause tables by `Family` number, filled by `lower`: what each clause number of the family stands for.
+    pub clauses: Vec<Vec<ClauseMeta>>,
+    /// Address and name lists that were compiled in, for `inspect`, `feeds` and staleness checks.
+    pub lists: Vec<ListMeta>,
+}
+
+/// One rule, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleMeta {
+    /// Stable id, such as `IDT-FILE-0201`.
+    pub id: String,
+    /// One line.
+    pub title: String,
+    /// Name of the policy (`metadata.name`) that holds it.
+    pub policy: String,
+    /// File it was read from, as given.
+    pub file: String,
+    /// Line of the rule, 1-based.
+    pub line: u32,
+    /// How bad.
+    pub severity: Severity,
+    /// ATT&CK technique ids, such as `T1003.008`.
+    pub attack: Vec<String>,
+    /// Free words to select rules by.
+    pub tags: Vec<String>,
+    /// Names of the acts in `on`.
+    pub acts: Vec<String>,
+    /// What it does, as `Action::name`.
+    pub action: String,
+    /// `enforce` or `audit`, after rule, policy and overrides were combined.
+    pub mode: String,
+    /// `block` or `pass`.
+    pub on_fault: String,
+    /// The rule demands a refusal before the act: loading fails where the host can't.
+    pub requires_block: bool,
+    /// Sentence template with `{field}` holes; empty: the agent's default sentence.
+    pub message: String,
+    /// The `when` expression as written, on one line.
+    pub when: String,
+    /// Exceptions, in the order written: `Clause::origin` is an index into this.
+    pub exceptions: Vec<ExceptionMeta>,
+    /// First is always told, the rest counted.
+    pub throttle: Option<ThrottleMeta>,
+}
+
+/// One exception, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceptionMeta {
+    /// Its name within the rule.
+    pub name: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Last day it excuses, `YYYY-MM-DD`; empty: never expires.
+    pub expires: String,
+    /// Line, 1-based.
+    pub line: u32,
+}
+
+/// `throttle: { by, burst, per }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThrottleMeta {
+    /// Field names that make one subject.
+    pub by: Vec<String>,
+    /// Alerts told per period and subject.
+    pub burst: u32,
+    /// Period, seconds.
+    pub per_seconds: u32,
+}
+
+/// One clause number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClauseMeta {
+    /// Rule number.
+    pub rule: u32,
+    /// Index into the rule's exceptions, if it is one.
+    pub exception: Option<u16>,
+}
+
+/// One list that was compiled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListMeta {
+    /// Name.
+    pub name: String,
+    /// Feed file, empty for inline lists.
+    pub file: String,
+    /// Entries after parsing.
+    pub entries: u64,
+    /// SHA-256 of the feed file's bytes, hex; empty for inline lists.
+    pub digest: String,
+    /// Seconds after which a feed counts as stale; 0: never.
+    pub stale_after_seconds: u64,
+}
+
+/// How bad a match is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth a record.
+    Info,
+    /// Look when there is time.
+    Low,
+    /// Look today.
+    Medium,
+    /// Look now.
+    High,
+    /// Wake somebody.
+    Critical,
+}
+
+impl RuleMeta {
+    /// The name `Action` has in metadata and alerts.
+    pub fn action_name(action: Action) -> String {
+        action.name().to_owned()
+    }
+
+    /// The name `Mode` has in metadata and alerts.
+    pub fn mode_name(mode: Mode) -> String {
+        mode.name().to_owned()
+    }
+}
