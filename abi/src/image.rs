@@ -134,6 +134,8 @@ pub mod clause {
 pub mod clause_flags {
     /// This clause excuses its rule. The clauses of a rule are adjacent, exceptions first.
     pub const EXCEPTION: u8 = 1;
+    /// A residual literal on a set fact that could not be learned holds (`on_fault: block`); without it, it does not.
+    pub const FAULT_HOLDS: u8 = 2;
 }
 
 /// Encoding of a residual literal, u16: 0 is none, else `1 + bit | fact << 12 | negated << 15`.

@@ -71,6 +71,8 @@ pub struct SetFacts {
     pub ancestors: [u64; SET_WORDS],
     /// Argument predicates that hold.
     pub args: [u64; SET_WORDS],
+    /// Mask (`1 << SetFact`) of the sets that could not be learned.
+    pub unknown: u64,
 }
 
 /// The offset of a family's directory, 0 when no rule is about the family.

@@ -68,10 +68,13 @@ fn action(raw: u8) -> Action {
 
 /// Whether one residual literal holds.
 #[inline(always)]
-fn holds(encoded: u16, sets: &SetFacts) -> bool {
+fn holds(encoded: u16, sets: &SetFacts, flags: u8) -> bool {
     let bit = u32::from(encoded & residual::BIT_MASK).wrapping_sub(1);
     let index = (bit >> 6) as usize & (SET_WORDS - 1);
     let fact = (encoded & !residual::NEGATED) >> residual::FACT_SHIFT;
+    if (sets.unknown >> fact) & 1 != 0 {
+        return flags & clause_flags::FAULT_HOLDS != 0;
+    }
     let word = if fact == SetFact::Ancestors as u16 {
         sets.ancestors[index]
     } else {
@@ -113,15 +116,15 @@ impl<M: Memory + ?Sized> Narrowing<'_, M> {
             let number = (place << 6) + bits.trailing_zeros();
             bits &= bits - 1;
             let record = records.wrapping_add(number * CLAUSE_BYTES);
-            let residuals = self.image.long(record + clause::RESIDUAL);
-            if residuals != 0 && !all_hold(residuals, sets) {
-                continue;
-            }
             let rule = self.image.word(record + clause::RULE);
             if rule == excused || rule == matched {
                 continue;
             }
             let packed = self.image.word(record + clause::ACTION).to_le_bytes();
+            let residuals = self.image.long(record + clause::RESIDUAL);
+            if residuals != 0 && !all_hold(residuals, sets, packed[2]) {
+                continue;
+            }
             if packed[2] & clause_flags::EXCEPTION != 0 {
                 excused = rule;
                 continue;
@@ -160,12 +163,12 @@ impl<M: Memory + ?Sized> Narrowing<'_, M> {
 }
 
 #[inline(always)]
-fn all_hold(residuals: u64, sets: &SetFacts) -> bool {
+fn all_hold(residuals: u64, sets: &SetFacts, flags: u8) -> bool {
     let mut left = residuals;
     let mut index = 0;
     while index < RESIDUALS {
         let encoded = left as u16;
-        if encoded != 0 && !holds(encoded, sets) {
+        if encoded != 0 && !holds(encoded, sets, flags) {
             return false;
         }
         left >>= 16;
