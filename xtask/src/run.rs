@@ -1,0 +1,67 @@
+//! Runs other programs and says, when one fails, which one and how.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+fn shown(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line
+}
+
+/// Runs to the end with our own output; any other end than success is an error.
+pub fn to_the_end(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    let status = command.status().with_context(|| format!("could not start `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` ended with {status}");
+    }
+    Ok(())
+}
+
+/// Runs to the end without output; what it said is part of the error if it did not succeed.
+pub fn quietly(command: &mut Command) -> Result<()> {
+    output(command).map(drop)
+}
+
+/// Runs to the end and answers what it wrote to standard output.
+pub fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let line = shown(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("could not start `{line}`"))?;
+    if !output.status.success() {
+        bail!(
+            "`{line}` ended with {}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(output.stdout)
+}
+
+/// Same, as text without the last line end.
+pub fn text(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&output(command)?).trim_end().to_owned())
+}
+
+/// Removes what a surrounding cargo or rustup told its children, so that another toolchain can be called from here.
+pub fn without_cargo(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let inherited =
+            name.starts_with("CARGO") && name != "CARGO_HOME" && name != "CARGO_BUILD_JOBS"
+                || name.starts_with("RUST")
+                || name == "LD_LIBRARY_PATH";
+        if inherited {
+            command.env_remove(name);
+        }
+    }
+    command
+}
