@@ -20,6 +20,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = xtask::ebpf::wrapper::become_rustc_if_asked() {
+        return code;
+    }
     let result = match Arguments::parse().command {
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
     };

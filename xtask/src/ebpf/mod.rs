@@ -6,6 +6,7 @@
 //! path: aya-ebpf needs an unstable feature, and Debian has the core library for BPF ready made.
 
 pub mod manifest;
+pub mod wrapper;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ const CARGO: &str = "/usr/bin/cargo";
 const STRIP: &str = "/usr/lib/llvm-22/bin/llvm-strip";
 const TARGET: &str = "bpfel-unknown-none";
 /// The binary of the `ebpf` crate.
-const PROGRAM: &str = "interdict-ebpf";
+const PROGRAM: &str = "interdict";
 
 /// Builds the kernel object into `ebpf/prebuilt/`.
 #[derive(Debug, Args)]
@@ -125,24 +126,31 @@ fn compile(linker: &Path) -> Result<PathBuf> {
     );
     let sysroot =
         run::text(run::without_cargo(&mut Command::new(RUSTC)).args(["--print", "sysroot"]))?;
-    // Where things lie must not show in the object: rustc keeps paths in type information and in symbol hashes.
-    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    // Where things lie must not show in the object: rustc keeps paths in type information (`wrapper` sees to the rest). These flags are added to
+    // those of ebpf/.cargo/config.toml, which stays the one place that says how kernel programs are compiled.
+    let remap = |from: &Path, to: &str| format!("'--remap-path-prefix={}={to}'", from.display());
     let flags = [
-        "-Cdebuginfo=2".to_owned(),
-        "-Clink-arg=--btf".to_owned(),
-        format!("-Clinker={}", linker.display()),
         remap(Path::new(&sysroot), "/sysroot"),
         remap(&home, "/cargo"),
         remap(&root, "/interdict"),
     ];
+    let mut path = linker.parent().context("the linker is in a directory")?.as_os_str().to_owned();
+    path.push(":/usr/bin:/bin");
     let mut command = Command::new(CARGO);
     run::without_cargo(&mut command)
         .current_dir(root.join("ebpf"))
-        .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
+        .args(["build", "--quiet", "--release", "--target", TARGET])
+        .arg("--config")
+        .arg(format!("target.{TARGET}.rustflags=[{}]", flags.join(",")))
         .env("RUSTC", RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC_WRAPPER", std::env::current_exe()?)
+        .env(wrapper::VARIABLE, "1")
         .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+        .env("PATH", path);
+    if root.join("ebpf/Cargo.lock").exists() {
+        command.arg("--locked");
+    }
     run::to_the_end(&mut command).context("the kernel programs did not compile")?;
     Ok(target.join(TARGET).join("release").join(PROGRAM))
 }
