@@ -10,10 +10,10 @@ pub mod names {
     pub const CONTROL: &str = "CONTROL";
     /// Array of image slots, two entries, memory-mapped by the agent.
     pub const IMAGE: &str = "IMAGE";
-    /// Per-CPU array of readers per slot: u64, two entries.
-    pub const READERS: &str = "READERS";
-    /// Hash of tgid (u32) to [`super::Process`].
-    pub const PROCESSES: &str = "PROCESSES";
+    /// Hash of [`super::ProcessKey`] to the executable label (u32) of the program it runs.
+    pub const EXES: &str = "EXES";
+    /// Hash of [`super::ProcessKey`] to the ancestor predicates (`[u64; SET_WORDS]`) that hold of it.
+    pub const ANCESTORS: &str = "ANCESTORS";
     /// The event ring.
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of u64 fault counters, indexed by `Fault`.
@@ -36,45 +36,35 @@ pub struct Control {
     pub agent: u64,
 }
 
-/// What is known of a process under one image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// A live process under one generation. Rows of several generations live side by side: the kernel keeps those of the
+/// generation in force and of the one being staged, the agent removes the rest. Kernel programs overwrite, the agent
+/// only adds rows that are missing, so what the agent read from `/proc` can never replace what the kernel saw happen.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
-pub struct Labels {
-    /// Generation these labels belong to; 0 when never computed.
+pub struct ProcessKey {
+    /// Generation of the policy whose labels these are.
     pub generation: u32,
-    /// Executable label of the program it runs.
-    pub exe: u32,
-    /// Ancestor predicates that hold of any of its ancestors.
-    pub ancestors: [u64; SET_WORDS],
+    /// Thread group id, initial PID namespace.
+    pub process: u32,
 }
 
-/// The row of one live process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Process {
-    /// When it was forked, ns on `CLOCK_BOOTTIME`; 0 for processes seeded from `/proc`.
-    pub start_ns: u64,
-    /// Thread group of its parent when it was forked.
-    pub parent: u32,
-    /// See [`crate::ids::process_flags`].
-    pub flags: u32,
-    /// Labels by image slot.
-    pub labels: [Labels; 2],
-}
+/// The set of ancestor predicates that hold of a process.
+pub type AncestorSet = [u64; SET_WORDS];
 
 /// An exec between its check and its success, keyed by thread id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ExecInFlight {
-    /// Executable label by image slot, of the file that was checked last: the one that will run.
+    /// Executable labels of the file that was checked last, the one that will run, under the generations below.
     pub exe: [u32; 2],
-    /// Generation by image slot.
+    /// The generation that was in force and the one that was being staged, 0 for none.
     pub generation: [u32; 2],
 }
 
 const _: () = assert!(size_of::<Control>() == 32);
-const _: () = assert!(size_of::<Labels>() == 40);
-const _: () = assert!(size_of::<Process>() == 96);
+const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<ExecInFlight>() == 16);
 
 #[cfg(feature = "user")]
@@ -82,9 +72,7 @@ mod user {
     // SAFETY: `zerocopy::IntoBytes` proves that there is no padding, and `FromBytes` that any bytes are valid.
     unsafe impl aya::Pod for super::Control {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for super::Labels {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Process {}
+    unsafe impl aya::Pod for super::ProcessKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ExecInFlight {}
 }

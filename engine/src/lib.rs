@@ -9,6 +9,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod args;
 pub mod dfa;
 pub mod facts;
 pub mod sets;

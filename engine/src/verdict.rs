@@ -72,15 +72,17 @@ fn holds(encoded: u16, sets: &SetFacts, flags: u8) -> bool {
     let bit = u32::from(encoded & residual::BIT_MASK).wrapping_sub(1);
     let index = (bit >> 6) as usize & (SET_WORDS - 1);
     let fact = (encoded & !residual::NEGATED) >> residual::FACT_SHIFT;
-    if (sets.unknown >> fact) & 1 != 0 {
-        return flags & clause_flags::FAULT_HOLDS != 0;
-    }
     let word = if fact == SetFact::Ancestors as u16 {
         sets.ancestors[index]
     } else {
         sets.args[index]
     };
-    (word >> (bit & 63)) & 1 == u64::from(encoded & residual::NEGATED == 0)
+    let found = (word >> (bit & 63)) & 1 != 0;
+    // What was found is certain; what was not found in a set that is not fully known is a fault.
+    if !found && (sets.unknown >> fact) & 1 != 0 {
+        return flags & clause_flags::FAULT_HOLDS != 0;
+    }
+    found == (encoded & residual::NEGATED == 0)
 }
 
 impl<M: Memory + ?Sized> Narrowing<'_, M> {
@@ -88,8 +90,16 @@ impl<M: Memory + ?Sized> Narrowing<'_, M> {
     #[inline(always)]
     pub fn decide(&mut self, sets: &SetFacts, mode: Mode) -> Decision {
         let mut decision = Decision::PASS;
+        self.decide_into(sets, mode, &mut decision);
+        decision
+    }
+
+    /// [`Self::decide`] into memory of the caller's: the kernel's stack has no room for it.
+    #[inline(always)]
+    pub fn decide_into(&mut self, sets: &SetFacts, mode: Mode, decision: &mut Decision) {
+        *decision = Decision::PASS;
         if self.alive == 0 {
-            return decision;
+            return;
         }
         let records = self.image.word(self.directory + family::CLAUSE_RECORDS);
         let mut excused = u32::MAX;
@@ -103,7 +113,7 @@ impl<M: Memory + ?Sized> Narrowing<'_, M> {
             if bits == 0 {
                 if place & 3 == 3 {
                     if self.alive == 0 {
-                        return decision;
+                        return;
                     }
                     place = self.alive.trailing_zeros() << 2;
                     self.alive &= self.alive - 1;
@@ -158,7 +168,6 @@ impl<M: Memory + ?Sized> Narrowing<'_, M> {
             decision.verdict = Action::Block;
             decision.errno = EPERM;
         }
-        decision
     }
 }
 

@@ -1,0 +1,183 @@
+//! Flows, with the process in hand.
+
+use aya_ebpf::{
+    bindings::bpf_sock_addr,
+    macros::{cgroup_sock_addr, lsm},
+    programs::{LsmContext, SockAddrContext},
+};
+use interdict_abi::ids::{Act, Action, Fact, Family};
+use interdict_engine::{facts::Narrowing, tables::Address};
+
+use super::{actor, report, report::Told, with_policy};
+use crate::{
+    kernel::{
+        copy, fields,
+        object::{Reader, Typed},
+    },
+    policy::Policy,
+    scratch::{Short, Work},
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Where a flow goes.
+#[derive(Clone, Copy)]
+struct Flow {
+    act: Act,
+    family: u16,
+    protocol: u16,
+    kind: u16,
+    remote: Address,
+    /// The remote address as in records.
+    remote_bytes: [u8; 16],
+    remote_port: u16,
+}
+
+/// An outbound connection, or the destination of a datagram socket. The address has been copied into the kernel: user
+/// memory cannot change it any more.
+///
+/// hook-signature: int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)
+#[lsm(hook = "socket_connect")]
+pub fn socket_connect(context: LsmContext) -> i32 {
+    with_policy(Family::Net, |policy, work| {
+        connect(context.arg(0), context.arg(1), policy, work)
+    })
+}
+
+#[inline(always)]
+fn connect(socket: *const u8, address: *const u8, policy: &Policy, work: &mut Work) -> i32 {
+    // SAFETY: `short` has 512 bytes. The kernel keeps user addresses in a `sockaddr_storage`, which is longer than 28.
+    if !unsafe { copy(work.short.0.as_mut_ptr(), 28, address) } {
+        return 0;
+    }
+    let kind = Typed::read::<u16>(socket, fields::socket_type()).unwrap_or(0);
+    let protocol = Typed::read::<*const u8>(socket, fields::socket_sk())
+        .and_then(|sock| Typed::read::<u16>(sock, fields::sock_protocol()))
+        .unwrap_or(0);
+    match flow(Act::NetConnect, kind, protocol, &work.short) {
+        Some(flow) => judge(&flow, policy, work),
+        None => 0,
+    }
+}
+
+/// Reads a `sockaddr_in` or `sockaddr_in6`.
+#[inline(always)]
+fn flow(act: Act, kind: u16, protocol: u16, short: &Short) -> Option<Flow> {
+    let bytes = &short.0;
+    let family = u16::from_ne_bytes([bytes[0], bytes[1]]);
+    let remote_port = u16::from_be_bytes([bytes[2], bytes[3]]);
+    if family == AF_INET {
+        let address = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        let remote = Address::V4(address);
+        Some(Flow { act, family, protocol, kind, remote, remote_bytes: mapped(address), remote_port })
+    } else if family == AF_INET6 {
+        let mut remote_bytes = [0; 16];
+        let mut index = 0;
+        while index < 16 {
+            remote_bytes[index] = bytes[8 + index];
+            index += 1;
+        }
+        let whole = u128::from_be_bytes(remote_bytes);
+        let remote = Address::v6((whole >> 64) as u64, whole as u64);
+        Some(Flow { act, family, protocol, kind, remote, remote_bytes, remote_port })
+    } else {
+        None
+    }
+}
+
+/// IPv4 as mapped IPv6, as in records.
+#[inline(always)]
+pub fn mapped(address: u32) -> [u8; 16] {
+    let [a, b, c, d] = address.to_be_bytes();
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+#[inline(always)]
+fn judge(flow: &Flow, policy: &Policy, work: &mut Work) -> i32 {
+    let Work { columns, decision, sets, short, .. } = work;
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Net, columns) else {
+        return 0;
+    };
+    if !narrowing.number(Fact::Act, flow.act.value())
+        || !narrowing.address(Fact::RemoteIp, flow.remote)
+        || !narrowing.number(Fact::RemotePort, u32::from(flow.remote_port))
+    {
+        return 0;
+    }
+    narrowing.number(Fact::Protocol, u32::from(flow.protocol));
+    narrowing.number(Fact::AddressFamily, u32::from(flow.family));
+    narrowing.number(Fact::SocketType, u32::from(flow.kind));
+    if !narrowing.alive() {
+        return 0;
+    }
+    let mut told = Told { acts: flow.act.bit(), ..Told::default() };
+    told.flags = actor::narrow(&mut narrowing, sets, short, policy.generation);
+    if !report::decide(&mut narrowing, sets, policy.mode, decision) {
+        return 0;
+    }
+    report::begin(work, policy, Family::Net, &told);
+    report::actor(work);
+    work.head.remote_ip = flow.remote_bytes;
+    work.head.remote_port = flow.remote_port;
+    work.head.protocol = flow.protocol;
+    work.head.address_family = flow.family;
+    report::finish(work)
+}
+
+/// `connect` to an IPv4 address on hosts whose kernel has no BPF LSM. Answers 1 to let it pass, 0 for `EPERM`.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    let address = context.sock_addr;
+    // SAFETY: the context is valid for the whole program; the verifier turns these into checked context reads.
+    let (ip, port, kind, protocol) = unsafe {
+        ((*address).user_ip4, (*address).user_port, (*address).type_, (*address).protocol)
+    };
+    let address = u32::from_be(ip);
+    let flow = Flow {
+        act: Act::NetConnect,
+        family: AF_INET,
+        protocol: protocol as u16,
+        kind: kind as u16,
+        remote: Address::V4(address),
+        remote_bytes: mapped(address),
+        remote_port: u16::from_be(port as u16),
+    };
+    allowed(with_policy(Family::Net, |policy, work| judge(&flow, policy, work)))
+}
+
+/// `connect` to an IPv6 address, as [`connect4`].
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    let address: *const bpf_sock_addr = context.sock_addr;
+    let mut words = [0u32; 4];
+    // SAFETY: as in `connect4`; each word is read by itself, as the verifier wants.
+    unsafe {
+        words[0] = (&raw const (*address).user_ip6[0]).read_volatile();
+        words[1] = (&raw const (*address).user_ip6[1]).read_volatile();
+        words[2] = (&raw const (*address).user_ip6[2]).read_volatile();
+        words[3] = (&raw const (*address).user_ip6[3]).read_volatile();
+    }
+    // SAFETY: as above.
+    let (port, kind, protocol) =
+        unsafe { ((*address).user_port, (*address).type_, (*address).protocol) };
+    let upper = u64::from(u32::from_be(words[0])) << 32 | u64::from(u32::from_be(words[1]));
+    let lower = u64::from(u32::from_be(words[2])) << 32 | u64::from(u32::from_be(words[3]));
+    let flow = Flow {
+        act: Act::NetConnect,
+        family: AF_INET6,
+        protocol: protocol as u16,
+        kind: kind as u16,
+        remote: Address::v6(upper, lower),
+        remote_bytes: ((u128::from(upper) << 64) | u128::from(lower)).to_be_bytes(),
+        remote_port: u16::from_be(port as u16),
+    };
+    allowed(with_policy(Family::Net, |policy, work| judge(&flow, policy, work)))
+}
+
+/// What a cgroup program answers: 1 lets the call go on.
+#[inline(always)]
+fn allowed(answer: i32) -> i32 {
+    const { assert!(Action::Pass as u8 == 0) };
+    if answer == 0 { 1 } else { 0 }
+}

@@ -1,0 +1,383 @@
+//! Processes come, change and go: tracepoints keep their rows, and tell.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use interdict_abi::{
+    event::{flags, kind},
+    ids::{Act, Fact, Family, Fault, Generation, SetFact},
+    image::header,
+    limits::{ARGS_BYTES, PATH_BYTES, SET_WORDS},
+    maps::{ExecInFlight, ProcessKey},
+};
+use interdict_engine::{Bytes, Memory, args, dfa, facts::Narrowing};
+
+use super::{actor, faulted, report, report::Told};
+use crate::{
+    bounds::masked,
+    emit::{self, Weight},
+    kernel::{
+        copy_user, fields,
+        object::{Object, Probed},
+        path, probed, task,
+    },
+    maps::{ANCESTORS, EXECS, EXES},
+    policy::{self, Policy},
+    scratch::{self, TEXT_BYTES, Text, Work},
+};
+
+/// A task was made.
+///
+/// tracepoint: sched_process_fork(struct task_struct *parent, struct task_struct *child)
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn process_fork(context: RawTracePointContext) -> i32 {
+    let parent: *const u8 = context.arg(0);
+    let child: *const u8 = context.arg(1);
+    let Some(process) = probed::<u32>(child, fields::task_tgid()) else { return 0 };
+    let Some(thread) = probed::<u32>(child, fields::task_pid()) else { return 0 };
+    let Some(ancestor) = probed::<u32>(parent, fields::task_tgid()) else { return 0 };
+    if process != thread {
+        return 0;
+    }
+    let (active, staged) = policy::generations();
+    inherit(active, ancestor, process);
+    inherit(staged, ancestor, process);
+    let start_ns = probed(child, fields::task_start()).unwrap_or(0);
+    if let Some((work, claim)) = scratch::claim() {
+        emit::begin(work, kind::FORK);
+        work.head.pid = ancestor;
+        work.head.target = process;
+        work.head.start_ns = start_ns;
+        emit::send(work, Weight::Lifecycle);
+        claim.release();
+    }
+    0
+}
+
+/// Gives a child its parent's program, and its parent's ancestors with the parent among them.
+#[inline(never)]
+fn inherit(generation: Generation, parent: u32, child: u32) {
+    if generation.0 == 0 {
+        return;
+    }
+    let Some(image) = policy::slot(generation.slot()) else { return };
+    if image.word(header::EXE_AUTOMATON) == 0 {
+        return;
+    }
+    let Some(exe) = task::exe(generation, parent) else { return };
+    let key = ProcessKey { generation: generation.0, process: child };
+    if EXES.insert(&key, &exe, 0).is_err() {
+        emit::count(Fault::ProcessTable);
+    }
+    let sets = image.word(header::ANCESTOR_SETS);
+    if sets == 0 {
+        return;
+    }
+    let Some(ancestors) = task::ancestors(generation, parent) else { return };
+    let mut ancestors = *ancestors;
+    let row = sets.wrapping_add(exe.wrapping_mul(SET_WORDS as u32 * 8));
+    let mut word = 0;
+    while word < SET_WORDS {
+        ancestors[word] |= image.long(row.wrapping_add(word as u32 * 8));
+        word += 1;
+    }
+    if ANCESTORS.insert(&key, &ancestors, 0).is_err() {
+        emit::count(Fault::ProcessTable);
+    }
+}
+
+/// A new program runs; its arguments are in place and it has not executed an instruction.
+///
+/// tracepoint: sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn process_exec(context: RawTracePointContext) -> i32 {
+    let old_thread: u32 = context.arg(1);
+    let bprm: *const u8 = context.arg(2);
+    let Some((work, claim)) = scratch::claim() else { return 0 };
+    started(old_thread, bprm, work);
+    claim.release();
+    0
+}
+
+#[inline(always)]
+fn started(old_thread: u32, bprm: *const u8, work: &mut Work) {
+    let (process, _) = task::ids();
+    let Some(file) = probed::<*const u8>(bprm, fields::bprm_file()) else { return };
+    let built = path::walked(file, &mut work.text);
+    // SAFETY: copied at once; the entry is only ever changed by this thread.
+    let checked = unsafe { EXECS.get(&old_thread) }.copied();
+    if checked.is_some() {
+        let _gone = EXECS.remove(&old_thread);
+    }
+    let found = match checked {
+        Some(found) => found,
+        None => labelled(built.is_some(), &work.text),
+    };
+    renamed(process, &found);
+
+    if !fields::lsm_decides()
+        && let Some(policy) = policy::active()
+    {
+        exec_without_lsm(file, &built, &policy, work);
+    }
+
+    let path_bytes = built.map_or(0, |built| masked::<{ PATH_BYTES as u64 - 1 }>(built.bytes));
+    let (args_bytes, truncated) = arguments(path_bytes, &mut work.text);
+    if let Some(policy) = policy::active() {
+        judge_arguments(path_bytes, args_bytes, truncated, &policy, work);
+    }
+
+    emit::begin(work, kind::EXEC);
+    work.head.pid = process;
+    work.head.tid = process;
+    work.head.path_bytes = path_bytes as u16;
+    work.head.extra_bytes = args_bytes as u16;
+    if truncated {
+        work.head.flags |= flags::ARGS_TRUNCATED;
+    }
+    if built.is_none() {
+        work.head.flags |= flags::PATH_UNKNOWN;
+    }
+    report::actor(work);
+    emit::send(work, Weight::Lifecycle);
+}
+
+/// The executable label of a path under the generation in force and the one being staged.
+#[inline(never)]
+pub fn labelled(known: bool, text: &Text) -> ExecInFlight {
+    let mut found = ExecInFlight { exe: [0; 2], generation: [0; 2] };
+    if known {
+        let (active, staged) = policy::generations();
+        (found.exe[0], found.generation[0]) = label(active, text);
+        (found.exe[1], found.generation[1]) = label(staged, text);
+    }
+    found
+}
+
+/// The label under `generation`, and `generation`, or zeros if there is none.
+#[inline(always)]
+fn label(generation: Generation, text: &Text) -> (u32, u32) {
+    if generation.0 == 0 {
+        return (0, 0);
+    }
+    let Some(image) = policy::slot(generation.slot()) else { return (0, 0) };
+    let automaton = image.word(header::EXE_AUTOMATON);
+    if automaton == 0 {
+        return (0, 0);
+    }
+    match dfa::walk(&image, automaton, text) {
+        Some(label) => (label, generation.0),
+        None => (0, 0),
+    }
+}
+
+/// Gives the process the labels of its new program. What is not known under a generation in use is taken away: an old
+/// program's label must not outlive it.
+#[inline(never)]
+fn renamed(process: u32, found: &ExecInFlight) {
+    let (active, staged) = policy::generations();
+    rename(active, process, found);
+    rename(staged, process, found);
+}
+
+#[inline(always)]
+fn rename(generation: Generation, process: u32, found: &ExecInFlight) {
+    if generation.0 == 0 {
+        return;
+    }
+    let key = ProcessKey { generation: generation.0, process };
+    let label = if found.generation[0] == generation.0 {
+        found.exe[0]
+    } else if found.generation[1] == generation.0 {
+        found.exe[1]
+    } else {
+        let _none = EXES.remove(&key);
+        return;
+    };
+    if EXES.insert(&key, &label, 0).is_err() {
+        emit::count(Fault::ProcessTable);
+    }
+}
+
+/// Reads the arguments behind the path. Answers their bytes, and whether there were more.
+#[inline(always)]
+fn arguments(path_bytes: u64, text: &mut Text) -> (u64, bool) {
+    let Some(memory) = probed::<*const u8>(task::current(), fields::task_mm()) else {
+        return (0, false);
+    };
+    let start = probed::<u64>(memory, fields::mm_arg_start()).unwrap_or(0);
+    let end = probed::<u64>(memory, fields::mm_arg_end()).unwrap_or(0);
+    if end <= start {
+        return (0, false);
+    }
+    let all = end - start;
+    let most = ARGS_BYTES as u64 - 1;
+    let bytes = masked::<{ ARGS_BYTES as u64 - 1 }>(if all > most { most } else { all });
+    // SAFETY: path and arguments are below PATH_BYTES and ARGS_BYTES, and the text has room for both.
+    let target = unsafe { text.0.as_mut_ptr().add(path_bytes as usize) };
+    // SAFETY: as above.
+    if unsafe { copy_user(target, bytes, start) } { (bytes, all > most) } else { (0, false) }
+}
+
+/// The arguments as the engine reads them.
+struct Arguments<'a> {
+    text: &'a Text,
+    start: u32,
+}
+
+impl Bytes for Arguments<'_> {
+    #[inline(always)]
+    fn at(&self, index: u32) -> u8 {
+        self.text.0[(self.start + index) as usize & (TEXT_BYTES - 1)]
+    }
+}
+
+#[inline(never)]
+fn judge_arguments(
+    path_bytes: u64,
+    args_bytes: u64,
+    truncated: bool,
+    policy: &Policy,
+    work: &mut Work,
+) {
+    let Work { columns, decision, sets, short, text, .. } = work;
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Started, columns) else {
+        return;
+    };
+    let mut told = Told {
+        acts: Act::ExecArgs.bit(),
+        path_bytes,
+        extra_bytes: args_bytes,
+        ..Told::default()
+    };
+    if narrowing.needs(Fact::Path) {
+        // The arguments follow the path in place of its terminator: the automaton needs one.
+        let start = path_bytes as usize & (PATH_BYTES - 1);
+        let kept = text.0[start];
+        text.0[start] = 0;
+        if path_bytes == 0 {
+            told.fault = faulted(Fault::Path);
+            narrowing.unknown(Fact::Path);
+        } else {
+            narrowing.string(Fact::Path, text);
+        }
+        text.0[start] = kept;
+        if !narrowing.alive() {
+            return;
+        }
+    }
+    told.flags |= actor::narrow(&mut narrowing, sets, short, policy.generation);
+    if !narrowing.alive() {
+        return;
+    }
+    if narrowing.needs_set(SetFact::Args) {
+        let automaton = policy.image.word(header::ARG_AUTOMATON);
+        let table = policy.image.word(header::ARG_SETS);
+        let arguments = Arguments { text, start: path_bytes as u32 };
+        let whole = args::gather(
+            &policy.image,
+            automaton,
+            table,
+            &arguments,
+            args_bytes as u32,
+            &mut sets.args,
+        );
+        if !whole || truncated || args_bytes == 0 {
+            told.fault = faulted(Fault::Args);
+            sets.unknown |= 1 << SetFact::Args as u64;
+        }
+    }
+    if truncated {
+        told.flags |= flags::ARGS_TRUNCATED;
+    }
+    if report::decide(&mut narrowing, sets, policy.mode, decision) {
+        report::begin(work, policy, Family::Started, &told);
+        report::actor(work);
+        report::finish(work);
+    }
+}
+
+/// Exec rules on a host without BPF LSM: too late to refuse, in time to kill before the first instruction.
+#[inline(never)]
+fn exec_without_lsm(file: *const u8, built: &Option<path::Built>, policy: &Policy, work: &mut Work) {
+    let Work { columns, decision, sets, short, text, .. } = work;
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Exec, columns) else {
+        return;
+    };
+    let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
+    match built {
+        Some(built) => {
+            told.path_bytes = built.bytes;
+            told.flags |= if built.deleted { flags::PATH_DELETED } else { 0 };
+            narrowing.string(Fact::Path, text);
+        }
+        None => {
+            told.fault = faulted(Fault::Path);
+            told.flags |= flags::PATH_UNKNOWN;
+            narrowing.unknown(Fact::Path);
+        }
+    }
+    if !narrowing.alive() {
+        return;
+    }
+    if narrowing.needs(Fact::Name) {
+        if path::name::<Probed>(file, short) {
+            narrowing.short_string(Fact::Name, short);
+        } else {
+            narrowing.unknown(Fact::Name);
+        }
+    }
+    let Some(object) = Object::of_file::<Probed>(file) else { return };
+    let object = match text.0.first_chunk::<8>() {
+        Some(start) => object.with_path(start),
+        None => object,
+    };
+    narrowing.number(Fact::ObjectMode, object.mode);
+    narrowing.number(Fact::ObjectOwner, object.owner);
+    narrowing.number(Fact::ObjectFlags, object.flags);
+    if !narrowing.alive() {
+        return;
+    }
+    told.flags |= actor::narrow(&mut narrowing, sets, short, policy.generation);
+    if !report::decide(&mut narrowing, sets, policy.mode, decision) {
+        return;
+    }
+    decision.verdict = report::without_lsm(decision.verdict);
+    report::begin(work, policy, Family::Exec, &told);
+    report::actor(work);
+    report::object(work, &object);
+    report::finish(work);
+}
+
+/// A task exits; the last of its process takes the row with it.
+///
+/// tracepoint: sched_process_exit(struct task_struct *p, ...)
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn process_exit(context: RawTracePointContext) -> i32 {
+    let exiting: *const u8 = context.arg(0);
+    let (process, thread) = task::ids();
+    let _none = EXECS.remove(&thread);
+    let Some(signal) = probed::<*const u8>(exiting, fields::task_signal()) else { return 0 };
+    let live: u32 = probed(signal, fields::signal_live()).unwrap_or(0);
+    if live != 0 {
+        return 0;
+    }
+    let Some((work, claim)) = scratch::claim() else { return 0 };
+    emit::begin(work, kind::EXIT);
+    work.head.number = probed(exiting, fields::task_exit_code()).unwrap_or(0);
+    report::actor(work);
+    emit::send(work, Weight::Lifecycle);
+    claim.release();
+    let (active, staged) = policy::generations();
+    forget(active, process);
+    forget(staged, process);
+    0
+}
+
+#[inline(always)]
+fn forget(generation: Generation, process: u32) {
+    if generation.0 == 0 {
+        return;
+    }
+    let key = ProcessKey { generation: generation.0, process };
+    let _none = EXES.remove(&key);
+    let _none = ANCESTORS.remove(&key);
+}

@@ -1,0 +1,123 @@
+//! Tells the agent what was decided, and does it.
+
+use aya_ebpf::helpers::generated::bpf_send_signal;
+use interdict_abi::{
+    event::{flags, kind},
+    ids::{Action, Family, Mode},
+};
+use interdict_engine::{
+    facts::{Narrowing, SetFacts},
+    verdict::Decision};
+
+use crate::{
+    bounds,
+    emit::{self, Weight},
+    kernel::{object::Object, task},
+    policy::{Image, Policy},
+    scratch::Work,
+};
+
+const SIGKILL: u32 = 9;
+
+/// What a hook has learned, beside the strings in its scratch area.
+#[derive(Clone, Copy, Default)]
+pub struct Told {
+    /// Record flags.
+    pub flags: u32,
+    /// `Fault`.
+    pub fault: u8,
+    /// Mask of acts.
+    pub acts: u32,
+    /// Bytes of the path at the start of the text.
+    pub path_bytes: u64,
+    /// Bytes of the second string behind it.
+    pub extra_bytes: u64,
+    /// The act's own number.
+    pub number: u32,
+}
+
+/// Decides into the scratch area: one copy of the loop, with a stack of its own. Answers whether there is anything to
+/// tell.
+#[inline(never)]
+pub fn decide(
+    narrowing: &mut Narrowing<'_, Image>,
+    sets: &SetFacts,
+    mode: Mode,
+    decision: &mut Decision,
+) -> bool {
+    narrowing.decide_into(sets, mode, decision);
+    decision.tells()
+}
+
+/// What a refusal becomes where the act can no longer be refused: the process is killed before it goes on.
+#[inline(always)]
+pub fn without_lsm(verdict: Action) -> Action {
+    match verdict {
+        Action::Pass => Action::Pass,
+        Action::Alert => Action::Alert,
+        Action::Block | Action::Kill => Action::Kill,
+    }
+}
+
+/// Starts a decision record: everything that is known without the object.
+#[inline(never)]
+pub fn begin(work: &mut Work, policy: &Policy, family: Family, told: &Told) {
+    emit::begin(work, kind::DECISION);
+    let Work { head, decision, .. } = work;
+    head.flags = told.flags | if decision.more { flags::MORE_RULES } else { 0 };
+    head.generation = policy.generation.0;
+    head.family = family as u8;
+    head.verdict = decision.verdict as u8;
+    head.would = decision.would as u8;
+    head.fault = told.fault;
+    head.acts = told.acts;
+    head.number = told.number;
+    head.clauses = decision.clauses;
+    head.clauses_told = decision.told;
+    head.path_bytes = told.path_bytes as u16;
+    head.extra_bytes = told.extra_bytes as u16;
+}
+
+/// Adds the acting task.
+#[inline(never)]
+pub fn actor(work: &mut Work) {
+    let head = &mut work.head;
+    let (process, thread) = task::ids();
+    head.pid = process;
+    head.tid = thread;
+    let (user, group) = task::owner();
+    head.uid = user;
+    head.gid = group;
+    head.euid = task::euid().unwrap_or(user);
+    head.cgroup = task::cgroup();
+    (head.parent, head.start_ns) = task::lineage();
+    task::comm(&mut head.comm);
+}
+
+/// Adds the object.
+#[inline(always)]
+pub fn object(work: &mut Work, object: &Object) {
+    let head = &mut work.head;
+    head.inode = object.inode;
+    head.device = object.device;
+    head.mode = object.mode;
+    head.object_flags = object.flags as u16;
+}
+
+/// Sends the record and does what was decided. Answers what an LSM program returns.
+#[inline(always)]
+pub fn finish(work: &mut Work) -> i32 {
+    let verdict = work.decision.verdict;
+    let errno = work.decision.errno;
+    let refused = verdict as u8 >= Action::Block as u8;
+    if refused {
+        work.head.errno = u32::from(errno);
+    }
+    emit::count_decision(work.head.family, verdict);
+    emit::send(work, if refused { Weight::Refusal } else { Weight::Audit });
+    if verdict as u8 == Action::Kill as u8 {
+        // SAFETY: the helper has no preconditions; it aims at the current task.
+        unsafe { bpf_send_signal(SIGKILL) };
+    }
+    if refused { bounds::refusal(errno) } else { 0 }
+}

@@ -1,0 +1,85 @@
+//! Offsets of kernel fields, filled in by the loader from the running kernel's BTF before the object is loaded.
+//!
+//! One read-only global per entry of `interdict_abi::offsets::FIELDS`, under the same name. The verifier sees constants.
+
+macro_rules! fields {
+    ($($function:ident $global:ident,)+) => {
+        $(
+            #[unsafe(no_mangle)]
+            static $global: u64 = 0;
+
+            /// Offset in bytes.
+            #[inline(always)]
+            pub fn $function() -> u64 {
+                // SAFETY: a live global; volatile, because the value in the object is not the one that runs.
+                unsafe { (&raw const $global).read_volatile() }
+            }
+        )+
+    };
+}
+
+fields! {
+    bprm_buf BPRM_BUF,
+    bprm_file BPRM_FILE,
+    cred_euid CRED_EUID,
+    dentry_hashed DENTRY_HASHED,
+    dentry_name DENTRY_NAME,
+    dentry_parent DENTRY_PARENT,
+    file_inode FILE_INODE,
+    file_mode FILE_MODE,
+    file_path FILE_PATH,
+    inode_mode INODE_MODE,
+    inode_nlink INODE_NLINK,
+    inode_number INODE_NUMBER,
+    inode_super INODE_SUPER,
+    inode_uid INODE_UID,
+    mm_arg_end MM_ARG_END,
+    mm_arg_start MM_ARG_START,
+    mount_mnt MOUNT_MNT,
+    mount_mountpoint MOUNT_MOUNTPOINT,
+    mount_parent MOUNT_PARENT,
+    path_dentry PATH_DENTRY,
+    path_mnt PATH_MNT,
+    pid_level PID_LEVEL,
+    qstr_name QSTR_NAME,
+    qstr_len QSTR_LEN,
+    signal_live SIGNAL_LIVE,
+    sock_protocol SOCK_PROTOCOL,
+    socket_sk SOCKET_SK,
+    socket_type SOCKET_TYPE,
+    super_device SUPER_DEVICE,
+    super_magic SUPER_MAGIC,
+    task_cred TASK_CRED,
+    task_exit_code TASK_EXIT_CODE,
+    task_mm TASK_MM,
+    task_pid TASK_PID,
+    task_group_leader TASK_GROUP_LEADER,
+    task_real_parent TASK_REAL_PARENT,
+    task_signal TASK_SIGNAL,
+    task_start TASK_START,
+    task_tgid TASK_TGID,
+    task_thread_pid TASK_THREAD_PID,
+    vfsmount_root VFSMOUNT_ROOT,
+}
+
+/// Bytes of an image slot less one.
+#[unsafe(no_mangle)]
+static SLOT_MASK: u64 = 0;
+
+/// Bytes of an image slot less one.
+#[inline(always)]
+pub fn slot_mask() -> u64 {
+    // SAFETY: as above.
+    unsafe { (&raw const SLOT_MASK).read_volatile() }
+}
+
+/// 1 when LSM programs decide: then the tracepoints and cgroup programs only keep processes up to date.
+#[unsafe(no_mangle)]
+static LSM_DECIDES: u64 = 0;
+
+/// Whether LSM programs decide on this host.
+#[inline(always)]
+pub fn lsm_decides() -> bool {
+    // SAFETY: as above.
+    unsafe { (&raw const LSM_DECIDES).read_volatile() != 0 }
+}

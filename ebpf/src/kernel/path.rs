@@ -1,0 +1,140 @@
+//! Paths of files, into memory that belongs to one invocation.
+
+use aya_ebpf::{bindings::path, helpers::generated::bpf_d_path};
+use interdict_abi::limits::PATH_BYTES;
+
+use super::{copy, copy_string, fields, object::Reader, probed};
+use crate::{
+    bounds::masked,
+    scratch::{Short, Text},
+};
+
+/// A path that was built at the start of a [`Text`], with a terminating zero.
+#[derive(Clone, Copy)]
+pub struct Built {
+    /// Bytes without the terminator.
+    pub bytes: u64,
+    /// The name is gone: the kernel's " (deleted)" has been cut off.
+    pub deleted: bool,
+}
+
+/// `" (deleted)"`, which `d_path` appends to unlinked names.
+const DELETED_BYTES: u64 = 10;
+
+/// The path of `file` as the acting process sees it: `d_path`. For LSM programs on hooks that may use it (the list
+/// `sleepable_lsm_hooks` of kernel/bpf/bpf_lsm.c). `None`: longer than `PATH_BYTES`, or not to be had.
+#[inline(always)]
+pub fn seen<R: Reader>(file: *const u8, text: &mut Text) -> Option<Built> {
+    let object = file.wrapping_add(fields::file_path() as usize);
+    // SAFETY: `f_path` is inside the file that the hook was given; the buffer has PATH_BYTES.
+    let built = unsafe {
+        bpf_d_path(object.cast_mut().cast::<path>(), text.0.as_mut_ptr().cast(), PATH_BYTES as u32)
+    } as i64;
+    if built < 2 || built > PATH_BYTES as i64 {
+        return None;
+    }
+    let bytes = built as u64 - 1;
+    let dentry: *const u8 = R::read(file, fields::file_path() + fields::path_dentry())?;
+    Some(without_suffix(dentry, text, bytes))
+}
+
+/// Cuts " (deleted)" off if, and only if, the kernel put it there: the dentry is unhashed.
+#[inline(always)]
+fn without_suffix(dentry: *const u8, text: &mut Text, bytes: u64) -> Built {
+    let hashed: u64 = probed(dentry, fields::dentry_hashed()).unwrap_or(1);
+    let start = masked::<{ PATH_BYTES as u64 - 1 }>(bytes.wrapping_sub(DELETED_BYTES));
+    if hashed == 0
+        && bytes > DELETED_BYTES
+        && text.0[start as usize] == b' '
+        && text.0[start as usize + 1] == b'('
+        && text.0[start as usize + 9] == b')'
+    {
+        text.0[start as usize] = 0;
+        Built { bytes: start, deleted: true }
+    } else {
+        Built { bytes, deleted: false }
+    }
+}
+
+/// Deepest path that [`walked`] follows, mounts included.
+const DEPTH: u32 = 128;
+
+/// Where [`walked`] builds: the second half of the text, from its end.
+const REGION: usize = PATH_BYTES;
+
+/// The path of `file` from the root of its mount namespace, by walking dentries and mounts. For programs that have no
+/// `d_path`. `None`: deeper than 128, longer than `PATH_BYTES`, or not readable.
+#[inline(never)]
+pub fn walked(file: *const u8, text: &mut Text) -> Option<Built> {
+    let mut dentry: *const u8 = probed(file, fields::file_path() + fields::path_dentry())?;
+    let mut mnt: *const u8 = probed(file, fields::file_path() + fields::path_mnt())?;
+    let hashed: u64 = probed(dentry, fields::dentry_hashed())?;
+    let mut position = PATH_BYTES as u64 - 1;
+    text.0[REGION + PATH_BYTES - 1] = 0;
+    let mut depth = 0;
+    let mut whole = false;
+    while depth < DEPTH {
+        depth += 1;
+        let root: *const u8 = probed(mnt, fields::vfsmount_root())?;
+        if dentry == root {
+            let mount = mnt.wrapping_sub(fields::mount_mnt() as usize);
+            let parent: *const u8 = probed(mount, fields::mount_parent())?;
+            if parent == mount {
+                whole = true;
+                break;
+            }
+            dentry = probed(mount, fields::mount_mountpoint())?;
+            mnt = parent.wrapping_add(fields::mount_mnt() as usize);
+            continue;
+        }
+        let parent: *const u8 = probed(dentry, fields::dentry_parent())?;
+        let name: *const u8 = probed(dentry, fields::dentry_name() + fields::qstr_name())?;
+        let length: u32 = probed(dentry, fields::dentry_name() + fields::qstr_len())?;
+        let length = masked::<255>(u64::from(length));
+        if position < length + 1 {
+            return None;
+        }
+        position = masked::<{ PATH_BYTES as u64 - 1 }>(position - length - 1);
+        text.0[REGION + position as usize] = b'/';
+        // SAFETY: position is below PATH_BYTES and length below 256; the text has 4096 bytes of slack behind.
+        let target = unsafe { text.0.as_mut_ptr().add(REGION + position as usize + 1) };
+        // SAFETY: as above.
+        if !unsafe { copy(target, length, name) } {
+            return None;
+        }
+        if parent == dentry {
+            whole = true;
+            break;
+        }
+        dentry = parent;
+    }
+    if !whole {
+        return None;
+    }
+    if position == PATH_BYTES as u64 - 1 {
+        position -= 1;
+        text.0[REGION + PATH_BYTES - 2] = b'/';
+    }
+    let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(PATH_BYTES as u64 - position);
+    // SAFETY: `bytes` is below PATH_BYTES and the text is larger than that.
+    let start = unsafe { text.0.as_ptr().add(REGION + masked::<{ PATH_BYTES as u64 - 1 }>(position) as usize) };
+    // SAFETY: as above.
+    if !unsafe { copy(text.0.as_mut_ptr(), bytes, start) } {
+        return None;
+    }
+    Some(Built { bytes: bytes - 1, deleted: hashed == 0 })
+}
+
+/// The last component of a file's path. False if it could not be read.
+#[inline(always)]
+pub fn name<R: Reader>(file: *const u8, short: &mut Short) -> bool {
+    let Some(dentry) = R::read::<*const u8>(file, fields::file_path() + fields::path_dentry())
+    else {
+        return false;
+    };
+    let Some(name) = probed::<*const u8>(dentry, fields::dentry_name() + fields::qstr_name()) else {
+        return false;
+    };
+    // SAFETY: the buffer has 512 bytes; a name has at most 255 and a terminator.
+    unsafe { copy_string(short.0.as_mut_ptr(), 257, name) > 0 }
+}

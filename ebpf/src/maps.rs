@@ -1,0 +1,67 @@
+//! Every map, with who writes it and who reads it.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use interdict_abi::{
+    ids::{FAMILIES, FAULTS as FAULT_COUNT},
+    limits::{EXECS_IN_FLIGHT, PROCESSES, RING_BYTES, SLOT_BYTES_MIN, WORK_AREAS},
+    maps::{AncestorSet, Control, ExecInFlight, ProcessKey},
+};
+
+use crate::scratch::Work;
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// Bytes of one image slot. The loader enlarges the map's value in the object before it is loaded, and sets
+/// `policy::SLOT_BYTES` to the same number: this size is the smallest.
+#[repr(C, align(8))]
+pub struct Slot {
+    bytes: [u8; SLOT_BYTES_MIN],
+}
+
+/// Written by the agent, read by every program.
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// The two image slots. Written by the agent through a memory mapping while idle, read by every program.
+#[map]
+pub static IMAGE: Array<Slot> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// Programs of live processes, as executable labels. Written by the lifecycle programs; rows of what ran before are
+/// added by the agent.
+#[map]
+pub static EXES: HashMap<ProcessKey, u32> =
+    HashMap::with_max_entries(2 * PROCESSES, BPF_F_NO_PREALLOC);
+
+/// Ancestor predicates of live processes. Written as `EXES`, but never by an exec: ancestors stay.
+#[map]
+pub static ANCESTORS: HashMap<ProcessKey, AncestorSet> =
+    HashMap::with_max_entries(2 * PROCESSES, BPF_F_NO_PREALLOC);
+
+/// Execs between their check and their success, by thread id. Written and read by the exec programs.
+#[map]
+pub static EXECS: HashMap<u32, ExecInFlight> =
+    HashMap::with_max_entries(EXECS_IN_FLIGHT, BPF_F_NO_PREALLOC);
+
+/// Records for the agent.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Faults by number. Written by programs, read by the agent.
+#[map]
+pub static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FAULT_COUNT as u32, 0);
+
+/// Acts told, by `family * 4 + verdict`. Written by programs, read by the agent.
+#[map]
+pub static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FAMILIES as u32 * 4, 0);
+
+/// Scratch areas; which are taken is in `SCRATCH_TAKEN`. Programs only.
+#[map]
+pub static SCRATCH: PerCpuArray<Work> = PerCpuArray::with_max_entries(WORK_AREAS, 0);
+
+/// One bit per scratch area that is taken. Programs only.
+#[map]
+pub static SCRATCH_TAKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
