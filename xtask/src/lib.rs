@@ -10,3 +10,4 @@ pub mod paths;
 pub mod run;
 pub mod step;
 pub mod tools;
+pub mod vm;

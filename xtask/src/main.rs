@@ -17,14 +17,22 @@ struct Arguments {
 enum Command {
     /// Build the kernel object into ebpf/prebuilt, or compare the one there with its sources.
     Ebpf(xtask::ebpf::Arguments),
+    /// Run a command in a guest with a stock kernel, the agent and some policies.
+    Vm(xtask::vm::command::Arguments),
+}
+
+fn exit_code(status: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
 }
 
 fn main() -> ExitCode {
+    xtask::vm::init::run_if_first();
     if let Some(code) = xtask::ebpf::wrapper::become_rustc_if_asked() {
         return code;
     }
     let result = match Arguments::parse().command {
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Vm(arguments) => xtask::vm::command::main(&arguments).map(exit_code),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

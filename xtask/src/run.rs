@@ -1,8 +1,11 @@
 //! Runs other programs and says, when one fails, which one and how.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::paths;
 
 fn shown(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
@@ -49,6 +52,16 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
 /// Same, as text without the last line end.
 pub fn text(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output(command)?).trim_end().to_owned())
+}
+
+/// Builds the agent as `cargo build` does and answers where it is.
+pub fn built_agent() -> Result<PathBuf> {
+    to_the_end(
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .current_dir(paths::root())
+            .args(["build", "--quiet", "--locked", "--package", "interdict"]),
+    )?;
+    Ok(paths::cargo_target().join("debug/interdict"))
 }
 
 /// Removes what a surrounding cargo or rustup told its children, so that another toolchain can be called from here.

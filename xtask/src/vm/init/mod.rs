@@ -1,0 +1,118 @@
+//! The first process of a guest: makes it look like a host, keeps the agent alive, runs the command, sends `/out` home.
+//!
+//! It is one program without helpers, because helpers could be refused by the very rules a guest is there to test.
+//! Kernel messages go to the first serial port and what was run writes to the second, so neither spoils the other.
+//! It never ends while the guest lives: the last thing it does is to switch the machine off.
+
+mod ground;
+mod output;
+mod supervise;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::system::{RebootCommand, reboot};
+
+use super::cpio::Archive;
+use super::plan::{ANSWER, Agent, Answer, INIT, PLAN, Plan};
+use output::Output;
+use supervise::Supervisor;
+
+/// The disk that the archive is written to.
+const DISK: &str = "/dev/vda";
+/// How long the agent may take to end after it was asked to.
+const STOP: Duration = Duration::from_secs(15);
+
+/// Runs the guest if this process is the first one of it; otherwise returns.
+pub fn run_if_first() {
+    if std::process::id() != 1 || std::env::args_os().next().is_none_or(|name| name != *INIT) {
+        return;
+    }
+    let mut answer = Answer::default();
+    if let Err(error) = ground::switch_root().and_then(|()| live(&mut answer)) {
+        eprintln!("guest: {error:#}");
+        answer.error.get_or_insert(format!("{error:#}"));
+    }
+    if let Err(error) = send_home(&answer) {
+        eprintln!("guest: sending /out home: {error:#}");
+    }
+    rustix::fs::sync();
+    let error = reboot(RebootCommand::PowerOff);
+    eprintln!("guest: switching off: {error:?}");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn live(answer: &mut Answer) -> Result<()> {
+    ground::mount_all()?;
+    let plan: Plan = serde_json::from_slice(&fs::read(PLAN)?).context("reading the plan")?;
+    ground::load_modules(&plan.modules)?;
+    ground::settle()?;
+    answer.up_seconds = uptime()?;
+    let output = Output::open()?;
+    let mut supervisor = Supervisor::new(plan.environment);
+    if let Some(before) = &plan.before {
+        let pid = supervisor.spawn(&["sh", "-c", before], &output)?;
+        let status = supervisor.wait_for(pid, None)?.context("no time limit was set")?;
+        if status != 0 {
+            bail!("the --before command ended with status {status}");
+        }
+    }
+    if let Some(agent) = &plan.agent {
+        enforce(&mut supervisor, agent)?;
+        answer.enforcing_seconds = Some(uptime()?);
+    }
+    let command: Vec<&str> = plan.command.iter().map(String::as_str).collect();
+    let ended = supervisor.spawn(&command, &output).and_then(|pid| supervisor.wait_for(pid, None));
+    supervisor.stop_agent(STOP)?;
+    answer.agent_restarts = supervisor.restarts();
+    answer.status = ended?;
+    output.finish();
+    Ok(())
+}
+
+fn enforce(supervisor: &mut Supervisor, agent: &Agent) -> Result<()> {
+    let ready = Path::new(&agent.ready);
+    fs::create_dir_all(ready.parent().context("the ready file is in a directory")?)?;
+    supervisor.start_agent(&agent.command)?;
+    let deadline = Instant::now() + Duration::from_secs(agent.ready_within_seconds);
+    while !fs::read(ready).is_ok_and(|generation| !generation.is_empty()) {
+        supervisor.attend(Duration::from_millis(5))?;
+        if supervisor.restarts() > 2 {
+            bail!("the agent ends before it enforces:\n{}", supervise::agent_log_tail());
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the agent did not enforce within {} s:\n{}",
+                agent.ready_within_seconds,
+                supervise::agent_log_tail()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn send_home(answer: &Answer) -> Result<()> {
+    let disk = OpenOptions::new().write(true).open(DISK).context(DISK)?;
+    let mut archive = Archive::new(std::io::BufWriter::with_capacity(1 << 20, disk));
+    // First, so that it arrives even if /out does not fit.
+    archive.file(ANSWER, 0o644, &serde_json::to_vec(answer)?)?;
+    archive.tree("out", Path::new("/out"))?;
+    let disk: File = archive.finish()?.into_inner().map_err(|error| error.into_error())?;
+    disk.sync_all()?;
+    Ok(())
+}
+
+fn uptime() -> Result<f64> {
+    let text = fs::read_to_string("/proc/uptime")?;
+    Ok(text.split(' ').next().unwrap_or_default().parse()?)
+}
+
+/// Says something on the console, where kernel messages are.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "guest: {what}");
+}

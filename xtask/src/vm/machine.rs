@@ -1,0 +1,159 @@
+//! One QEMU run: starts it, passes on what the guest's second serial port says, ends it when its time is up.
+//!
+//! QEMU is tied to this process by the kernel (`setpriv --pdeathsig`): however this one ends, the guest ends with it.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::kernel::Kernel;
+
+/// How a guest's time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// As fast as it goes, on two processors.
+    Real,
+    /// One processor, and one nanosecond is one instruction, so that costs can be counted.
+    Instructions,
+}
+
+/// Where what the guest prints goes besides being kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Echo {
+    /// To our standard output, as it comes.
+    Live,
+    /// Nowhere.
+    Silent,
+}
+
+/// What a run needs to know.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// What to boot.
+    pub kernel: &'a Kernel,
+    /// Its first file system.
+    pub initrd: &'a Path,
+    /// The disk it may write to.
+    pub disk: &'a Path,
+    /// Where kernel messages are kept.
+    pub console: &'a Path,
+    /// As QEMU writes it, `2G`.
+    pub memory: &'a str,
+    /// How its time passes.
+    pub clock: Clock,
+    /// After which it is ended.
+    pub timeout: Duration,
+    /// What becomes of its output.
+    pub echo: Echo,
+}
+
+impl Machine<'_> {
+    fn kernel_command_line(&self) -> String {
+        let mut line = format!("console=ttyS0 quiet panic=-1 rdinit={}", super::plan::INIT);
+        match self.clock {
+            // A machine that zeroes every page it hands out counts mostly that.
+            Clock::Instructions => {
+                line.push_str(" lsm=lockdown,capability,landlock,yama,bpf init_on_alloc=0");
+            }
+            Clock::Real if self.kernel.starts_bpf_lsm() => {}
+            Clock::Real => line.push_str(" lsm=lockdown,capability,yama,apparmor,bpf"),
+        }
+        line
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        match self.clock {
+            Clock::Real => command.args(["-accel", "tcg,thread=multi", "-smp", "2"]),
+            Clock::Instructions => command
+                .args(["-accel", "tcg,thread=single", "-smp", "1"])
+                .args(["-icount", "shift=0,sleep=off"]),
+        };
+        command
+            // Repeated moves as one instruction: the emulator counts every step of them, hardware does not.
+            .args(["-cpu", "max,erms=off,fsrm=off", "-m", self.memory])
+            .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
+            .arg("-serial")
+            .arg(format!("file:{}", self.console.display()))
+            .args(["-chardev", "file,id=output,path=/dev/stdout", "-serial", "chardev:output"])
+            .arg("-drive")
+            .arg(format!("file={},format=raw,if=virtio,cache=unsafe", self.disk.display()))
+            .arg("-kernel")
+            .arg(self.kernel.image())
+            .arg("-initrd")
+            .arg(self.initrd)
+            .args(["-append", &self.kernel_command_line()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs until the guest switches itself off; answers what it printed.
+    pub fn run(&self) -> Result<Vec<u8>> {
+        let mut child = self.command().spawn().context("could not start qemu-system-x86_64")?;
+        let mut stdout = child.stdout.take().context("standard output is a pipe")?;
+        let mut stderr = child.stderr.take().context("standard error is a pipe")?;
+        let complaints = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+                if tell.send(buffer.get(..length).unwrap_or_default().to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let deadline = Instant::now() + self.timeout;
+        let mut printed = Vec::new();
+        loop {
+            match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => {
+                    if self.echo == Echo::Live {
+                        let mut stdout = std::io::stdout();
+                        stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
+                    }
+                    printed.extend(bytes);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill()?;
+                    child.wait()?;
+                    bail!(
+                        "the guest was not done after {} s and was ended{}",
+                        self.timeout.as_secs(),
+                        self.console_tail()
+                    );
+                }
+            }
+        }
+        let status = child.wait()?;
+        let complaints = complaints.join().unwrap_or_default();
+        if !status.success() {
+            bail!("qemu ended with {status}: {complaints}{}", self.console_tail());
+        }
+        Ok(printed)
+    }
+
+    /// The end of what the kernel and the first process said, for an error message.
+    pub fn console_tail(&self) -> String {
+        let console = fs::read(self.console).unwrap_or_default();
+        let console = String::from_utf8_lossy(&console);
+        let lines: Vec<&str> = console.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default();
+        if tail.is_empty() {
+            return String::new();
+        }
+        format!("\nthe console's last lines:\n  {}", tail.join("\n  "))
+    }
+}

@@ -1,0 +1,352 @@
+//! A guest: a stock kernel in QEMU with BPF LSM, the agent on some policies, one command, and what came of it.
+//!
+//! `cargo xtask vm` and the guest tests describe a [`Guest`] and run it; the answer is an [`Outcome`]. Nothing of one
+//! run is shared with another, so any number may run at the same time.
+
+pub mod command;
+pub mod cpio;
+pub mod init;
+pub mod kernel;
+pub mod machine;
+pub mod module;
+pub mod plan;
+pub mod tree;
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{paths, run, tools};
+use kernel::Kernel;
+use machine::{Clock, Echo, Machine};
+use module::Modules;
+use plan::{ANSWER, Agent, Answer, INIT, PLAN, Plan};
+use tree::Tree;
+
+/// Modules every guest loads: its disk, and what acts need that a host loads by itself.
+const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "dummy", "veth"];
+/// Room on the disk that `/out` is sent home on; only what is used takes space here.
+const DISK_BYTES: u64 = 8 << 30;
+
+/// What the agent may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Tell only.
+    Audit,
+    /// Act.
+    Enforce,
+}
+
+/// A guest as it is described before it runs.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    kernel: Kernel,
+    init: PathBuf,
+    agent: Option<PathBuf>,
+    policies: Option<PathBuf>,
+    config: Option<PathBuf>,
+    mode: Option<Mode>,
+    additions: Vec<(PathBuf, PathBuf)>,
+    files: Vec<(String, u32, Vec<u8>)>,
+    modules: Vec<String>,
+    before: Option<String>,
+    environment: Vec<(String, String)>,
+    clock: Clock,
+    memory: String,
+    timeout: Duration,
+    out: Option<PathBuf>,
+    echo: Echo,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit status of the command, as a shell tells it.
+    pub status: i32,
+    /// What the command printed, both streams in the order written.
+    pub output: String,
+    /// The guest's `/out`, here.
+    pub out: PathBuf,
+    /// More about the run.
+    pub answer: Answer,
+}
+
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+impl Guest {
+    /// A guest with the kernel of that short name and no agent. `init` is a program whose `main` starts with
+    /// [`init::run_if_first`]: this one, or a test's own.
+    pub fn new(kernel: &str, init: impl Into<PathBuf>) -> Result<Self> {
+        tools::packages(tools::GUEST_PACKAGES, "guests")?;
+        Ok(Self {
+            kernel: Kernel::named(kernel)?,
+            init: init.into(),
+            agent: None,
+            policies: None,
+            config: None,
+            mode: None,
+            additions: Vec::new(),
+            files: Vec::new(),
+            modules: Vec::new(),
+            before: None,
+            environment: Vec::new(),
+            clock: Clock::Real,
+            memory: "2G".to_owned(),
+            timeout: Duration::from_secs(300),
+            out: None,
+            echo: Echo::Silent,
+        })
+    }
+
+    /// Starts this agent and waits until it enforces.
+    #[must_use]
+    pub fn agent(mut self, program: impl Into<PathBuf>) -> Self {
+        self.agent = Some(program.into());
+        self
+    }
+
+    /// The folder that becomes `/etc/interdict/policies`.
+    #[must_use]
+    pub fn policies(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.policies = Some(folder.into());
+        self
+    }
+
+    /// The file that becomes `/etc/interdict/config.yaml`, instead of [`command::CONFIG`].
+    #[must_use]
+    pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config = Some(file.into());
+        self
+    }
+
+    /// What the agent may do; by default what its configuration says.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// A file or folder of this machine at a path in the guest, with the libraries of programs in it.
+    #[must_use]
+    pub fn add(mut self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Self {
+        self.additions.push((from.into(), to.into()));
+        self
+    }
+
+    /// A file with this content in the guest.
+    #[must_use]
+    pub fn file(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.to_owned(), mode, content.into()));
+        self
+    }
+
+    /// A kernel module to load, with what it needs.
+    #[must_use]
+    pub fn module(mut self, name: &str) -> Self {
+        self.modules.push(name.to_owned());
+        self
+    }
+
+    /// A shell command to run as root while nothing is enforced yet.
+    #[must_use]
+    pub fn before(mut self, command: &str) -> Self {
+        self.before = Some(command.to_owned());
+        self
+    }
+
+    /// A variable in the environment of everything that is run.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// How its time passes.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Its memory, as QEMU writes it.
+    #[must_use]
+    pub fn memory(mut self, memory: &str) -> Self {
+        memory.clone_into(&mut self.memory);
+        self
+    }
+
+    /// After which it is ended.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Where its `/out` goes; by default a folder of its own.
+    #[must_use]
+    pub fn out(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.out = Some(folder.into());
+        self
+    }
+
+    /// What becomes of its output besides being kept.
+    #[must_use]
+    pub fn echo(mut self, echo: Echo) -> Self {
+        self.echo = echo;
+        self
+    }
+
+    /// Boots, runs the command, and brings `/out` back. Any status of the command is an answer; a guest that could not
+    /// run it is an error.
+    pub fn run<S: AsRef<str>>(&self, command: &[S]) -> Result<Outcome> {
+        let command: Vec<String> = command.iter().map(|word| word.as_ref().to_owned()).collect();
+        let name = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+        let work = paths::vm().join("run").join(&name);
+        fs::create_dir_all(&work)?;
+        let outcome = self.run_in(&work, &name, command);
+        let _ = fs::remove_dir_all(&work);
+        outcome
+    }
+
+    fn run_in(&self, work: &Path, name: &str, command: Vec<String>) -> Result<Outcome> {
+        let (initrd, disk, console) =
+            (work.join("initrd"), work.join("disk"), work.join("console"));
+        self.tree(work, command)?
+            .archive(BufWriter::with_capacity(1 << 20, File::create(&initrd)?))?;
+        File::create(&disk)?.set_len(DISK_BYTES)?;
+        let machine = Machine {
+            kernel: &self.kernel,
+            initrd: &initrd,
+            disk: &disk,
+            console: &console,
+            memory: &self.memory,
+            clock: self.clock,
+            timeout: self.timeout,
+            echo: self.echo,
+        };
+        let printed = machine.run()?;
+        let folder = self.out.clone().unwrap_or_else(|| paths::vm().join("outs").join(name));
+        let answer = fetch(&disk, work, &folder).with_context(|| {
+            format!("the guest ended without an answer{}", machine.console_tail())
+        })?;
+        let _ = fs::copy(&console, folder.with_extension("console"));
+        let Some(status) = answer.status else {
+            bail!(
+                "{}{}",
+                answer.error.as_deref().unwrap_or("the guest did not say why it ended"),
+                String::from_utf8_lossy(&printed)
+            );
+        };
+        let output = String::from_utf8_lossy(&printed).into_owned();
+        Ok(Outcome { status, output, out: folder, answer })
+    }
+
+    fn tree(&self, work: &Path, command: Vec<String>) -> Result<Tree> {
+        let mut tree = Tree::of_a_host()?;
+        // With its symbols a program of ours is ten times as large, and all of it is unpacked twice in the guest.
+        tree.copy(&stripped(&self.init, work, "init")?, Path::new(INIT))?;
+        let modules = self.load(&mut tree)?;
+        for (from, to) in &self.additions {
+            tree.copy(from, to)?;
+        }
+        let agent = self.agent.as_ref().map(|agent| self.install(agent, work, &mut tree));
+        for (path, mode, content) in &self.files {
+            tree.write(path, *mode, content);
+        }
+        let plan = Plan {
+            modules,
+            before: self.before.clone(),
+            agent: agent.transpose()?,
+            command: program(command, &mut tree)?,
+            environment: self.environment.clone(),
+        };
+        tree.write(PLAN, 0o600, &serde_json::to_vec_pretty(&plan)?);
+        Ok(tree)
+    }
+
+    fn load(&self, tree: &mut Tree) -> Result<Vec<String>> {
+        let modules = Modules::of(&self.kernel)?;
+        let names: Vec<&str> =
+            MODULES.iter().copied().chain(self.modules.iter().map(String::as_str)).collect();
+        let mut paths = Vec::new();
+        for file in modules.in_order(&names)? {
+            let (name, bytes) = modules.unpacked(&file)?;
+            let path = format!("/usr/lib/guest/modules/{name}");
+            tree.write(&path, 0o644, &bytes);
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    fn install(&self, agent: &Path, work: &Path, tree: &mut Tree) -> Result<Agent> {
+        tree.copy(&stripped(agent, work, "agent")?, Path::new(command::AGENT))?;
+        if let Some(policies) = &self.policies {
+            tree.copy(policies, Path::new("/etc/interdict/policies"))?;
+        }
+        let config = match &self.config {
+            Some(file) => fs::read(file).with_context(|| file.display().to_string())?,
+            None => command::CONFIG.as_bytes().to_vec(),
+        };
+        tree.write(command::CONFIG_PATH, 0o644, &config);
+        Ok(command::agent(self.mode))
+    }
+}
+
+/// Makes the command's program be there: from this machine if it has it, from what the guest has otherwise.
+fn program(mut command: Vec<String>, tree: &mut Tree) -> Result<Vec<String>> {
+    let Some(first) = command.first_mut() else {
+        bail!("no command was given");
+    };
+    if first.contains('/') {
+        let path = Path::new(first.as_str());
+        if !tree.has(path) {
+            let here = std::path::absolute(path)?;
+            tree.program(&here)
+                .with_context(|| format!("`{first}` is neither here nor in the guest"))?;
+            *first = here.to_string_lossy().into_owned();
+        }
+        return Ok(command);
+    }
+    let in_the_guest = tree::PATH.iter().any(|folder| tree.has(&Path::new(folder).join(&*first)));
+    match tree::find_program(first) {
+        // The real program and not busybox in its stead.
+        Some(path) => tree.program(&path)?,
+        None if in_the_guest => {}
+        None => bail!("`{first}` is neither here nor in the guest"),
+    }
+    Ok(command)
+}
+
+/// A copy without symbols, kept under the name the original has. What cannot be stripped is used as it is.
+fn stripped(program: &Path, work: &Path, kind: &str) -> Result<PathBuf> {
+    let copy = work.join(kind);
+    let stripped = run::quietly(Command::new("strip").arg("-o").arg(&copy).arg(program));
+    if stripped.is_err() {
+        fs::copy(program, &copy).with_context(|| program.display().to_string())?;
+    }
+    Ok(copy)
+}
+
+/// Unpacks what the guest wrote to its disk; `/out` replaces what was in the folder before.
+fn fetch(disk: &Path, work: &Path, folder: &Path) -> Result<Answer> {
+    let unpacked = work.join("unpacked");
+    fs::create_dir_all(&unpacked)?;
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(disk)?);
+    cpio::unpack(&mut reader, &unpacked)?;
+    let answer = serde_json::from_slice(&fs::read(unpacked.join(ANSWER))?)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if fs::rename(unpacked.join("out"), folder).is_err() {
+        run::quietly(Command::new("cp").arg("-a").arg(unpacked.join("out")).arg(folder))?;
+    }
+    Ok(answer)
+}
