@@ -7,5 +7,18 @@
 //! network; runs on any OS. Same rules, same bytes.
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod dfa;
+pub mod diag;
+pub mod field;
+pub mod image;
 pub mod ir;
+pub mod lower;
 pub mod meta;
+pub mod normalise;
+pub mod oracle;
+pub mod parse;
+mod pipeline;
+pub mod run;
+
+pub use pipeline::{Options, Outcome, compile};

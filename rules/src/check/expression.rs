@@ -1,0 +1,574 @@
+//! Expressions to typed predicates: names looked up, macros put in, operators and values fitted to fields.
+
+use std::rc::Rc;
+
+use super::{
+    Leaf, LeafTest, Predicate,
+    names::{Names, Values},
+    pattern, value,
+};
+use crate::{
+    diag::{Code, Diagnostic, Diagnostics, closest},
+    field::{self, FIELDS, Field, Type},
+    ir::Pattern,
+    parse::{
+        expression::{Expression, Kind, Literal, Operand, Operator, Word},
+        policy::ListKind,
+        source::Span,
+    },
+};
+
+/// Checks expressions of one rule.
+pub(super) struct Checker<'a, 'p> {
+    pub(super) names: &'a Names<'p>,
+    pub(super) diagnostics: &'a mut Diagnostics,
+    /// Macros being put in, to see cycles.
+    pub(super) unfolding: Vec<String>,
+}
+
+impl Checker<'_, '_> {
+    /// A typed predicate, or `None` when something is wrong with it, which has been said.
+    pub(super) fn predicate(&mut self, expression: &Expression) -> Option<Predicate> {
+        match &expression.kind {
+            Kind::And(parts) => self.all(parts).map(Predicate::All),
+            Kind::Or(parts) => self.all(parts).map(Predicate::Any),
+            Kind::Not(inner) => self.predicate(inner).map(|inner| Predicate::Not(Box::new(inner))),
+            Kind::Name(word) => self.name(word),
+            Kind::Exists(word) => {
+                let field = self.field(word)?;
+                self.exists(field, expression.span)
+            }
+            Kind::Test { field: word, operator, operator_span, operand } => {
+                let field = self.field(word);
+                let field = field?;
+                self.test(field, *operator, *operator_span, operand, expression.span)
+            }
+        }
+    }
+
+    fn all(&mut self, parts: &[Expression]) -> Option<Vec<Predicate>> {
+        // Every part is looked at, so that all mistakes are found at once.
+        let checked: Vec<Option<Predicate>> =
+            parts.iter().map(|part| self.predicate(part)).collect();
+        checked.into_iter().collect()
+    }
+
+    fn name(&mut self, word: &Word) -> Option<Predicate> {
+        if let Some(named) = self.names.macros.get(word.text.as_str()) {
+            named.used.set(true);
+            if self.unfolding.contains(&word.text) {
+                self.diagnostics.add(
+                    Diagnostic::error(
+                        Code::Cycle,
+                        word.span,
+                        format!("the macro `{}` uses itself", word.text),
+                    )
+                    .label(format!("{} -> {}", self.unfolding.join(" -> "), word.text))
+                    .related(named.span, "defined here"),
+                );
+                return None;
+            }
+            self.unfolding.push(word.text.clone());
+            let predicate = named.expression.and_then(|expression| self.predicate(expression));
+            self.unfolding.pop();
+            return predicate;
+        }
+        let field = self.field(word)?;
+        if field.kind == Type::Flag {
+            return Some(leaf(field, word.span, LeafTest::True));
+        }
+        self.diagnostics.add(
+            Diagnostic::error(
+                Code::WrongOperator,
+                word.span,
+                format!("`{}` is not a yes-or-no field", field.name),
+            )
+            .label(format!("its type is {}", field.kind.name()))
+            .help(format!("compare it with a value, as in `{}`", example(field))),
+        );
+        None
+    }
+
+    fn field(&mut self, word: &Word) -> Option<&'static Field> {
+        if let Some(field) = field::find(&word.text) {
+            return Some(field);
+        }
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownField,
+            word.span,
+            format!("there is no field or macro `{}`", word.text),
+        )
+        .label("unknown");
+        let meant = foreign(&word.text)
+            .or_else(|| self.names.closest_macro(&word.text))
+            .or_else(|| closest(&word.text, FIELDS.iter().map(|field| field.name)));
+        diagnostic = if self.names.lists.contains_key(word.text.as_str()) {
+            diagnostic.help(format!("`{0}` is a list: write `field in {0}`", word.text))
+        } else if let Some(meant) = meant {
+            diagnostic.help(format!("did you mean `{meant}`?"))
+        } else {
+            diagnostic.help("`interdict fields` lists all fields")
+        };
+        self.diagnostics.add(diagnostic);
+        None
+    }
+
+    fn exists(&mut self, field: &'static Field, span: Span) -> Option<Predicate> {
+        match field.kind {
+            Type::Path | Type::Name | Type::Text => {
+                let any = Pattern::Regex("(?s-u:.)".to_owned());
+                Some(leaf(field, span, LeafTest::Patterns(Rc::new(vec![any]))))
+            }
+            Type::Number(_)
+            | Type::Port
+            | Type::Word(_)
+            | Type::Address
+            | Type::Flag
+            | Type::Container => {
+                self.diagnostics.add(
+                    Diagnostic::error(
+                        Code::Pointless,
+                        span,
+                        format!("`{}` always has a value", field.name),
+                    )
+                    .help(format!("compare it, as in `{}`", example(field))),
+                );
+                None
+            }
+        }
+    }
+
+    fn test(
+        &mut self,
+        field: &'static Field,
+        operator: Operator,
+        operator_span: Span,
+        operand: &Operand,
+        span: Span,
+    ) -> Option<Predicate> {
+        if !self.fits(field, operator, operator_span) {
+            return None;
+        }
+        if let Operand::One(literal) = operand
+            && field::find(&literal.text).is_some()
+            && !literal.quoted()
+        {
+            self.diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongValue,
+                    literal.span,
+                    format!("`{}` is a field, not a value", literal.text),
+                )
+                .label("fields cannot be compared with each other"),
+            );
+            return None;
+        }
+        match (operator, operand) {
+            (Operator::In, Operand::One(literal)) => self.in_list(field, literal, span),
+            (Operator::In, Operand::Many(literals, place)) => {
+                self.in_values(field, literals, *place, span)
+            }
+            (_, Operand::Many(literals, place))
+                if text_operator(operator) && !literals.is_empty() =>
+            {
+                // `startswith ["a", "b"]`: any of them.
+                let patterns: Vec<Option<Pattern>> =
+                    literals.iter().map(|literal| self.pattern(field, operator, literal)).collect();
+                let patterns: Option<Vec<Pattern>> = patterns.into_iter().collect();
+                let _ = place;
+                Some(leaf(field, span, LeafTest::Patterns(Rc::new(patterns?))))
+            }
+            (_, Operand::Many(_, place)) => {
+                self.diagnostics.add(
+                    Diagnostic::error(
+                        Code::WrongOperator,
+                        *place,
+                        format!("`{}` takes one value", operator.name()),
+                    )
+                    .label("a list")
+                    .help(match operator {
+                        Operator::NotEqual => format!("write `not {} in [...]`", field.name),
+                        _ => format!("write `{} in [...]`", field.name),
+                    }),
+                );
+                None
+            }
+            (_, Operand::One(literal)) => self.one(field, operator, literal, span),
+        }
+    }
+
+    /// Whether the operator is one for fields of this type.
+    fn fits(&mut self, field: &Field, operator: Operator, span: Span) -> bool {
+        let equality = matches!(operator, Operator::Equal | Operator::NotEqual);
+        let fits = match field.kind {
+            Type::Path | Type::Name | Type::Text => {
+                equality || operator == Operator::In || text_operator(operator)
+            }
+            Type::Number(_) | Type::Port => !text_operator(operator),
+            Type::Word(_) | Type::Address => equality || operator == Operator::In,
+            Type::Flag | Type::Container => equality,
+        };
+        if !fits {
+            self.diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongOperator,
+                    span,
+                    format!("`{}` cannot be used with `{}`", operator.name(), field.name),
+                )
+                .label(format!("`{}` is of type {}", field.name, field.kind.name()))
+                .help(format!("write for example `{}`", example(field))),
+            );
+        }
+        fits
+    }
+
+    fn pattern(
+        &mut self,
+        field: &'static Field,
+        operator: Operator,
+        literal: &Literal,
+    ) -> Option<Pattern> {
+        if !value::readable(field.kind, Some(field), literal, self.diagnostics) {
+            return None;
+        }
+        pattern::operator(field.kind, field, operator, literal, self.diagnostics)
+    }
+
+    fn one(
+        &mut self,
+        field: &'static Field,
+        operator: Operator,
+        literal: &Literal,
+        span: Span,
+    ) -> Option<Predicate> {
+        let negate = |predicate: Predicate| match operator {
+            Operator::NotEqual => Predicate::Not(Box::new(predicate)),
+            _ => predicate,
+        };
+        match field.kind {
+            Type::Path | Type::Name | Type::Text => {
+                if self.names.lists.contains_key(literal.text.as_str()) && !literal.quoted() {
+                    self.list_needs_in(field, literal);
+                    return None;
+                }
+                let pattern = self.pattern(field, operator, literal)?;
+                let test = LeafTest::Patterns(Rc::new(vec![pattern]));
+                Some(negate(leaf(field, span, test)))
+            }
+            Type::Number(_) | Type::Port | Type::Word(_) => {
+                if self.names.lists.contains_key(literal.text.as_str()) && !literal.quoted() {
+                    self.list_needs_in(field, literal);
+                    return None;
+                }
+                let (first, last) = value::number(field.kind, literal, self.diagnostics)?;
+                let range = match operator {
+                    Operator::Less => first.checked_sub(1).map(|last| (0, last)),
+                    Operator::LessEqual => Some((0, last)),
+                    Operator::Greater => last.checked_add(1).map(|first| (first, u32::MAX)),
+                    Operator::GreaterEqual => Some((first, u32::MAX)),
+                    _ => Some((first, last)),
+                };
+                let Some(range) = range else {
+                    self.diagnostics.add(
+                        Diagnostic::error(Code::Pointless, span, "the test is never true")
+                            .label("no number is below 0 or above 4294967295"),
+                    );
+                    return None;
+                };
+                Some(negate(leaf(field, span, LeafTest::Ranges(Rc::new(vec![range])))))
+            }
+            Type::Address => {
+                if self.names.lists.contains_key(literal.text.as_str()) && !literal.quoted() {
+                    self.list_needs_in(field, literal);
+                    return None;
+                }
+                let before = self.diagnostics.count();
+                let values = value::values(
+                    field.kind,
+                    Some(field),
+                    std::iter::once(literal),
+                    self.diagnostics,
+                );
+                match values {
+                    Values::Addresses(addresses) if self.diagnostics.count() == before => {
+                        Some(negate(leaf(field, span, LeafTest::Addresses(addresses))))
+                    }
+                    Values::Addresses(_)
+                    | Values::Patterns(_)
+                    | Values::Ranges(_)
+                    | Values::Broken => None,
+                }
+            }
+            Type::Flag => {
+                let truth = match literal.text.as_str() {
+                    "true" => true,
+                    "false" => false,
+                    _ => {
+                        self.diagnostics.add(
+                            Diagnostic::error(
+                                Code::WrongValue,
+                                literal.span,
+                                format!("`{}` is yes or no", field.name),
+                            )
+                            .label("expected `true` or `false`")
+                            .help(format!("write `{0}` or `not {0}`", field.name)),
+                        );
+                        return None;
+                    }
+                };
+                let predicate = negate(leaf(field, span, LeafTest::True));
+                Some(if truth { predicate } else { Predicate::Not(Box::new(predicate)) })
+            }
+            Type::Container => {
+                if literal.text != "host" {
+                    self.diagnostics.add(
+                        Diagnostic::error(
+                            Code::FieldNotDecided,
+                            literal.span,
+                            "this version does not know single containers in the kernel",
+                        )
+                        .label("only `host` can be compared with")
+                        .help("write `container.id != host` for all containers"),
+                    );
+                    return None;
+                }
+                // The leaf means "in a container".
+                let inside = leaf(field, span, LeafTest::True);
+                Some(match operator {
+                    Operator::NotEqual => inside,
+                    _ => Predicate::Not(Box::new(inside)),
+                })
+            }
+        }
+    }
+
+    fn list_needs_in(&mut self, field: &Field, literal: &Literal) {
+        self.diagnostics.add(
+            Diagnostic::error(
+                Code::WrongOperator,
+                literal.span,
+                format!("`{}` is a list", literal.text),
+            )
+            .label("not one value")
+            .help(format!("write `{} in {}`", field.name, literal.text)),
+        );
+    }
+
+    fn in_list(
+        &mut self,
+        field: &'static Field,
+        literal: &Literal,
+        span: Span,
+    ) -> Option<Predicate> {
+        if literal.quoted() {
+            self.diagnostics.add(
+                Diagnostic::error(Code::WrongOperator, literal.span, "`in` takes a list")
+                    .label("one text")
+                    .help(format!("write `{} == \"{}\"`", field.name, literal.text)),
+            );
+            return None;
+        }
+        let values = self.list(field, literal)?;
+        Some(leaf(field, span, test(values)?))
+    }
+
+    fn list(&mut self, field: &'static Field, literal: &Literal) -> Option<Values> {
+        let Some(named) = self.names.lists.get(literal.text.as_str()) else {
+            let help = match self.names.closest_list(&literal.text) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!(
+                    "define it under `lists`, or write the values: `{} in [...]`",
+                    field.name
+                ),
+            };
+            self.diagnostics.add(
+                Diagnostic::error(
+                    Code::UnknownList,
+                    literal.span,
+                    format!("there is no list `{}`", literal.text),
+                )
+                .label("unknown list")
+                .help(help),
+            );
+            return None;
+        };
+        named.used.set(true);
+        let kind = named.list.kind.value;
+        let fits = matches!(
+            (field.kind, kind),
+            (Type::Path, ListKind::Path)
+                | (Type::Name, ListKind::Name)
+                | (Type::Text, ListKind::Text)
+                | (Type::Address, ListKind::Cidr)
+                | (Type::Port, ListKind::Port | ListKind::Number)
+                | (Type::Number(_), ListKind::Number)
+        );
+        if !fits {
+            self.diagnostics.add(
+                Diagnostic::error(
+                    Code::ListType,
+                    literal.span,
+                    format!(
+                        "the list `{}` holds values of type {}, `{}` is of type {}",
+                        literal.text,
+                        kind.name(),
+                        field.name,
+                        field.kind.name()
+                    ),
+                )
+                .label("does not fit")
+                .related(named.list.kind.span, "its type"),
+            );
+            return None;
+        }
+        Some(named.values.clone())
+    }
+
+    fn in_values(
+        &mut self,
+        field: &'static Field,
+        literals: &[Literal],
+        place: Span,
+        span: Span,
+    ) -> Option<Predicate> {
+        if literals.is_empty() {
+            self.diagnostics.add(
+                Diagnostic::error(Code::Pointless, place, "the list is empty")
+                    .label("nothing is in it, so the test is never true"),
+            );
+            return None;
+        }
+        let before = self.diagnostics.count();
+        // A bare word that names a list stands for its values.
+        let mut parts = Vec::new();
+        let mut own = Vec::new();
+        for literal in literals {
+            if !literal.quoted() && self.names.lists.contains_key(literal.text.as_str()) {
+                parts.push(self.list(field, literal)?);
+            } else {
+                own.push(literal);
+            }
+        }
+        if !own.is_empty() {
+            parts.push(value::values(field.kind, Some(field), own.into_iter(), self.diagnostics));
+        }
+        if self.diagnostics.count() > before {
+            return None;
+        }
+        Some(leaf(field, span, test(join(parts))?))
+    }
+}
+
+fn leaf(field: &'static Field, span: Span, test: LeafTest) -> Predicate {
+    Predicate::Leaf(Leaf { field, span, test })
+}
+
+fn test(values: Values) -> Option<LeafTest> {
+    match values {
+        Values::Patterns(patterns) => Some(LeafTest::Patterns(patterns)),
+        Values::Ranges(ranges) => Some(LeafTest::Ranges(ranges)),
+        Values::Addresses(addresses) => Some(LeafTest::Addresses(addresses)),
+        Values::Broken => None,
+    }
+}
+
+fn join(parts: Vec<Values>) -> Values {
+    let mut parts = parts.into_iter();
+    let Some(mut joined) = parts.next() else { return Values::Broken };
+    for part in parts {
+        joined = match (joined, part) {
+            (Values::Patterns(first), Values::Patterns(second)) => {
+                let mut all: Vec<Pattern> = first.iter().chain(second.iter()).cloned().collect();
+                all.sort();
+                all.dedup();
+                Values::Patterns(Rc::new(all))
+            }
+            (Values::Ranges(first), Values::Ranges(second)) => {
+                let mut all: Vec<(u32, u32)> = first.iter().chain(second.iter()).copied().collect();
+                all.sort_unstable();
+                all.dedup();
+                Values::Ranges(Rc::new(all))
+            }
+            (Values::Addresses(first), Values::Addresses(second)) => {
+                let mut all = (*first).clone();
+                all.v4.extend_from_slice(&second.v4);
+                all.v6.extend_from_slice(&second.v6);
+                all.normalise();
+                Values::Addresses(Rc::new(all))
+            }
+            (
+                Values::Patterns(_) | Values::Ranges(_) | Values::Addresses(_) | Values::Broken,
+                _,
+            ) => Values::Broken,
+        };
+    }
+    joined
+}
+
+fn text_operator(operator: Operator) -> bool {
+    match operator {
+        Operator::StartsWith
+        | Operator::EndsWith
+        | Operator::Contains
+        | Operator::Glob
+        | Operator::Matches => true,
+        Operator::Equal
+        | Operator::NotEqual
+        | Operator::Less
+        | Operator::LessEqual
+        | Operator::Greater
+        | Operator::GreaterEqual
+        | Operator::In => false,
+    }
+}
+
+/// A test on the field that would be right.
+fn example(field: &Field) -> String {
+    let name = field.name;
+    match field.kind {
+        Type::Path => format!("{name} == \"/usr/bin/nc\""),
+        Type::Name => format!("{name} in [\"nc\", \"ncat\"]"),
+        Type::Text => format!("{name} contains \"text\""),
+        Type::Number(_) => format!("{name} >= 1000"),
+        Type::Port => format!("{name} in [22, 8000..8999]"),
+        Type::Word(words) => {
+            format!("{name} == {}", field::number_words(words).first().map_or("1", |word| word.0))
+        }
+        Type::Address => format!("{name} in [10.0.0.0/8, \"2001:db8::/32\"]"),
+        Type::Flag => name.to_owned(),
+        Type::Container => format!("{name} != host"),
+    }
+}
+
+/// Fields of other languages, and of this one under a name that comes to mind first.
+fn foreign(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "proc.exepath" | "proc.exe" | "process.path" | "process.binary" | "process.executable"
+        | "exe" => "process.exe",
+        "proc.name" | "comm" | "process.comm" => "process.name",
+        "proc.pexepath"
+        | "proc.pname"
+        | "process.parent"
+        | "process.parent.name"
+        | "parent.exe" => "process.parent.exe",
+        "proc.aname" | "proc.aexepath" | "process.ancestors" | "process.ancestors.exe" => {
+            "process.ancestor.exe"
+        }
+        "proc.cmdline" | "proc.args" | "process.cmdline" | "exec.cmdline" | "exec.argv"
+        | "args" => "exec.args",
+        "fd.name" | "fs.path" | "path" => "file.path",
+        "fd.filename" => "file.name",
+        "fd.directory" => "file.dir",
+        "fd.sip" | "fd.rip" | "net.ip" | "net.remote.ip" | "dst.ip" | "net.daddr" => "net.dst.ip",
+        "fd.sport" | "fd.rport" | "net.port" | "net.remote.port" | "dst.port" | "net.dport" => {
+            "net.dst.port"
+        }
+        "fd.cip" | "fd.lip" | "net.saddr" | "src.ip" => "net.src.ip",
+        "fd.cport" | "fd.lport" | "net.sport" | "src.port" => "net.src.port",
+        "fd.l4proto" | "net.protocol" => "net.proto",
+        "user.uid" | "uid" => "process.uid",
+        "user.loginuid" => "process.loginuid",
+        "container" | "container.host" => "container.id != host",
+        _ => return None,
+    })
+}

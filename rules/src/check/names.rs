@@ -1,0 +1,347 @@
+//! The one namespace: lists, macros and rule ids of all files.
+
+use std::{cell::Cell, collections::HashMap, rc::Rc};
+
+use sha2::{Digest, Sha256};
+
+use super::{Environment, beside, value};
+use crate::{
+    diag::{Code, Diagnostic, Diagnostics, Excerpt, closest},
+    field::Type,
+    ir::Pattern,
+    meta::ListMeta,
+    parse::{
+        Parsed,
+        expression::Expression,
+        feed::{self, Addresses, FeedError},
+        policy::{FeedSource, List, ListKind, Policy, Spanned},
+        source::{Sources, Span},
+    },
+};
+
+/// The version of this compiler, which `requires.engine` is compared with.
+pub(crate) const ENGINE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Everything that expressions can name.
+pub(super) struct Names<'p> {
+    pub(super) lists: HashMap<&'p str, NamedList<'p>>,
+    pub(super) macros: HashMap<&'p str, NamedMacro<'p>>,
+    metadata: Vec<ListMeta>,
+}
+
+/// A list with its values read.
+pub(super) struct NamedList<'p> {
+    pub(super) list: &'p List,
+    pub(super) values: Values,
+    pub(super) used: Cell<bool>,
+}
+
+/// A macro.
+pub(super) struct NamedMacro<'p> {
+    pub(super) expression: Option<&'p Expression>,
+    pub(super) span: Span,
+    pub(super) used: Cell<bool>,
+}
+
+/// The values of a list.
+#[derive(Clone)]
+pub(super) enum Values {
+    Patterns(Rc<Vec<Pattern>>),
+    Ranges(Rc<Vec<(u32, u32)>>),
+    Addresses(Rc<Addresses>),
+    /// Some could not be read; said already.
+    Broken,
+}
+
+impl<'p> Names<'p> {
+    pub(super) fn into_metadata(self) -> Vec<ListMeta> {
+        self.metadata
+    }
+
+    /// The closest list.
+    pub(super) fn closest_list(&self, word: &str) -> Option<&'p str> {
+        let mut names: Vec<&'p str> = self.lists.keys().copied().collect();
+        names.sort_unstable();
+        closest(word, names)
+    }
+
+    /// The closest macro.
+    pub(super) fn closest_macro(&self, word: &str) -> Option<&'p str> {
+        let mut names: Vec<&'p str> = self.macros.keys().copied().collect();
+        names.sort_unstable();
+        closest(word, names)
+    }
+}
+
+/// Complains when a name was seen before.
+pub(super) fn once<'p>(
+    seen: &mut HashMap<&'p str, Span>,
+    what: &str,
+    name: &'p Spanned<String>,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    match seen.insert(&name.value, name.span) {
+        None => true,
+        Some(first) => {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    name.span,
+                    format!("the {what} `{}` is used twice", name.value),
+                )
+                .label("and again here")
+                .related(first, "used here first")
+                .help("rename one of the two"),
+            );
+            false
+        }
+    }
+}
+
+/// Reads all lists and macros.
+pub(super) fn collect<'p>(
+    parsed: &'p Parsed,
+    sources: &Sources,
+    environment: Environment<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Names<'p> {
+    let mut names = Names { lists: HashMap::new(), macros: HashMap::new(), metadata: Vec::new() };
+    let mut seen = HashMap::new();
+    let mut policies = HashMap::new();
+    for policy in &parsed.policies {
+        once(&mut policies, "policy name", &policy.name, diagnostics);
+        requires(policy, diagnostics);
+        for list in &policy.lists {
+            if !once(&mut seen, "name", &list.name, diagnostics) {
+                continue;
+            }
+            let (values, meta) = read(list, policy, sources, environment, diagnostics);
+            names.metadata.push(meta);
+            names
+                .lists
+                .insert(&list.name.value, NamedList { list, values, used: Cell::new(false) });
+        }
+        for written in &policy.macros {
+            if crate::field::find(&written.name.value).is_some() {
+                diagnostics.add(
+                    Diagnostic::error(
+                        Code::DuplicateName,
+                        written.name.span,
+                        format!("`{}` is a field", written.name.value),
+                    )
+                    .label("a macro cannot have the name of a field"),
+                );
+            }
+            if once(&mut seen, "name", &written.name, diagnostics) {
+                names.macros.insert(
+                    &written.name.value,
+                    NamedMacro {
+                        expression: written.expression.as_ref(),
+                        span: written.name.span,
+                        used: Cell::new(false),
+                    },
+                );
+            }
+        }
+    }
+    names
+}
+
+fn read(
+    list: &List,
+    policy: &Policy,
+    sources: &Sources,
+    environment: Environment<'_>,
+    diagnostics: &mut Diagnostics,
+) -> (Values, ListMeta) {
+    let mut meta = ListMeta {
+        name: list.name.value.clone(),
+        file: String::new(),
+        entries: list.items.len() as u64,
+        digest: String::new(),
+        stale_after_seconds: 0,
+    };
+    let before = diagnostics.count();
+    let kind = match list.kind.value {
+        ListKind::Path => Type::Path,
+        ListKind::Name => Type::Name,
+        ListKind::Text => Type::Text,
+        ListKind::Cidr => Type::Address,
+        ListKind::Port => Type::Port,
+        ListKind::Number => Type::Number(u32::MAX),
+    };
+    let mut values = value::values(kind, None, list.items.iter(), diagnostics);
+    if diagnostics.count() > before {
+        values = Values::Broken;
+    }
+    if let Some(source) = &list.feed {
+        if list.kind.value != ListKind::Cidr {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::FeedUnreadable,
+                    source.file.span,
+                    format!("a feed of type `{}` is not possible", list.kind.value.name()),
+                )
+                .label("feeds hold addresses")
+                .help("use `type: cidr`, or write the items into the policy"),
+            );
+            return (Values::Broken, meta);
+        }
+        let name = &sources.file(policy.file).name;
+        match read_feed(source, name, environment, &mut meta, diagnostics) {
+            Some(mut addresses) => match &values {
+                Values::Addresses(inline) => {
+                    addresses.v4.extend_from_slice(&inline.v4);
+                    addresses.v6.extend_from_slice(&inline.v6);
+                    addresses.normalise();
+                    values = Values::Addresses(Rc::new(addresses));
+                }
+                Values::Patterns(_) | Values::Ranges(_) | Values::Broken => {}
+            },
+            None => values = Values::Broken,
+        }
+    }
+    (values, meta)
+}
+
+fn read_feed(
+    source: &FeedSource,
+    policy_file: &str,
+    environment: Environment<'_>,
+    meta: &mut ListMeta,
+    diagnostics: &mut Diagnostics,
+) -> Option<Addresses> {
+    let path = beside(policy_file, &source.file.value);
+    let shown = path.display().to_string();
+    let bytes = match environment.files.read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::FeedUnreadable,
+                    source.file.span,
+                    format!("the feed `{shown}` cannot be read: {error}"),
+                )
+                .label("named here")
+                .help("the file is looked for beside the policy file"),
+            );
+            return None;
+        }
+    };
+    match feed::read(&bytes, source.max) {
+        Ok((addresses, entries)) => {
+            meta.file = shown;
+            meta.entries += u64::from(entries);
+            meta.digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            meta.stale_after_seconds = source.stale_after_seconds;
+            if entries == 0 {
+                diagnostics.add(
+                    Diagnostic::warning(
+                        Code::Pointless,
+                        source.file.span,
+                        format!("the feed `{}` is empty", meta.file),
+                    )
+                    .label("no addresses in it"),
+                );
+            }
+            Some(addresses)
+        }
+        Err(FeedError::Line { line, text, reason }) => {
+            let range = (0, text.len());
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::FeedLine,
+                    source.file.span,
+                    format!("line {line} of the feed cannot be read"),
+                )
+                .label(reason)
+                .excerpt(Excerpt { file: shown, line, column: 1, text, range })
+                .help("correct the line, or turn it into a comment with `#`"),
+            );
+            None
+        }
+        Err(FeedError::TooLong { max }) => {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::FeedTooLong,
+                    source.file.span,
+                    format!("the feed `{shown}` has more than {max} entries"),
+                )
+                .help("raise `max` if that is right"),
+            );
+            None
+        }
+    }
+}
+
+fn requires(policy: &Policy, diagnostics: &mut Diagnostics) {
+    let Some(engine) = &policy.engine else { return };
+    match satisfied(&engine.value) {
+        Some(true) => {}
+        Some(false) => diagnostics.add(
+            Diagnostic::error(
+                Code::Unmet,
+                engine.span,
+                format!("the policy requires engine {}, this is {ENGINE_VERSION}", engine.value),
+            )
+            .label("not met")
+            .help("upgrade interdict, or use an older version of the policy"),
+        ),
+        None => diagnostics.add(
+            Diagnostic::error(
+                Code::Unmet,
+                engine.span,
+                format!("`{}` is not a version requirement", engine.value),
+            )
+            .label("expected comparisons such as `>=0.1` or `>=0.1, <2`"),
+        ),
+    }
+}
+
+/// Whether this version meets a requirement. `None`: it cannot be read.
+fn satisfied(requirement: &str) -> Option<bool> {
+    let own = version(ENGINE_VERSION)?;
+    let mut all = true;
+    for part in requirement.split(',') {
+        let part = part.trim();
+        let (comparison, text) = [">=", "<=", ">", "<", "="]
+            .iter()
+            .find_map(|sign| part.strip_prefix(sign).map(|rest| (*sign, rest)))?;
+        let wanted = version(text.trim())?;
+        all &= match comparison {
+            ">=" => own >= wanted,
+            "<=" => own <= wanted,
+            ">" => own > wanted,
+            "<" => own < wanted,
+            _ => own == wanted,
+        };
+    }
+    Some(all)
+}
+
+fn version(text: &str) -> Option<[u32; 3]> {
+    let mut numbers = [0; 3];
+    let mut parts = text.split('.');
+    for (index, number) in numbers.iter_mut().enumerate() {
+        match parts.next() {
+            Some(part) => *number = part.parse().ok()?,
+            None if index > 0 => {}
+            None => return None,
+        }
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::satisfied;
+
+    #[test]
+    fn requirements_are_compared_by_number() {
+        assert_eq!(satisfied(">=0.1"), Some(true));
+        assert_eq!(satisfied(">=0.0.9, <9999"), Some(true));
+        assert_eq!(satisfied(">=9999.0"), Some(false));
+        assert_eq!(satisfied("latest"), None);
+        assert_eq!(satisfied(">="), None);
+    }
+}

@@ -1,0 +1,424 @@
+//! One rule: its acts, its action, its mode, and whether each of its tests can be decided for each of its acts.
+
+use interdict_abi::ids::{Act, Action, Mode};
+
+use super::{
+    CheckedRule, Environment, Leaf, LeafTest, Predicate, expression::Checker, names::Names,
+};
+use crate::{
+    diag::{Code, Diagnostic, Diagnostics, closest},
+    field::{self, DECIDED, FIELDS, Field, Unresolved},
+    ir::OnFault,
+    parse::{
+        policy::{Exception, Policy, Rule, Spanned, WrittenMode},
+        text::Text,
+    },
+};
+
+/// Checks a rule. `None`: it is off, or something is wrong with it, which has been said.
+pub(super) fn check<'p>(
+    policy: &'p Policy,
+    rule: &'p Rule,
+    names: &Names<'p>,
+    environment: Environment<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<CheckedRule<'p>> {
+    let before = diagnostics.count();
+    let written = acts(rule, diagnostics);
+    let mut checker = Checker { names, diagnostics, unfolding: Vec::new() };
+    let when = match &rule.when {
+        Some(expression) => checker.predicate(expression),
+        None if rule.broken => None,
+        None => Some(Predicate::All(Vec::new())),
+    };
+    let mut exceptions = Vec::new();
+    for (index, exception) in rule.except.iter().enumerate() {
+        let predicate =
+            exception.when.as_ref().and_then(|expression| checker.predicate(expression));
+        let expired = expired(exception, environment, checker.diagnostics);
+        if let Some(predicate) = predicate
+            && !expired
+        {
+            exceptions.push((u16::try_from(index).unwrap_or(u16::MAX), predicate));
+        }
+    }
+    names_once(rule, diagnostics);
+
+    let predicates: Vec<&Predicate> =
+        when.iter().chain(exceptions.iter().map(|(_, predicate)| predicate)).collect();
+    let on_arguments = predicates.iter().any(|predicate| {
+        let mut found = false;
+        predicate.each(&mut |leaf| found |= leaf.field.of_arguments());
+        found
+    });
+    let mut acts = Vec::new();
+    for act in written {
+        let kernel_act =
+            if on_arguments && act.value == Act::Exec { Act::ExecArgs } else { act.value };
+        if !decides(&act, diagnostics) {
+            continue;
+        }
+        for predicate in &predicates {
+            predicate.each(&mut |leaf| resolves(leaf, act.value, kernel_act, diagnostics));
+        }
+        action(rule, kernel_act, &act, diagnostics);
+        scope(policy, &act, diagnostics);
+        acts.push(Spanned { value: kernel_act, span: act.span });
+    }
+    if let Some(message) = &rule.message {
+        template(message, &acts, diagnostics);
+    }
+    if let Some(throttle) = &rule.throttle {
+        for word in &throttle.by {
+            subject(word, &acts, diagnostics);
+        }
+    }
+    let mode = mode(policy, rule, diagnostics)?;
+    let when = when?;
+    if diagnostics.count() > before && diagnostics.failed() {
+        return None;
+    }
+    let on_fault = rule.on_fault.unwrap_or(match rule.action.value.action {
+        Action::Block | Action::Kill => OnFault::Block,
+        Action::Alert | Action::Pass => OnFault::Pass,
+    });
+    Some(CheckedRule {
+        rule,
+        policy,
+        when: scoped(policy, when, &acts),
+        acts,
+        mode,
+        on_fault,
+        exceptions,
+    })
+}
+
+impl Predicate {
+    /// Calls `visit` for every leaf.
+    pub(crate) fn each(&self, visit: &mut impl FnMut(&Leaf)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                for part in parts {
+                    part.each(visit);
+                }
+            }
+            Self::Not(inner) => inner.each(visit),
+            Self::Leaf(leaf) => visit(leaf),
+        }
+    }
+}
+
+fn names_once(rule: &Rule, diagnostics: &mut Diagnostics) {
+    let mut seen = std::collections::HashMap::new();
+    for exception in &rule.except {
+        super::names::once(&mut seen, "exception name", &exception.name, diagnostics);
+    }
+}
+
+fn acts(rule: &Rule, diagnostics: &mut Diagnostics) -> Vec<Spanned<Act>> {
+    let mut acts: Vec<Spanned<Act>> = Vec::new();
+    for word in &rule.on {
+        let known = || Act::ALL.iter().copied().filter(|act| *act != Act::ExecArgs);
+        let Some(act) = known().find(|act| act.name() == word.value) else {
+            let meant = match word.value.as_str() {
+                "execve" | "exec.args" | "process" | "spawned_process" | "exec.start" => {
+                    Some("exec")
+                }
+                "open" | "openat" | "file.open" | "open_read" => Some("file.read"),
+                "open_write" | "file.modify" => Some("file.write"),
+                "connect" | "outbound" => Some("net.connect"),
+                "xdp" | "inbound" | "packet" | "net.in" => Some("packet.in"),
+                other => closest(other, known().map(Act::name)),
+            };
+            let mut diagnostic = Diagnostic::error(
+                Code::UnknownAct,
+                word.span,
+                format!("there is no act `{}`", word.value),
+            )
+            .label("unknown act");
+            diagnostic = match meant {
+                Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+                None => {
+                    diagnostic.help(format!("acts decided by this version: {}", decided_acts()))
+                }
+            };
+            diagnostics.add(diagnostic);
+            continue;
+        };
+        if let Some(first) = acts.iter().find(|first| first.value == act) {
+            diagnostics.add(
+                Diagnostic::warning(
+                    Code::Pointless,
+                    word.span,
+                    format!("`{}` is named twice", word.value),
+                )
+                .related(first.span, "named here"),
+            );
+            continue;
+        }
+        acts.push(Spanned { value: act, span: word.span });
+    }
+    if rule.on.is_empty() {
+        diagnostics.add(
+            Diagnostic::error(Code::MissingKey, rule.span, "the rule is about no act")
+                .label("`on` is empty"),
+        );
+    }
+    acts
+}
+
+fn decided_acts() -> String {
+    let names: Vec<&str> =
+        DECIDED.iter().filter(|row| row.act != Act::ExecArgs).map(|row| row.act.name()).collect();
+    names.join(", ")
+}
+
+fn decides(act: &Spanned<Act>, diagnostics: &mut Diagnostics) -> bool {
+    if field::decided(act.value).is_some() {
+        return true;
+    }
+    diagnostics.add(
+        Diagnostic::error(
+            Code::ActNotDecided,
+            act.span,
+            format!("this version does not decide `{}` in the kernel", act.value.name()),
+        )
+        .label("would never be enforced")
+        .help(format!("acts decided by this version: {}", decided_acts())),
+    );
+    false
+}
+
+fn resolves(leaf: &Leaf, act: Act, kernel_act: Act, diagnostics: &mut Diagnostics) {
+    let Err(reason) = leaf.field.resolve(kernel_act) else { return };
+    let field = leaf.field;
+    let diagnostic = match reason {
+        Unresolved::OfOtherAct => {
+            let diagnostic = Diagnostic::error(
+                Code::FieldOfOtherAct,
+                leaf.span,
+                format!("`{}` is not known for `{}`", field.name, act.name()),
+            )
+            .label(format!("`{}` has no such thing", act.name()));
+            match counterpart(field, act) {
+                Some(name) => diagnostic.help(format!("for `{}` write `{name}`", act.name())),
+                None => diagnostic
+                    .help("make a rule of its own for the acts that have it, or drop the test"),
+            }
+        }
+        Unresolved::NotDecided => Diagnostic::error(
+            Code::FieldNotDecided,
+            leaf.span,
+            format!(
+                "this version does not know `{}` in the kernel for `{}`",
+                field.name,
+                act.name()
+            ),
+        )
+        .label("could never be decided")
+        .help(format!("known for `{}`: {}", act.name(), known_fields(kernel_act))),
+        Unresolved::UserSpace => Diagnostic::error(
+            Code::ActionNotPossible,
+            leaf.span,
+            format!("`{}` is known in user space only, after the act", field.name),
+        )
+        .label("nothing can be decided on it in time")
+        .help("decide on a field of class K (`interdict fields`)"),
+    };
+    diagnostics.add(diagnostic);
+}
+
+fn known_fields(act: Act) -> String {
+    let names: Vec<&str> =
+        FIELDS.iter().filter(|field| field.resolve(act).is_ok()).map(|field| field.name).collect();
+    names.join(", ")
+}
+
+/// The field that means the same for another act.
+fn counterpart(field: &Field, act: Act) -> Option<&'static str> {
+    let (_, last) = field.name.split_once('.')?;
+    let object = match act {
+        Act::Exec | Act::ExecArgs => "exec",
+        Act::PacketIn => "net",
+        _ if act.family() == interdict_abi::ids::Family::File => "file",
+        _ => return None,
+    };
+    let name = format!("{object}.{last}");
+    field::find(&name).filter(|found| found.belongs_to(act)).map(|found| found.name)
+}
+
+fn action(rule: &Rule, kernel_act: Act, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
+    let Some(row) = field::decided(kernel_act) else { return };
+    let written = &rule.action;
+    match written.value.action {
+        Action::Block if !row.refusable => diagnostics.add(
+            Diagnostic::error(
+                Code::ActionNotPossible,
+                written.span,
+                "a rule on arguments cannot block",
+            )
+            .label("too late to refuse the start")
+            .note("arguments are final only after the kernel has copied them")
+            .help("use `action: kill`: the program dies before its first instruction runs"),
+        ),
+        Action::Kill if !row.killable => diagnostics.add(
+            Diagnostic::error(
+                Code::ActionNotPossible,
+                written.span,
+                format!("`{}` has no process to kill", act.value.name()),
+            )
+            .label("not possible here")
+            .help("use `action: block`: the packet is dropped"),
+        ),
+        Action::Pass | Action::Alert | Action::Block | Action::Kill => {}
+    }
+}
+
+fn scope(policy: &Policy, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
+    let everything = policy.scope.host && policy.scope.containers;
+    if act.value == Act::PacketIn
+        && !everything
+        && let Some(span) = policy.scope.span
+    {
+        diagnostics.add(
+            Diagnostic::error(
+                Code::ScopeNotPossible,
+                act.span,
+                "a packet has no process, so it cannot be told whose it is",
+            )
+            .label("this act knows neither host nor containers")
+            .related(span, "the scope of the policy")
+            .help("put rules on packets into a policy without a scope"),
+        );
+    }
+}
+
+/// The predicate with the policy's scope.
+fn scoped(policy: &Policy, when: Predicate, acts: &[Spanned<Act>]) -> Predicate {
+    let scope = policy.scope;
+    if scope.host && scope.containers || acts.iter().all(|act| act.value == Act::PacketIn) {
+        return when;
+    }
+    let field = field::find("container.id").expect("the table has it");
+    let span = scope.span.unwrap_or(policy.name.span);
+    let inside = Predicate::Leaf(Leaf { field, span, test: LeafTest::True });
+    let scope = if scope.containers { inside } else { Predicate::Not(Box::new(inside)) };
+    Predicate::All(vec![scope, when])
+}
+
+fn mode(policy: &Policy, rule: &Rule, diagnostics: &mut Diagnostics) -> Option<Mode> {
+    let of_policy = policy.mode.as_ref().map_or(WrittenMode::Enforce, |mode| mode.value);
+    let of_rule = rule.mode.as_ref().map_or(WrittenMode::Enforce, |mode| mode.value);
+    if let (Some(own), Some(whole)) = (&rule.mode, &policy.mode)
+        && own.value > whole.value
+    {
+        diagnostics.add(
+            Diagnostic::warning(
+                Code::NeverActs,
+                own.span,
+                "the policy's mode is weaker than the rule's, and holds",
+            )
+            .label("has no effect")
+            .related(whole.span, "the policy's mode"),
+        );
+    }
+    match of_policy.min(of_rule) {
+        WrittenMode::Off => None,
+        WrittenMode::Audit => Some(Mode::Audit),
+        WrittenMode::Enforce => Some(Mode::Enforce),
+    }
+}
+
+fn expired(
+    exception: &Exception,
+    environment: Environment<'_>,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    let Some(expires) = &exception.expires else { return false };
+    // Dates of one width compare as text.
+    if environment.today <= expires.value.as_str() {
+        return false;
+    }
+    diagnostics.add(
+        Diagnostic::warning(
+            Code::Expired,
+            expires.span,
+            format!("the exception `{}` has expired and excuses nothing", exception.name.value),
+        )
+        .label(format!("today is {}", environment.today))
+        .help(match exception.owner.as_str() {
+            "" => "renew it or remove it".to_owned(),
+            owner => format!("ask {owner} to renew it, or remove it"),
+        }),
+    );
+    true
+}
+
+/// Checks the holes of a message.
+fn template(message: &Text, acts: &[Spanned<Act>], diagnostics: &mut Diagnostics) {
+    let text = message.text.as_str();
+    let mut at = 0;
+    while let Some(found) = text[at..].find(['{', '}']) {
+        let start = at + found;
+        let bytes = text.as_bytes();
+        if bytes.get(start) == bytes.get(start + 1) {
+            at = start + 2;
+            continue;
+        }
+        if bytes.get(start) == Some(&b'}') {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongTemplate,
+                    message.place(start, start + 1),
+                    "a brace closes nothing",
+                )
+                .help("write `}}` for a brace"),
+            );
+            return;
+        }
+        let Some(length) = text[start..].find('}') else {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongTemplate,
+                    message.place(start, start + 1),
+                    "a brace is not closed",
+                )
+                .help("write `{{` for a brace"),
+            );
+            return;
+        };
+        let name = text[start + 1..start + length].to_owned();
+        let span = message.place(start + 1, start + length);
+        subject(&Spanned { value: name, span }, acts, diagnostics);
+        at = start + length + 1;
+    }
+}
+
+/// Checks that a word is a field that every act has.
+fn subject(word: &Spanned<String>, acts: &[Spanned<Act>], diagnostics: &mut Diagnostics) {
+    let Some(field) = field::find(&word.value) else {
+        let meant = closest(&word.value, FIELDS.iter().map(|field| field.name));
+        diagnostics.add(
+            Diagnostic::error(
+                Code::WrongTemplate,
+                word.span,
+                format!("there is no field `{}`", word.value),
+            )
+            .label("unknown field")
+            .maybe_help(meant.map(|meant| format!("did you mean `{meant}`?"))),
+        );
+        return;
+    };
+    for act in acts {
+        if !field.belongs_to(act.value) {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongTemplate,
+                    word.span,
+                    format!("`{}` is not known for `{}`", field.name, act.value.name()),
+                )
+                .label("would be empty"),
+            );
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the kernel programs of this version decide: the one table to edit when a hook or a fact lands.
+//!
+//! A rule on anything that is not here is refused with a diagnostic, because a rule that is accepted and does nothing
+//! is worse than one that is refused.
+
+use interdict_abi::ids::{Act, Fact, SetFact, object_flags, process_flags};
+
+/// One act that is decided in the kernel, and the facts that are known for it there.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    /// The act.
+    pub act: Act,
+    /// Whether the act can still be refused (or, for a packet, dropped).
+    pub refusable: bool,
+    /// Whether there is a process to kill.
+    pub killable: bool,
+    /// Facts with one value.
+    pub facts: &'static [Fact],
+    /// Facts with many values.
+    pub sets: &'static [SetFact],
+    /// Known bits of `ObjectFlags`.
+    pub object_flags: u32,
+    /// Known bits of `ProcessFlags`.
+    pub process_flags: u32,
+}
+
+const PROCESS: [Fact; 7] =
+    [Fact::Exe, Fact::ParentExe, Fact::Comm, Fact::Uid, Fact::Euid, Fact::Gid, Fact::ProcessFlags];
+
+const OBJECT: [Fact; 5] =
+    [Fact::Path, Fact::Name, Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner];
+
+const SOCKET: [Fact; 5] =
+    [Fact::RemoteIp, Fact::RemotePort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
+
+const fn joined<const N: usize>(first: &[Fact], second: &[Fact]) -> [Fact; N] {
+    assert!(first.len() + second.len() == N);
+    let mut all = [Fact::Act; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
+}
+
+const EXEC_FLAGS: u32 = object_flags::MEMFD
+    | object_flags::DELETED
+    | object_flags::SETUID
+    | object_flags::SETGID
+    | object_flags::SCRIPT;
+
+const FILE_FLAGS: u32 = object_flags::SETUID | object_flags::SETGID;
+
+/// The acts decided by this version.
+pub const DECIDED: &[Decided] = &[
+    Decided {
+        act: Act::Exec,
+        refusable: true,
+        killable: true,
+        facts: &joined::<12>(&OBJECT, &PROCESS),
+        sets: &[SetFact::Ancestors],
+        object_flags: EXEC_FLAGS,
+        process_flags: process_flags::CONTAINER,
+    },
+    Decided {
+        act: Act::ExecArgs,
+        refusable: false,
+        killable: true,
+        facts: &joined::<13>(
+            &[
+                Fact::Path,
+                Fact::Name,
+                Fact::ObjectFlags,
+                Fact::ObjectMode,
+                Fact::ObjectOwner,
+                Fact::ArgCount,
+            ],
+            &PROCESS,
+        ),
+        sets: &[SetFact::Ancestors, SetFact::Args],
+        object_flags: EXEC_FLAGS,
+        process_flags: process_flags::CONTAINER,
+    },
+    Decided {
+        act: Act::FileRead,
+        refusable: true,
+        killable: true,
+        facts: &joined::<12>(&OBJECT, &PROCESS),
+        sets: &[SetFact::Ancestors],
+        object_flags: FILE_FLAGS,
+        process_flags: process_flags::CONTAINER,
+    },
+    Decided {
+        act: Act::FileWrite,
+        refusable: true,
+        killable: true,
+        facts: &joined::<12>(&OBJECT, &PROCESS),
+        sets: &[SetFact::Ancestors],
+        object_flags: FILE_FLAGS,
+        process_flags: process_flags::CONTAINER,
+    },
+    Decided {
+        act: Act::NetConnect,
+        refusable: true,
+        killable: true,
+        facts: &joined::<12>(&SOCKET, &PROCESS),
+        sets: &[SetFact::Ancestors],
+        object_flags: 0,
+        process_flags: process_flags::CONTAINER,
+    },
+    Decided {
+        act: Act::PacketIn,
+        refusable: true,
+        killable: false,
+        facts: &[Fact::RemoteIp, Fact::LocalIp, Fact::RemotePort, Fact::LocalPort, Fact::Protocol],
+        sets: &[],
+        object_flags: 0,
+        process_flags: 0,
+    },
+];
+
+/// The row of an act, if the kernel decides it.
+pub fn decided(act: Act) -> Option<&'static Decided> {
+    DECIDED.iter().find(|row| row.act == act)
+}
+
+impl Decided {
+    /// Whether a fact is known for the act.
+    pub fn knows(&self, fact: Fact) -> bool {
+        self.facts.contains(&fact)
+    }
+
+    /// Whether a fact with many values is known for the act.
+    pub fn knows_set(&self, fact: SetFact) -> bool {
+        self.sets.contains(&fact)
+    }
+}

@@ -1,0 +1,99 @@
+//! One checked test to one test on a fact of one act.
+
+use interdict_abi::ids::{Act, Fact, SetFact, process_flags};
+
+use crate::{
+    check::{Leaf, LeafTest},
+    field::Resolved,
+    ir::{Pattern, Test},
+};
+
+/// Types of files there are, as the upper bits of a mode.
+const TYPES: u32 = 16;
+
+/// The test of a leaf for an act. `None` for a field the act does not have, which `check` has refused already.
+pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
+    let resolved = leaf.field.resolve(act).ok()?;
+    Some(match (resolved, &leaf.test) {
+        (Resolved::Fact(fact), LeafTest::Patterns(patterns)) => {
+            Test::Text { fact, patterns: patterns.to_vec() }
+        }
+        (Resolved::Fact(fact), LeafTest::Ranges(ranges)) => {
+            Test::Number { fact, ranges: ranges.to_vec() }
+        }
+        (Resolved::Fact(fact), LeafTest::Addresses(addresses)) => {
+            Test::Address { fact, v4: addresses.v4.clone(), v6: addresses.v6.clone() }
+        }
+        (Resolved::Directory(fact), LeafTest::Patterns(patterns)) => {
+            Test::Text { fact, patterns: patterns.iter().map(below).collect() }
+        }
+        (Resolved::TypeBits, LeafTest::Ranges(ranges)) => Test::Number {
+            fact: Fact::ObjectMode,
+            ranges: ranges.iter().map(|(first, last)| (*first, last | 0o7777)).collect(),
+        },
+        (Resolved::PermissionBits, LeafTest::Ranges(ranges)) => Test::Number {
+            fact: Fact::ObjectMode,
+            ranges: (0..TYPES)
+                .flat_map(|kind| {
+                    ranges.iter().map(move |(first, last)| {
+                        (kind << 12 | first, kind << 12 | (*last).min(0o7777))
+                    })
+                })
+                .collect(),
+        },
+        (Resolved::Flags(fact, mask), LeafTest::True) => Test::Flags { fact, mask },
+        (Resolved::Container, LeafTest::True) => {
+            Test::Flags { fact: Fact::ProcessFlags, mask: process_flags::CONTAINER }
+        }
+        (Resolved::Set(SetFact::Ancestors), LeafTest::Patterns(patterns)) => {
+            Test::Ancestor { patterns: patterns.to_vec() }
+        }
+        (Resolved::Set(SetFact::Args), LeafTest::Patterns(patterns)) => {
+            Test::Argument { patterns: patterns.to_vec() }
+        }
+        (
+            Resolved::Fact(_)
+            | Resolved::Directory(_)
+            | Resolved::TypeBits
+            | Resolved::PermissionBits
+            | Resolved::Flags(..)
+            | Resolved::Set(_)
+            | Resolved::Container,
+            _,
+        ) => return None,
+    })
+}
+
+/// The pattern of paths whose directory matches a pattern.
+fn below(directory: &Pattern) -> Pattern {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match directory {
+        Pattern::Exact(bytes) => {
+            let path = text(bytes);
+            let stem = path.trim_end_matches('/');
+            Pattern::Glob(format!("{}/*", escape_glob(stem)))
+        }
+        Pattern::Glob(glob) => Pattern::Glob(format!("{glob}/*")),
+        Pattern::Prefix(bytes) => {
+            Pattern::Regex(format!("(?s-u)^{}.*/[^/]*$", regex_syntax::escape(&text(bytes))))
+        }
+        Pattern::Suffix(bytes) => {
+            Pattern::Regex(format!("(?s-u){}/[^/]*$", regex_syntax::escape(&text(bytes))))
+        }
+        Pattern::Contains(bytes) => {
+            Pattern::Regex(format!("(?s-u){}.*/[^/]*$", regex_syntax::escape(&text(bytes))))
+        }
+        Pattern::Regex(regex) => Pattern::Regex(regex.clone()),
+    }
+}
+
+fn escape_glob(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}

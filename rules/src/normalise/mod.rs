@@ -1,0 +1,158 @@
+//! Checked rules to normal form: disjunctions of clauses, clauses of literals.
+//!
+//! `not` is pushed down to the literals, alternatives over one fact become one literal, what contradicts itself is
+//! dropped. `or` inside `and` multiplies: there is a budget, and going over it is said with the count and the way out.
+
+mod clauses;
+mod fact;
+mod tree;
+
+use interdict_abi::ids::{Act, Mode};
+
+use crate::{
+    check::{Checked, CheckedRule, Predicate},
+    diag::{Code, Diagnostic, Diagnostics},
+    ir::{self, Clause},
+    meta::{ExceptionMeta, Metadata, RuleMeta, ThrottleMeta},
+    parse::source::Sources,
+};
+
+/// Clauses one rule may unfold into for one act, exceptions not counted.
+pub const CLAUSES_MAX: usize = 256;
+
+/// The program and what people need to know of it.
+pub fn normalise(
+    checked: Checked<'_>,
+    sources: &Sources,
+    diagnostics: &mut Diagnostics,
+) -> (ir::Program, Metadata) {
+    let mut program = ir::Program::default();
+    let mut metadata = Metadata { lists: checked.lists, ..Metadata::default() };
+    for rule in &checked.rules {
+        let clauses = unfold(rule, &rule.when, 0, diagnostics);
+        let mut exceptions = Vec::new();
+        for (origin, predicate) in &rule.exceptions {
+            exceptions.extend(unfold(rule, predicate, *origin, diagnostics));
+        }
+        if clauses.is_empty() && !diagnostics.failed() {
+            diagnostics.add(
+                Diagnostic::warning(
+                    Code::NeverMatches,
+                    rule.rule.id.span,
+                    format!("the rule `{}` can never match", rule.rule.id.value),
+                )
+                .label("every alternative contradicts itself")
+                .help("look for a field that is required to be two different things at once"),
+            );
+        }
+        program.rules.push(ir::Rule {
+            id: rule.rule.id.value.clone(),
+            action: rule.rule.action.value.action,
+            errno: rule.rule.action.value.errno,
+            mode: rule.mode,
+            on_fault: rule.on_fault,
+            clauses,
+            exceptions,
+        });
+        metadata.rules.push(describe(rule, sources));
+    }
+    (program, metadata)
+}
+
+/// The clauses of a predicate for all acts of the rule. Acts that come to the same clauses share them.
+fn unfold(
+    rule: &CheckedRule<'_>,
+    predicate: &Predicate,
+    origin: u16,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Clause> {
+    let mut groups: Vec<(Vec<Act>, Vec<Vec<ir::Literal>>)> = Vec::new();
+    for act in &rule.acts {
+        let tree = tree::of(predicate, act.value);
+        match clauses::unfold(&tree, CLAUSES_MAX) {
+            Ok(unfolded) => {
+                let shared = groups.iter_mut().find(|(acts, clauses)| {
+                    acts[0].family() == act.value.family() && *clauses == unfolded
+                });
+                match shared {
+                    Some((acts, _)) => acts.push(act.value),
+                    None => groups.push((vec![act.value], unfolded)),
+                }
+            }
+            Err(count) => {
+                let span = rule.rule.when.as_ref().map_or(rule.rule.span, |when| when.span);
+                diagnostics.add(
+                    Diagnostic::error(
+                        Code::TooManyClauses,
+                        span,
+                        format!(
+                            "the rule `{}` unfolds into {count} clauses, there may be {CLAUSES_MAX}",
+                            rule.rule.id.value
+                        ),
+                    )
+                    .label("`or` inside `and` multiplies")
+                    .help("use `in [...]` instead of `or` over one field, or split the rule"),
+                );
+                return Vec::new();
+            }
+        }
+    }
+    let mut all = Vec::new();
+    for (acts, unfolded) in groups {
+        let mask = acts.iter().fold(0, |mask, act| mask | act.bit());
+        all.extend(unfolded.into_iter().map(|literals| Clause {
+            family: acts[0].family(),
+            acts: mask,
+            literals,
+            origin,
+        }));
+    }
+    all
+}
+
+fn describe(checked: &CheckedRule<'_>, sources: &Sources) -> RuleMeta {
+    let rule = checked.rule;
+    RuleMeta {
+        id: rule.id.value.clone(),
+        title: rule.title.clone(),
+        policy: checked.policy.name.value.clone(),
+        file: sources.file(rule.span.file).name.clone(),
+        line: sources.position(rule.span).line,
+        severity: rule.severity,
+        attack: rule.attack.clone(),
+        tags: rule.tags.clone(),
+        acts: rule.on.iter().map(|act| act.value.clone()).collect(),
+        action: RuleMeta::action_name(rule.action.value.action),
+        mode: RuleMeta::mode_name(match checked.mode {
+            Mode::Enforce => Mode::Enforce,
+            Mode::Audit => Mode::Audit,
+        }),
+        on_fault: match checked.on_fault {
+            ir::OnFault::Block => "block".to_owned(),
+            ir::OnFault::Pass => "pass".to_owned(),
+        },
+        requires_block: rule.requires_block,
+        message: rule.message.as_ref().map(|text| text.text.clone()).unwrap_or_default(),
+        when: rule.when_text.clone(),
+        exceptions: rule
+            .except
+            .iter()
+            .map(|exception| ExceptionMeta {
+                name: exception.name.value.clone(),
+                owner: exception.owner.clone(),
+                reason: exception.reason.clone(),
+                expires: exception
+                    .expires
+                    .as_ref()
+                    .map(|date| date.value.clone())
+                    .unwrap_or_default(),
+                line: sources.position(exception.name.span).line,
+            })
+            .collect(),
+        throttle: rule.throttle.as_ref().map(|throttle| ThrottleMeta {
+            by: throttle.by.iter().map(|field| field.value.clone()).collect(),
+            burst: throttle.burst,
+            per_seconds: throttle.per_seconds,
+        }),
+    }
+}

@@ -1,0 +1,36 @@
+//! Text to [`policy::Policy`]: what was written, with its places, not yet judged.
+//!
+//! In: [`source::Sources`]. Out: parsed documents, or as many diagnostics as there are mistakes of form. Whether words
+//! are fields, whether types agree and whether anything can be enforced is for `check`.
+
+pub mod cases;
+pub mod expression;
+pub mod feed;
+pub mod policy;
+mod shape;
+pub mod source;
+pub mod text;
+pub mod yaml;
+
+use crate::diag::Diagnostics;
+use source::Sources;
+
+/// Everything that was written in all files.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// Policies in the order of their files.
+    pub policies: Vec<policy::Policy>,
+    /// Case files.
+    pub cases: Vec<cases::Cases>,
+}
+
+/// Parses all sources.
+pub fn parse(sources: &Sources, diagnostics: &mut Diagnostics) -> Parsed {
+    let mut parsed = Parsed::default();
+    for (file, source) in sources.iter() {
+        for document in yaml::documents(file, &source.text, diagnostics) {
+            policy::document(&document, &source.text, &mut parsed, diagnostics);
+        }
+    }
+    parsed
+}

@@ -1,0 +1,118 @@
+//! All stages in a row: what callers outside this crate use.
+
+use crate::{
+    check::{self, Environment},
+    diag::{Code, Diagnostic, Diagnostics, Level},
+    image::PolicyImage,
+    ir, lower,
+    meta::Metadata,
+    normalise,
+    parse::{
+        self, Parsed,
+        source::{Files, Sources},
+    },
+};
+
+/// What a compilation depends on besides its sources.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Reads the feeds that policies name.
+    pub files: &'a dyn Files,
+    /// Today, `YYYY-MM-DD`: exceptions that ended before it no longer excuse.
+    pub today: &'a str,
+    /// What the image may take.
+    pub budget: lower::Budget,
+}
+
+/// What came of a compilation.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The image, unless there is an error among the diagnostics.
+    pub image: Option<PolicyImage>,
+    /// What the image is made of.
+    pub stats: Option<lower::Stats>,
+    /// Everything there is to tell, in the order of its places.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The rules in normal form.
+    pub program: ir::Program,
+    /// What was written: the tests are in here.
+    pub parsed: Parsed,
+}
+
+impl Outcome {
+    /// Whether there is an error.
+    pub fn failed(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.level == Level::Error)
+    }
+}
+
+/// Compiles sources to an image, or to diagnostics, or to both when there are only warnings.
+///
+/// ```
+/// use interdict_rules::{Options, compile, lower::Budget, parse::source::{NoFiles, Sources}};
+///
+/// let mut sources = Sources::new();
+/// sources.add("shadow.yaml", r#"
+/// apiVersion: interdict.dev/v1
+/// kind: Policy
+/// metadata: { name: credentials }
+/// spec:
+///   rules:
+///     - id: SHADOW
+///       title: Somebody reads the password hashes
+///       on: file.read
+///       when: file.path == "/etc/shadow" and process.uid != 0
+///       action: block
+/// "#);
+/// let options = Options { files: &NoFiles, today: "2026-01-01", budget: Budget::default() };
+/// let outcome = compile(&sources, &options);
+/// assert!(outcome.image.is_some(), "{:?}", outcome.diagnostics);
+/// ```
+pub fn compile(sources: &Sources, options: &Options<'_>) -> Outcome {
+    let mut diagnostics = Diagnostics::new();
+    let parsed = parse::parse(sources, &mut diagnostics);
+    let environment = Environment { files: options.files, today: options.today };
+    let (program, metadata) = {
+        let checked = check::check(&parsed, sources, environment, &mut diagnostics);
+        normalise::normalise(checked, sources, &mut diagnostics)
+    };
+    let mut image = None;
+    let mut stats = None;
+    if !diagnostics.failed() {
+        match lower::lower_with_stats(&program, metadata.clone(), options.budget) {
+            Ok((made, counted)) => {
+                image = Some(made);
+                stats = Some(counted);
+            }
+            Err(error) => unfit(&error, &parsed, &metadata, &mut diagnostics),
+        }
+    }
+    Outcome { image, stats, diagnostics: diagnostics.into_sorted(), program, parsed }
+}
+
+/// Says at which rule lowering failed.
+fn unfit(
+    error: &lower::LowerError,
+    parsed: &Parsed,
+    metadata: &Metadata,
+    diagnostics: &mut Diagnostics,
+) {
+    for problem in &error.problems {
+        let rule = problem.rule().and_then(|id| {
+            let mut rules = parsed.policies.iter().flat_map(|policy| &policy.rules);
+            rules.find(|rule| rule.id.value == id)
+        });
+        let message = problem.to_string();
+        let mut diagnostic = match rule {
+            Some(rule) => {
+                let span = rule.when.as_ref().map_or(rule.id.span, |when| when.span);
+                Diagnostic::error(Code::DoesNotFit, span, message)
+            }
+            None => Diagnostic::nowhere(Code::DoesNotFit, message),
+        };
+        diagnostic = diagnostic
+            .note(format!("{} rules are compiled together", metadata.rules.len()))
+            .help(problem.help());
+        diagnostics.add(diagnostic);
+    }
+}
