@@ -5,6 +5,7 @@
 //! missing is installed by `tools`, after saying so.
 #![forbid(unsafe_code)]
 
+pub mod act;
 pub mod ebpf;
 pub mod paths;
 pub mod run;

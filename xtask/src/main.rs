@@ -27,6 +27,9 @@ fn exit_code(status: i32) -> ExitCode {
 
 fn main() -> ExitCode {
     xtask::vm::init::run_if_first();
+    if let Some(code) = xtask::act::run_if_asked() {
+        return code;
+    }
     if let Some(code) = xtask::ebpf::wrapper::become_rustc_if_asked() {
         return code;
     }

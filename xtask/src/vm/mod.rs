@@ -52,6 +52,7 @@ pub struct Guest {
     config: Option<PathBuf>,
     mode: Option<Mode>,
     additions: Vec<(PathBuf, PathBuf)>,
+    actors: Vec<String>,
     files: Vec<(String, u32, Vec<u8>)>,
     modules: Vec<String>,
     before: Option<String>,
@@ -91,6 +92,7 @@ impl Guest {
             config: None,
             mode: None,
             additions: Vec::new(),
+            actors: Vec::new(),
             files: Vec::new(),
             modules: Vec::new(),
             before: None,
@@ -135,6 +137,13 @@ impl Guest {
     #[must_use]
     pub fn add(mut self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Self {
         self.additions.push((from.into(), to.into()));
+        self
+    }
+
+    /// A program at this path that does acts: [`crate::act`]. `init` must start with [`crate::act::run_if_asked`] too.
+    #[must_use]
+    pub fn actor(mut self, path: &str) -> Self {
+        self.actors.push(path.to_owned());
         self
     }
 
@@ -206,7 +215,9 @@ impl Guest {
     pub fn run<S: AsRef<str>>(&self, command: &[S]) -> Result<Outcome> {
         let command: Vec<String> = command.iter().map(|word| word.as_ref().to_owned()).collect();
         let name = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
-        let work = paths::vm().join("run").join(&name);
+        let runs = paths::vm().join("run");
+        remove_abandoned(&runs);
+        let work = runs.join(&name);
         fs::create_dir_all(&work)?;
         let outcome = self.run_in(&work, &name, command);
         let _ = fs::remove_dir_all(&work);
@@ -249,7 +260,10 @@ impl Guest {
     fn tree(&self, work: &Path, command: Vec<String>) -> Result<Tree> {
         let mut tree = Tree::of_a_host()?;
         // With its symbols a program of ours is ten times as large, and all of it is unpacked twice in the guest.
-        tree.copy(&stripped(&self.init, work, "init")?, Path::new(INIT))?;
+        let init = stripped(&self.init, work, "init")?;
+        for path in [INIT].into_iter().chain(self.actors.iter().map(String::as_str)) {
+            tree.copy(&init, Path::new(path))?;
+        }
         let modules = self.load(&mut tree)?;
         for (from, to) in &self.additions {
             tree.copy(from, to)?;
@@ -294,6 +308,18 @@ impl Guest {
         };
         tree.write(command::CONFIG_PATH, 0o644, &config);
         Ok(command::agent(self.mode))
+    }
+}
+
+/// Removes what runs left behind that were ended before they could clean up.
+fn remove_abandoned(runs: &Path) {
+    let Ok(entries) = fs::read_dir(runs) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
+        if !Path::new("/proc").join(process).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

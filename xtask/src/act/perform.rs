@@ -1,0 +1,178 @@
+//! The performer: does the steps of a script in the guest and writes down what came of each.
+//!
+//! Nothing waits for a fixed time: a datagram that should not arrive is followed by one that must (over loopback, where
+//! no packet rule applies), and whichever is there first decides.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Act, Outcome, PERFORM, PERFORMER, Step};
+
+/// One act in a process of its own: the act as JSON follows; what came of it is told by the exit status.
+const ONE: &str = "one";
+/// Only sends; run in another network namespace.
+const SEND: &str = "send";
+/// Added to an error number to make an exit status that no error of our own has.
+const ERRNO_STATUS: i32 = 64;
+/// More than any packet needs within one machine, even one that is emulated and busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a packet may be late after one that was sent later.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
+
+/// Does what the arguments ask for if they ask for acts.
+pub fn run_if_asked() -> Option<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        [PERFORM, script, results] => perform(script, results),
+        [ONE, act] => return Some(one(act)),
+        [SEND, from, to] => send(from, to),
+        _ => return None,
+    };
+    Some(match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("act: {error:#}");
+            ExitCode::from(2)
+        }
+    })
+}
+
+fn perform(script: &str, results: &str) -> Result<()> {
+    let steps: Vec<Step> = serde_json::from_slice(&std::fs::read(script)?).context("the script")?;
+    let outcomes: Vec<(String, Outcome)> =
+        steps.into_iter().map(|step| (step.name.clone(), outcome(&step))).collect();
+    std::fs::write(results, serde_json::to_vec_pretty(&outcomes)?)?;
+    Ok(())
+}
+
+fn outcome(step: &Step) -> Outcome {
+    match step_outcome(step) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Unclear(format!("{error:#}")),
+    }
+}
+
+fn step_outcome(step: &Step) -> Result<Outcome> {
+    if let Act::Send { namespace, from, to } = &step.act {
+        return receive(namespace, *from, *to);
+    }
+    // Held open while the actor tries, so that what is refused would otherwise have succeeded.
+    let _listener = match &step.act {
+        Act::Connect { to } => Some(TcpListener::bind(to).context("a listener to connect to")?),
+        Act::Read { .. } | Act::Write { .. } | Act::Run { .. } | Act::Send { .. } => None,
+    };
+    let actor = step.actor.as_deref().unwrap_or(PERFORMER);
+    let status = Command::new(actor)
+        .args([ONE, &serde_json::to_string(&step.act)?])
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("the actor {actor}"))?;
+    told(status)
+}
+
+fn told(status: ExitStatus) -> Result<Outcome> {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(Outcome::Passed),
+        (Some(code), _) if code >= ERRNO_STATUS => Ok(Outcome::Refused(code - ERRNO_STATUS)),
+        (Some(code), _) => Ok(Outcome::Unclear(format!("exit status {code}"))),
+        (None, Some(signal)) => Ok(Outcome::Killed(signal)),
+        (None, None) => bail!("neither exit status nor signal"),
+    }
+}
+
+/// Tries one act and tells what came of it by the way this process ends.
+fn one(act: &str) -> ExitCode {
+    let tried =
+        serde_json::from_str::<Act>(act).map_err(io::Error::other).and_then(|act| attempt(&act));
+    match tried {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(signal)) => {
+            // Ended as the program was, so that the performer sees the same.
+            if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
+                let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+            }
+            ExitCode::from(3)
+        }
+        Err(error) => {
+            let status =
+                error.raw_os_error().and_then(|errno| u8::try_from(errno + ERRNO_STATUS).ok());
+            if status.is_none() {
+                eprintln!("act: {error}");
+            }
+            ExitCode::from(status.unwrap_or(2))
+        }
+    }
+}
+
+/// Answers the signal that ended a program which was run, if one did.
+fn attempt(act: &Act) -> io::Result<Option<i32>> {
+    match act {
+        Act::Read { path } => File::open(path).map(|_| None),
+        Act::Write { path } => OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(b"act\n"))
+            .map(|()| None),
+        Act::Run { command } => {
+            let (program, arguments) =
+                command.split_first().ok_or_else(|| io::Error::other("no program"))?;
+            let status = Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .status()?;
+            match (status.code(), status.signal()) {
+                (Some(0), _) => Ok(None),
+                (_, Some(signal)) => Ok(Some(signal)),
+                (code, None) => Err(io::Error::other(format!("{program} ended with {code:?}"))),
+            }
+        }
+        Act::Connect { to } => TcpStream::connect(to).map(|_| None),
+        Act::Send { .. } => Err(io::Error::other("packets are sent by the performer itself")),
+    }
+}
+
+fn send(from: &str, to: &str) -> Result<()> {
+    let socket = UdpSocket::bind(from)?;
+    socket.send_to(b"packet", to)?;
+    Ok(())
+}
+
+fn receive(namespace: &str, from: SocketAddr, to: SocketAddr) -> Result<Outcome> {
+    let here = UdpSocket::bind(to).context("a socket to receive with")?;
+    here.set_read_timeout(Some(PATIENCE))?;
+    let status = Command::new("ip")
+        .args(["netns", "exec", namespace, PERFORMER, SEND])
+        .args([from.to_string(), to.to_string()])
+        .status()?;
+    if !status.success() {
+        bail!("the sender ended with {status}");
+    }
+    // A packet has crossed a veth pair when its sender's call returns, so what is sent now should arrive after it; a
+    // second look is for the kernel that put the first one off.
+    UdpSocket::bind("0.0.0.0:0")?.send_to(b"last", to)?;
+    let mut last_arrived = false;
+    let mut buffer = [0; 16];
+    loop {
+        match here.recv_from(&mut buffer) {
+            Ok((length, sender)) => match buffer.get(..length) {
+                Some(b"packet") if sender.ip() == from.ip() => return Ok(Outcome::Passed),
+                Some(b"last") => {
+                    last_arrived = true;
+                    here.set_read_timeout(Some(SECOND_LOOK))?;
+                }
+                Some(_) | None => bail!("a packet from {sender} that nobody sent"),
+            },
+            Err(_) if last_arrived => return Ok(Outcome::Lost),
+            Err(error) => return Err(error).context("not even the last packet arrived"),
+        }
+    }
+}
