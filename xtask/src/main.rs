@@ -18,7 +18,7 @@ enum Command {
     /// Build the kernel object into ebpf/prebuilt, or compare the one there with its sources.
     Ebpf(xtask::ebpf::Arguments),
     /// Run a command in a guest with a stock kernel, the agent and some policies.
-    Vm(xtask::vm::command::Arguments),
+    Vm(Box<xtask::vm::command::Arguments>),
 }
 
 fn exit_code(status: i32) -> ExitCode {

@@ -1,0 +1,338 @@
+//! What a policy promises, act by act and verdict by verdict. Each case has its own rules, paths and addresses, so that
+//! all of them can be in force at once.
+
+use std::net::SocketAddr;
+
+use xtask::act::{Act, EACCES, EPERM, Outcome, Step};
+
+use crate::case::{Case, Told};
+
+fn read(path: &str) -> Step {
+    Step::new("", Act::Read { path: path.to_owned() })
+}
+
+fn write(path: &str) -> Step {
+    Step::new("", Act::Write { path: path.to_owned() })
+}
+
+fn run(command: &[&str]) -> Step {
+    let command = command.iter().map(|&word| word.to_owned()).collect();
+    Step::new("", Act::Run { command })
+}
+
+fn connect(to: &str) -> Step {
+    let to: SocketAddr = to.parse().expect("addresses of cases are written here");
+    Step::new("", Act::Connect { to })
+}
+
+fn packet(from: &str) -> Step {
+    let address = |text: &str| text.parse().expect("addresses of cases are written here");
+    let (from, to) = (address(from), address("198.51.100.1:99"));
+    Step::new("", Act::Send { namespace: "far".to_owned(), from, to })
+}
+
+const EPERM_REFUSAL: Outcome = Outcome::Refused(EPERM);
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    [programs(), files(), network(), modes()].concat()
+}
+
+fn programs() -> Vec<Case> {
+    vec![
+        Case::new(
+            "a_blocked_program_does_not_start",
+            r#"
+- id: T-EXEC-1
+  title: A program by its path
+  on: [exec]
+  when: exec.path == "/opt/denied/true"
+  action: block
+"#,
+        )
+        .told(run(&["/opt/denied/true"]), EPERM_REFUSAL, Told::enforced("T-EXEC-1", "block"))
+        .twin(run(&["/opt/allowed/true"])),
+        Case::new(
+            "a_block_gives_the_error_its_rule_names",
+            r#"
+- id: T-EXEC-2
+  title: Another error than the usual one
+  on: [exec]
+  when: exec.path == "/opt/denied/with-eacces"
+  action: { block: { errno: EACCES } }
+"#,
+        )
+        .told(
+            run(&["/opt/denied/with-eacces"]),
+            Outcome::Refused(EACCES),
+            Told::enforced("T-EXEC-2", "block"),
+        ),
+        Case::new(
+            "a_blocked_directory_runs_nothing",
+            r#"
+- id: T-EXEC-3
+  title: Programs below a directory
+  on: [exec]
+  when: exec.path in ["/dev/shm/**"]
+  action: block
+"#,
+        )
+        .told(run(&["/dev/shm/deep/er/true"]), EPERM_REFUSAL, Told::enforced("T-EXEC-3", "block"))
+        .told(run(&["/dev/shm/true"]), EPERM_REFUSAL, Told::enforced("T-EXEC-3", "block")),
+        Case::new(
+            "a_killed_program_does_not_run",
+            r#"
+- id: T-EXEC-4
+  title: Start ends in death
+  on: [exec]
+  when: exec.path == "/opt/denied/killed"
+  action: kill
+"#,
+        )
+        .told(
+            run(&["/opt/denied/killed"]),
+            Outcome::Killed(9),
+            Told::enforced("T-EXEC-4", "kill"),
+        ),
+        Case::new(
+            "a_program_with_a_forbidden_argument_is_killed",
+            r#"
+- id: T-EXEC-5
+  title: An argument
+  on: [exec]
+  when: exec.path == "/opt/allowed/by-argument" and process.args contains "--forbidden"
+  action: kill
+"#,
+        )
+        .told(
+            run(&["/opt/allowed/by-argument", "--forbidden"]),
+            Outcome::Killed(9),
+            Told::enforced("T-EXEC-5", "kill"),
+        )
+        .twin(run(&["/opt/allowed/by-argument", "--harmless"])),
+        Case::new(
+            "a_rule_on_the_caller_spares_other_callers",
+            r#"
+- id: T-EXEC-6
+  title: Only this program may not start it
+  on: [exec]
+  when: exec.path == "/opt/allowed/for-some" and process.exe == "/usr/local/bin/web"
+  action: block
+"#,
+        )
+        .told(
+            run(&["/opt/allowed/for-some"]).by("/usr/local/bin/web"),
+            EPERM_REFUSAL,
+            Told::enforced("T-EXEC-6", "block"),
+        )
+        .twin(run(&["/opt/allowed/for-some"])),
+    ]
+}
+
+fn files() -> Vec<Case> {
+    vec![
+        Case::new(
+            "a_blocked_file_is_not_read",
+            r#"
+- id: T-FILE-1
+  title: Read by path
+  on: [file.read]
+  when: file.path in ["/etc/secret/**"] and not process.exe == "/usr/local/bin/trusted"
+  action: block
+"#,
+        )
+        .told(read("/etc/secret/key"), EPERM_REFUSAL, Told::enforced("T-FILE-1", "block"))
+        .twin(read("/etc/secret/key").by("/usr/local/bin/trusted"))
+        .twin(read("/etc/hostname")),
+        Case::new(
+            "a_file_blocked_for_writing_is_still_read",
+            r#"
+- id: T-FILE-2
+  title: Write by path
+  on: [file.write]
+  when: file.path == "/etc/protected.conf"
+  action: block
+"#,
+        )
+        .told(write("/etc/protected.conf"), EPERM_REFUSAL, Told::enforced("T-FILE-2", "block"))
+        .twin(read("/etc/protected.conf"))
+        .twin(write("/etc/unprotected.conf")),
+        Case::new(
+            "a_reader_of_a_deadly_file_is_killed",
+            r#"
+- id: T-FILE-3
+  title: Read and die
+  on: [file.read]
+  when: file.path == "/etc/deadly"
+  action: kill
+"#,
+        )
+        .told(read("/etc/deadly"), Outcome::Killed(9), Told::enforced("T-FILE-3", "kill")),
+        Case::new(
+            "a_writer_of_a_deadly_file_is_killed",
+            r#"
+- id: T-FILE-4
+  title: Write and die
+  on: [file.write]
+  when: file.path == "/etc/deadly-to-writers"
+  action: kill
+"#,
+        )
+        .told(
+            write("/etc/deadly-to-writers"),
+            Outcome::Killed(9),
+            Told::enforced("T-FILE-4", "kill"),
+        )
+        .twin(read("/etc/deadly-to-writers")),
+        Case::new(
+            "an_exception_excuses_from_its_own_rule",
+            r#"
+- id: T-FILE-5
+  title: Everybody but the backup
+  on: [file.read]
+  when: file.path == "/etc/excepted"
+  except:
+    - { name: backup, when: process.exe == "/usr/local/bin/trusted", owner: tests, reason: it backs up }
+  action: block
+"#,
+        )
+        .told(read("/etc/excepted"), EPERM_REFUSAL, Told::enforced("T-FILE-5", "block"))
+        .twin(read("/etc/excepted").by("/usr/local/bin/trusted")),
+    ]
+}
+
+fn network() -> Vec<Case> {
+    vec![
+        Case::new(
+            "a_blocked_ipv4_address_is_not_connected_to",
+            r#"
+- id: T-NET-1
+  title: An address
+  on: [net.connect]
+  when: net.dst.ip in ["203.0.113.9"]
+  action: block
+"#,
+        )
+        .told(connect("203.0.113.9:443"), EPERM_REFUSAL, Told::enforced("T-NET-1", "block"))
+        .told(
+            connect("[::ffff:203.0.113.9]:444"),
+            EPERM_REFUSAL,
+            Told::enforced("T-NET-1", "block"),
+        )
+        .twin(connect("203.0.113.10:443")),
+        Case::new(
+            "a_blocked_ipv6_network_is_not_connected_to",
+            r#"
+- id: T-NET-2
+  title: A network
+  on: [net.connect]
+  when: net.dst.ip in ["2001:db8:bad::/48"]
+  action: block
+"#,
+        )
+        .told(connect("[2001:db8:bad::9]:443"), EPERM_REFUSAL, Told::enforced("T-NET-2", "block"))
+        .twin(connect("[2001:db8::9]:443")),
+        Case::new(
+            "a_blocked_port_leaves_other_ports_open",
+            r#"
+- id: T-NET-3
+  title: A port
+  on: [net.connect]
+  when: net.dst.ip in ["203.0.113.11"] and net.dst.port == 4444
+  action: block
+"#,
+        )
+        .told(connect("203.0.113.11:4444"), EPERM_REFUSAL, Told::enforced("T-NET-3", "block"))
+        .twin(connect("203.0.113.11:4445")),
+        Case::new(
+            "a_caller_of_a_deadly_address_is_killed",
+            r#"
+- id: T-NET-4
+  title: Call and die
+  on: [net.connect]
+  when: net.dst.ip in ["203.0.113.12"]
+  action: kill
+"#,
+        )
+        .told(
+            connect("203.0.113.12:443"),
+            Outcome::Killed(9),
+            Told::enforced("T-NET-4", "kill"),
+        ),
+        Case::new(
+            "a_packet_from_a_blocked_network_is_dropped",
+            r#"
+- id: T-NET-5
+  title: Packets from there
+  on: [packet.in]
+  when: net.src.ip in ["198.51.100.7"]
+  action: block
+"#,
+        )
+        .told(packet("198.51.100.7:1000"), Outcome::Lost, Told::enforced("T-NET-5", "block"))
+        .twin(packet("198.51.100.8:1000")),
+    ]
+}
+
+fn modes() -> Vec<Case> {
+    vec![
+        Case::new(
+            "a_rule_in_audit_mode_tells_and_does_not_act",
+            r#"
+- id: T-MODE-1
+  title: Only told
+  mode: audit
+  on: [exec]
+  when: exec.path == "/opt/allowed/audited"
+  action: block
+- id: T-MODE-2
+  title: Only told
+  mode: audit
+  on: [file.read]
+  when: file.path == "/etc/audited"
+  action: kill
+- id: T-MODE-3
+  title: Only told
+  mode: audit
+  on: [net.connect]
+  when: net.dst.ip in ["203.0.113.13"]
+  action: block
+"#,
+        )
+        .told(run(&["/opt/allowed/audited"]), Outcome::Passed, Told::audited("T-MODE-1", "block"))
+        .told(read("/etc/audited"), Outcome::Passed, Told::audited("T-MODE-2", "kill"))
+        .told(
+            connect("203.0.113.13:443"),
+            Outcome::Passed,
+            Told::audited("T-MODE-3", "block"),
+        ),
+        Case::new(
+            "an_alert_tells_and_lets_through",
+            r#"
+- id: T-MODE-4
+  title: Told
+  on: [file.read]
+  when: file.path == "/etc/watched"
+  action: alert
+"#,
+        )
+        .told(read("/etc/watched"), Outcome::Passed, Told::enforced("T-MODE-4", "alert")),
+        Case::new(
+            "the_strongest_of_several_rules_acts_and_all_are_told",
+            r#"
+- id: T-MODE-5
+  title: Told
+  on: [file.read]
+  when: file.path == "/etc/both"
+  action: alert
+- id: T-MODE-6
+  title: Refused
+  on: [file.read]
+  when: file.path in ["/etc/bot?"]
+  action: block
+"#,
+        )
+        .told(read("/etc/both"), EPERM_REFUSAL, Told::enforced("T-MODE-6", "block"))
+        .also(Told::enforced("T-MODE-5", "block")),
+    ]
+}

@@ -1,0 +1,79 @@
+//! Every verdict on every kernel: the act is refused as promised and told, its twin passes, and without the agent both
+//! pass. One guest per kernel does all cases; one test per case and kernel looks at what came of them.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use interdict_integration::case::Case;
+use interdict_integration::cases;
+use interdict_integration::observe::{Observed, broken_promises, observe};
+
+static CASES: LazyLock<Vec<Case>> = LazyLock::new(cases::all);
+
+fn observed_on(kernel: &str) -> Result<Observed, String> {
+    observe(kernel, Path::new(env!("CARGO_BIN_EXE_guest")), &CASES)
+        .map_err(|error| format!("{error:#}"))
+}
+
+static ON_6_1: LazyLock<Result<Observed, String>> = LazyLock::new(|| observed_on("6.1"));
+static ON_6_12: LazyLock<Result<Observed, String>> = LazyLock::new(|| observed_on("6.12"));
+static ON_NEWEST: LazyLock<Result<Observed, String>> = LazyLock::new(|| observed_on("newest"));
+
+fn holds(name: &str, observed: &Result<Observed, String>) {
+    let observed = observed.as_ref().unwrap_or_else(|error| panic!("{error}"));
+    let case = CASES.iter().find(|case| case.name == name).expect("the case is in the list");
+    let broken = broken_promises(case, observed);
+    assert!(broken.is_empty(), "{}\n(/out is {})", broken.join("\n"), observed.out.display());
+}
+
+fn verifies(observed: &Result<Observed, String>) {
+    let observed = observed.as_ref().unwrap_or_else(|error| panic!("{error}"));
+    assert!(!observed.alerts.is_empty(), "nothing was told");
+    observed.verified.as_ref().unwrap_or_else(|error| panic!("{error}"));
+}
+
+macro_rules! on_every_kernel {
+    ($($case:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($case)),*];
+        mod on_6_1 {
+            $(#[test] fn $case() { super::holds(stringify!($case), &super::ON_6_1); })*
+            #[test] fn the_stream_of_alerts_verifies() { super::verifies(&super::ON_6_1); }
+        }
+        mod on_6_12 {
+            $(#[test] fn $case() { super::holds(stringify!($case), &super::ON_6_12); })*
+            #[test] fn the_stream_of_alerts_verifies() { super::verifies(&super::ON_6_12); }
+        }
+        mod on_newest {
+            $(#[test] fn $case() { super::holds(stringify!($case), &super::ON_NEWEST); })*
+            #[test] fn the_stream_of_alerts_verifies() { super::verifies(&super::ON_NEWEST); }
+        }
+    };
+}
+
+on_every_kernel! {
+    a_blocked_program_does_not_start
+    a_block_gives_the_error_its_rule_names
+    a_blocked_directory_runs_nothing
+    a_killed_program_does_not_run
+    a_program_with_a_forbidden_argument_is_killed
+    a_rule_on_the_caller_spares_other_callers
+    a_blocked_file_is_not_read
+    a_file_blocked_for_writing_is_still_read
+    a_reader_of_a_deadly_file_is_killed
+    a_writer_of_a_deadly_file_is_killed
+    an_exception_excuses_from_its_own_rule
+    a_blocked_ipv4_address_is_not_connected_to
+    a_blocked_ipv6_network_is_not_connected_to
+    a_blocked_port_leaves_other_ports_open
+    a_caller_of_a_deadly_address_is_killed
+    a_packet_from_a_blocked_network_is_dropped
+    a_rule_in_audit_mode_tells_and_does_not_act
+    an_alert_tells_and_lets_through
+    the_strongest_of_several_rules_acts_and_all_are_told
+}
+
+#[test]
+fn every_case_is_tested() {
+    let cases: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    assert_eq!(cases, NAMES);
+}
