@@ -1,0 +1,13 @@
+//! Patterns on strings to one automaton that answers them all.
+//!
+//! In: the distinct patterns of a fact, and what each set of matching patterns amounts to. Out: an [`Automaton`] whose
+//! every string ends in a small label. [`glob`] and [`pattern`] say what patterns mean, [`build`] makes all of them
+//! deterministic together, [`reduce`] drops what cannot change the answer.
+//! Must not know rules, columns or the image.
+
+pub mod build;
+pub mod glob;
+pub mod pattern;
+mod reduce;
+
+pub use build::{Automaton, BuildError, Limits, Next, build};

@@ -1,0 +1,212 @@
+//! Writes the parts of an image one after the other and keeps equal parts once.
+
+use std::collections::HashMap;
+
+use interdict_abi::{
+    image::{HEADER_BYTES, MAGIC, RANGES_BYTES, RANGES_INDEX, VERSION, automaton, header},
+    limits::{BLOCK_BITS, BLOCK_WORDS, SET_WORDS},
+};
+
+use crate::dfa::{Automaton, Next};
+
+/// Ranges a table may have before it gets an index over the top 16 bits.
+const UNINDEXED: usize = 512;
+
+/// An image being written.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    bytes: Vec<u8>,
+    deltas: HashMap<Vec<u32>, u32>,
+    /// Length and CRC of arrays that were written, to their offsets.
+    arrays: HashMap<(usize, u32), Vec<u32>>,
+}
+
+impl Arena {
+    /// An image with nothing but room for its header.
+    pub(crate) fn new() -> Self {
+        Self {
+            bytes: vec![0; HEADER_BYTES as usize],
+            deltas: HashMap::new(),
+            arrays: HashMap::new(),
+        }
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn align(&mut self) -> u32 {
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        self.bytes.len() as u32
+    }
+
+    /// Room for `count` bytes that are filled in later.
+    pub(crate) fn reserve(&mut self, count: u32) -> u32 {
+        let at = self.align();
+        self.bytes.resize(self.bytes.len() + count as usize, 0);
+        at
+    }
+
+    /// Writes a word where room was reserved.
+    pub(crate) fn put(&mut self, at: u32, word: u32) {
+        self.put_bytes(at, &word.to_le_bytes());
+    }
+
+    /// Writes bytes where room was reserved.
+    pub(crate) fn put_bytes(&mut self, at: u32, bytes: &[u8]) {
+        let at = at as usize;
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Writes an array, or finds one that is equal.
+    fn array(&mut self, bytes: &[u8]) -> u32 {
+        let key = (bytes.len(), crc32fast::hash(bytes));
+        if let Some(places) = self.arrays.get(&key) {
+            for place in places {
+                let start = *place as usize;
+                if self.bytes[start..start + bytes.len()] == *bytes {
+                    return *place;
+                }
+            }
+        }
+        let at = self.align();
+        self.bytes.extend_from_slice(bytes);
+        self.arrays.entry(key).or_default().push(at);
+        at
+    }
+
+    fn words(&mut self, words: impl Iterator<Item = u32>) -> u32 {
+        let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+        self.array(&bytes)
+    }
+
+    /// A base row: the set of clauses as one flag each.
+    pub(crate) fn base_row(&mut self, set: &[bool]) -> u32 {
+        let blocks = set.len().div_ceil(BLOCK_BITS);
+        let mut words = vec![0u64; 1 + blocks * BLOCK_WORDS];
+        for (clause, _) in set.iter().enumerate().filter(|(_, held)| **held) {
+            words[0] |= 1 << (clause / BLOCK_BITS);
+            words[1 + clause / 64] |= 1 << (clause % 64);
+        }
+        let bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+        self.array(&bytes)
+    }
+
+    /// A delta row: the clauses, ascending, in which a set differs from the base row. 0 for none.
+    pub(crate) fn delta_row(&mut self, flips: &[u32]) -> u32 {
+        if flips.is_empty() {
+            return 0;
+        }
+        if let Some(known) = self.deltas.get(flips) {
+            return *known;
+        }
+        let mut summary = 0u64;
+        let mut blocks: Vec<[u64; BLOCK_WORDS]> = Vec::new();
+        for clause in flips {
+            let clause = *clause as usize;
+            let bit = 1u64 << (clause / BLOCK_BITS);
+            if summary & bit == 0 {
+                summary |= bit;
+                blocks.push([0; BLOCK_WORDS]);
+            }
+            if let Some(block) = blocks.last_mut() {
+                block[clause % BLOCK_BITS / 64] |= 1 << (clause % 64);
+            }
+        }
+        let at = self.align();
+        self.bytes.extend_from_slice(&summary.to_le_bytes());
+        for word in blocks.into_iter().flatten() {
+            self.bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        self.deltas.insert(flips.to_vec(), at);
+        at
+    }
+
+    /// A direct table of delta rows.
+    pub(crate) fn direct(&mut self, deltas: &[u32]) -> u32 {
+        self.words([deltas.len() as u32, 0].into_iter().chain(deltas.iter().copied()))
+    }
+
+    /// A ranges table over u32 keys.
+    pub(crate) fn ranges(&mut self, keys: &[u32], deltas: &[u32]) -> u32 {
+        let index = self.index(keys.len(), |at, top| keys[at] <= top << 16);
+        let keys_at = self.words(keys.iter().copied());
+        self.ranges_head(keys.len(), index, keys_at, deltas)
+    }
+
+    /// A ranges table over u128 keys.
+    pub(crate) fn ranges_v6(&mut self, keys: &[u128], deltas: &[u32]) -> u32 {
+        let index = self.index(keys.len(), |at, top| keys[at] <= u128::from(top) << 112);
+        let bytes: Vec<u8> = keys
+            .iter()
+            .flat_map(|key| [(key >> 64) as u64, *key as u64])
+            .flat_map(u64::to_le_bytes)
+            .collect();
+        let keys_at = self.array(&bytes);
+        self.ranges_head(keys.len(), index, keys_at, deltas)
+    }
+
+    fn ranges_head(&mut self, count: usize, index: u32, keys: u32, deltas: &[u32]) -> u32 {
+        let deltas = self.words(deltas.iter().copied());
+        let head = self.reserve(RANGES_BYTES);
+        for (at, word) in [count as u32, index, keys, deltas].into_iter().enumerate() {
+            self.put(head + at as u32 * 4, word);
+        }
+        head
+    }
+
+    /// The index of a ranges table of `count` ranges; `starts(range, top)` says whether a range starts at or before the
+    /// first value with these top 16 bits. 0 for a table that needs none.
+    fn index(&mut self, count: usize, starts: impl Fn(usize, u32) -> bool) -> u32 {
+        if count <= UNINDEXED {
+            return 0;
+        }
+        let mut last = 0;
+        let mut entries = Vec::with_capacity(RANGES_INDEX as usize);
+        for top in 0..RANGES_INDEX - 1 {
+            while last + 1 < count && starts(last + 1, top) {
+                last += 1;
+            }
+            entries.push(last as u32);
+        }
+        entries.push(count as u32 - 1);
+        self.words(entries.into_iter())
+    }
+
+    /// A table of sets, one for each label.
+    pub(crate) fn sets(&mut self, sets: &[[u64; SET_WORDS]]) -> u32 {
+        let bytes: Vec<u8> = sets.iter().flatten().flat_map(|word| word.to_le_bytes()).collect();
+        self.array(&bytes)
+    }
+
+    /// An automaton.
+    pub(crate) fn automaton(&mut self, from: &Automaton) -> u32 {
+        let at = self.reserve(automaton::ROWS + from.rows.len() as u32 * 4);
+        let width = from.class_count as u32 * 4;
+        let encode = |next: Next| match next {
+            Next::State(state) => at + automaton::ROWS + state * width,
+            Next::Label(label) => label << 1 | 1,
+        };
+        self.put(at + automaton::START, encode(from.start));
+        self.put(at + automaton::STATES, from.states() as u32);
+        self.put_bytes(at + automaton::CLASSES, &from.classes);
+        let start = (at + automaton::ROWS) as usize;
+        for (place, next) in self.bytes[start..].chunks_exact_mut(4).zip(&from.rows) {
+            place.copy_from_slice(&encode(*next).to_le_bytes());
+        }
+        at
+    }
+
+    /// The finished image.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let length = self.align();
+        self.put(header::MAGIC, MAGIC);
+        self.put(header::VERSION, VERSION);
+        self.put(header::LENGTH, length);
+        self.put(header::CHECKSUM, 0);
+        let checksum = crc32fast::hash(&self.bytes);
+        self.put(header::CHECKSUM, checksum);
+        self.bytes
+    }
+}

@@ -1,0 +1,351 @@
+//! Checks rows, tables and automata of an image.
+
+use interdict_abi::{
+    ids::{Fact, object_flags, process_flags},
+    image::{RANGES_BYTES, RANGES_INDEX, TableKind, automaton, column},
+    limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS},
+};
+
+use super::ImageError;
+
+const BLOCK_BYTES: u32 = BLOCK_WORDS as u32 * 8;
+
+/// How often on average a word may be checked: tables are shared, but not by more than all families and facts.
+const SHARING: usize = 64;
+
+/// What a fact's column must be.
+enum Expected {
+    Text,
+    Program,
+    Direct,
+    Ranges,
+    Addresses,
+}
+
+fn expected(fact: Fact) -> Expected {
+    match fact {
+        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::DnsName => Expected::Text,
+        Fact::Exe | Fact::ParentExe | Fact::TargetExe => Expected::Program,
+        Fact::Act | Fact::ObjectFlags | Fact::ProcessFlags | Fact::Workload | Fact::Caps => {
+            Expected::Direct
+        }
+        Fact::RemoteIp | Fact::LocalIp => Expected::Addresses,
+        Fact::ObjectMode
+        | Fact::ObjectOwner
+        | Fact::Uid
+        | Fact::Euid
+        | Fact::Gid
+        | Fact::RemotePort
+        | Fact::LocalPort
+        | Fact::Protocol
+        | Fact::AddressFamily
+        | Fact::SocketType
+        | Fact::Number
+        | Fact::ArgCount
+        | Fact::LoginUid
+        | Fact::FsMagic
+        | Fact::Device
+        | Fact::Inode
+        | Fact::Pid => Expected::Ranges,
+    }
+}
+
+/// Reads an image that may be anything.
+pub(super) struct Tables<'a> {
+    bytes: &'a [u8],
+    work_left: usize,
+}
+
+impl<'a> Tables<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, work_left: (bytes.len() / 4).saturating_mul(SHARING) }
+    }
+
+    pub(super) fn word(&self, at: u32) -> Result<u32, ImageError> {
+        let found = self.bytes.get(at as usize..).and_then(|rest| rest.first_chunk());
+        let offset = ImageError::Offset { what: "word", offset: at.into() };
+        found.map(|bytes| u32::from_le_bytes(*bytes)).ok_or(offset)
+    }
+
+    pub(super) fn long(&self, at: u32) -> Result<u64, ImageError> {
+        let found = self.bytes.get(at as usize..).and_then(|rest| rest.first_chunk());
+        let offset = ImageError::Offset { what: "long word", offset: at.into() };
+        found.map(|bytes| u64::from_le_bytes(*bytes)).ok_or(offset)
+    }
+
+    /// The bytes of `count` items of `size` bytes at `at`, which must be aligned and not be the header.
+    pub(super) fn part(
+        &mut self,
+        what: &'static str,
+        at: u32,
+        count: u32,
+        size: u32,
+    ) -> Result<&'a [u8], ImageError> {
+        let offset = ImageError::Offset { what, offset: at.into() };
+        let length = u64::from(count) * u64::from(size);
+        let end = u64::from(at) + length;
+        if !at.is_multiple_of(8) || at == 0 || end > self.bytes.len() as u64 {
+            return Err(offset);
+        }
+        self.work_left = self.work_left.checked_sub(length as usize / 4).ok_or(ImageError::Work)?;
+        self.bytes.get(at as usize..end as usize).ok_or(offset)
+    }
+
+    fn words(
+        &mut self,
+        what: &'static str,
+        at: u32,
+        count: u32,
+    ) -> Result<impl Iterator<Item = u32> + use<'a>, ImageError> {
+        let bytes = self.part(what, at, count, 4)?;
+        Ok(bytes
+            .chunks_exact(4)
+            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])))
+    }
+
+    /// Checks an automaton whose labels must be below `labels`; answers the highest.
+    pub(super) fn automaton(&mut self, at: u32, labels: u32) -> Result<u32, ImageError> {
+        let broken = |reason| ImageError::Broken { what: "automaton", offset: at, reason };
+        let head = self.part("automaton", at, 1, automaton::ROWS)?;
+        let classes = &head[automaton::CLASSES as usize..];
+        if classes[0] != 0 || classes[1..].contains(&0) {
+            return Err(broken("the end of the string has no class of its own"));
+        }
+        let width = u32::from(classes.iter().copied().max().unwrap_or(0)) + 1;
+        let states = self.word(at + automaton::STATES)?;
+        let size = states.checked_mul(width).ok_or_else(|| broken("more states than fit"))?;
+        let first = at + automaton::ROWS;
+        let rows = self.words("automaton rows", first, size)?;
+        let mut highest = 0;
+        let mut check = |next: u32, decides: bool| {
+            if next & 1 != 0 {
+                highest = highest.max(next >> 1);
+                return if next >> 1 < labels {
+                    Ok(())
+                } else {
+                    Err(broken("a label that has no entry"))
+                };
+            }
+            if decides {
+                return Err(broken("a state that does not decide at the end of the string"));
+            }
+            let inside = next >= first
+                && next - first < size * 4
+                && (next - first).is_multiple_of(width * 4);
+            if inside { Ok(()) } else { Err(broken("a transition to no state")) }
+        };
+        check(self.word(at + automaton::START)?, false)?;
+        for (place, next) in (0..width).cycle().zip(rows) {
+            check(next, place == 0)?;
+        }
+        Ok(highest)
+    }
+
+    /// Checks the column of `fact` at `at` in a family of `count` clauses.
+    pub(super) fn column(
+        &mut self,
+        at: u32,
+        fact: Fact,
+        count: u32,
+        exe_labels: Option<u32>,
+    ) -> Result<(), ImageError> {
+        let broken = |reason| ImageError::Broken { what: "column", offset: at, reason };
+        let kind = self.word(at + column::KIND)?;
+        let base = self.word(at + column::BASE)?;
+        let table = self.word(at + column::TABLE)?;
+        let table_v6 = self.word(at + column::TABLE_V6)?;
+        let automaton = self.word(at + column::AUTOMATON)?;
+        let fault = self.word(at + column::FAULT_ROW)?;
+        self.base_row(base, count)?;
+        self.delta_row(fault, count)?;
+        let expected = expected(fact);
+        let wanted = match expected {
+            Expected::Text | Expected::Program | Expected::Direct => TableKind::Direct,
+            Expected::Ranges => TableKind::Ranges,
+            Expected::Addresses => TableKind::Addresses,
+        };
+        if kind != wanted as u32 {
+            return Err(broken("a kind of table that its fact does not have"));
+        }
+        if (automaton != 0) != matches!(expected, Expected::Text) {
+            return Err(broken("an automaton for a fact without, or none for one with"));
+        }
+        if (table_v6 != 0) != matches!(expected, Expected::Addresses) {
+            return Err(broken("a second table for a fact without, or none for one with"));
+        }
+        match expected {
+            Expected::Text => {
+                let labels = self.direct(table, count)?;
+                self.automaton(automaton, labels)?;
+            }
+            Expected::Program => {
+                if Some(self.direct(table, count)?) != exe_labels {
+                    return Err(broken("another number of labels than the automaton has"));
+                }
+            }
+            Expected::Direct => {
+                let entries = self.direct(table, count)?;
+                let all = match fact {
+                    Fact::ObjectFlags => 1 << object_flags::BITS,
+                    Fact::ProcessFlags => 1 << process_flags::BITS,
+                    Fact::Act => interdict_abi::ids::ACT_COMBINATIONS.len() as u32,
+                    _ => 0,
+                };
+                if entries < all {
+                    return Err(broken("values without an entry"));
+                }
+            }
+            Expected::Ranges => self.ranges(table, count, Width::Word)?,
+            Expected::Addresses => {
+                self.ranges(table, count, Width::Word)?;
+                self.ranges(table_v6, count, Width::Address)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bits of the last block that no clause has.
+    fn spare(count: u32) -> [u64; BLOCK_WORDS] {
+        let used = (count - 1) as usize % BLOCK_BITS + 1;
+        std::array::from_fn(|word| match used.saturating_sub(word * 64) {
+            0 => u64::MAX,
+            bits if bits >= 64 => 0,
+            bits => u64::MAX << bits,
+        })
+    }
+
+    fn base_row(&mut self, at: u32, count: u32) -> Result<(), ImageError> {
+        let broken = |reason| ImageError::Broken { what: "base row", offset: at, reason };
+        let blocks = count.div_ceil(BLOCK_BITS as u32);
+        self.part("base row", at, 1, 8 + blocks * BLOCK_BYTES)?;
+        let mut summary = 0u64;
+        for block in 0..blocks {
+            let spare = if block + 1 == blocks { Self::spare(count) } else { [0; BLOCK_WORDS] };
+            for (word, spare) in (0u32..).zip(spare) {
+                let bits = self.long(at + 8 + block * BLOCK_BYTES + word * 8)?;
+                if bits & spare != 0 {
+                    return Err(broken("clauses that do not exist"));
+                }
+                if bits != 0 {
+                    summary |= 1 << block;
+                }
+            }
+        }
+        if self.long(at)? != summary {
+            return Err(broken("the summary is not that of its blocks"));
+        }
+        Ok(())
+    }
+
+    fn delta_row(&mut self, at: u32, count: u32) -> Result<(), ImageError> {
+        if at == 0 {
+            return Ok(());
+        }
+        let broken = |reason| ImageError::Broken { what: "delta row", offset: at, reason };
+        let offset = ImageError::Offset { what: "delta row", offset: at.into() };
+        let blocks = count.div_ceil(BLOCK_BITS as u32);
+        if !at.is_multiple_of(8) {
+            return Err(offset);
+        }
+        let summary = self.long(at)?;
+        let past = summary.checked_shr(blocks).unwrap_or(0);
+        if past != 0 {
+            return Err(broken("blocks that do not exist"));
+        }
+        let end = u64::from(at) + 8 + u64::from(summary.count_ones() * BLOCK_BYTES);
+        if end > self.bytes.len() as u64 {
+            return Err(offset);
+        }
+        if summary >> (blocks - 1) & 1 != 0 {
+            let last = end as u32 - BLOCK_BYTES;
+            for (word, spare) in (0u32..).zip(Self::spare(count)) {
+                if self.long(last + word * 8)? & spare != 0 {
+                    return Err(broken("clauses that do not exist"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a direct table; answers its number of entries.
+    fn direct(&mut self, at: u32, count: u32) -> Result<u32, ImageError> {
+        self.part("direct table", at, 1, 8)?;
+        let entries = self.word(at)?;
+        for delta in self.words("direct table", at + 8, entries)? {
+            self.delta_row(delta, count)?;
+        }
+        Ok(entries)
+    }
+
+    fn ranges(&mut self, at: u32, count: u32, width: Width) -> Result<(), ImageError> {
+        let broken = |reason| ImageError::Broken { what: "ranges table", offset: at, reason };
+        self.part("ranges table", at, 1, RANGES_BYTES)?;
+        let entries = self.word(at)?;
+        let index = self.word(at + 4)?;
+        let keys = self.word(at + 8)?;
+        let deltas = self.word(at + 12)?;
+        if entries == 0 || entries > 1 << SEARCH_STEPS {
+            return Err(broken("more ranges than the search has steps for, or none"));
+        }
+        for delta in self.words("ranges' rows", deltas, entries)? {
+            self.delta_row(delta, count)?;
+        }
+        let keys: Box<dyn Iterator<Item = u128>> = match width {
+            Width::Word => Box::new(self.words("ranges", keys, entries)?.map(u128::from)),
+            Width::Address => {
+                let bytes = self.part("ranges", keys, entries, 16)?;
+                Box::new(bytes.chunks_exact(16).map(|key| {
+                    let mut halves = key.chunks_exact(8).map(|half| {
+                        half.iter().rev().fold(0u128, |value, byte| value << 8 | u128::from(*byte))
+                    });
+                    let upper = halves.next().unwrap_or(0);
+                    upper << 64 | halves.next().unwrap_or(0)
+                }))
+            }
+        };
+        let mut index = match index {
+            0 => None,
+            at => Some(self.words("ranges index", at, RANGES_INDEX)?.peekable()),
+        };
+        // For each range the tops of values that come after the one before it and before it are indexed to the former.
+        let shift = width.bits() - 16;
+        let mut earlier: Option<u128> = None;
+        let mut top = 0u32;
+        for (number, key) in (0u32..).zip(keys) {
+            if earlier.is_none() && key != 0 || earlier.is_some_and(|earlier| earlier >= key) {
+                return Err(broken("ranges that do not ascend from 0"));
+            }
+            earlier = Some(key);
+            if let Some(index) = &mut index {
+                while top < RANGES_INDEX - 1 && u128::from(top) << shift < key {
+                    if index.next() != Some(number.wrapping_sub(1)) {
+                        return Err(broken("an index that leads elsewhere"));
+                    }
+                    top += 1;
+                }
+            }
+        }
+        if let Some(mut rest) = index
+            && rest.any(|last| last != entries - 1)
+        {
+            return Err(broken("an index that leads elsewhere"));
+        }
+        Ok(())
+    }
+}
+
+/// How wide keys are.
+#[derive(Clone, Copy)]
+enum Width {
+    Word,
+    Address,
+}
+
+impl Width {
+    fn bits(self) -> u32 {
+        match self {
+            Self::Word => 32,
+            Self::Address => 128,
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Writes the tables that answer what was gathered.
+
+use std::collections::{BTreeMap, HashMap};
+
+use interdict_abi::{
+    ids::{ACT_COMBINATIONS, Fact, SetFact},
+    image::{
+        CLAUSE_BYTES, COLUMN_BYTES, FAMILY_BYTES, TableKind, clause, clause_flags, column, family,
+        header,
+    },
+    limits::SET_WORDS,
+};
+
+use super::{
+    Budget,
+    error::Problem,
+    gather::{Gathered, Tested, acts_of, gather},
+    number::{FamilyClauses, Numbered},
+    space::Space,
+    stats::{AutomatonStats, PartStats, Stats},
+    sweep::Ranges,
+    values::{Lists, Values},
+};
+use crate::{image::arena::Arena, ir::Program};
+
+/// Entries a direct table of numbers may have.
+const DIRECT_NUMBERS: u32 = 1 << 16;
+
+/// Writes the image. `None` when something is wrong; then there are problems.
+pub(super) fn assemble(
+    program: &Program,
+    families: &[FamilyClauses<'_>],
+    budget: &Budget,
+    problems: &mut Vec<Problem>,
+) -> Option<(Vec<u8>, Stats)> {
+    let gathered = gather(program, families, problems);
+    let mut writer = Writer {
+        arena: Arena::new(),
+        stats: Stats { rules: program.rules.len(), ..Stats::default() },
+        program,
+        budget,
+        problems,
+    };
+    writer.write(families, gathered);
+    let Writer { arena, mut stats, problems, .. } = writer;
+    if !problems.is_empty() {
+        return None;
+    }
+    let bytes = arena.finish();
+    stats.image_bytes = bytes.len();
+    if bytes.len() > budget.image_bytes {
+        let largest = stats.parts.iter().max_by_key(|part| part.bytes);
+        problems.push(Problem::ImageTooLarge {
+            bytes: bytes.len(),
+            budget: budget.image_bytes,
+            largest: largest.map(|part| part.name.clone()).unwrap_or_default(),
+            largest_bytes: largest.map_or(0, |part| part.bytes),
+        });
+        return None;
+    }
+    Some((bytes, stats))
+}
+
+struct Writer<'w> {
+    arena: Arena,
+    stats: Stats,
+    program: &'w Program,
+    budget: &'w Budget,
+    problems: &'w mut Vec<Problem>,
+}
+
+/// What a column's words are to hold.
+struct Table {
+    kind: TableKind,
+    table: u32,
+    table_v6: u32,
+    automaton: u32,
+}
+
+impl Table {
+    fn direct(table: u32) -> Self {
+        Self { kind: TableKind::Direct, table, table_v6: 0, automaton: 0 }
+    }
+}
+
+impl Writer<'_> {
+    fn note(&mut self, name: String, before: usize) {
+        self.stats.parts.push(PartStats { name, bytes: self.arena.len() - before });
+    }
+
+    fn write(&mut self, families: &[FamilyClauses<'_>], gathered: Gathered<'_>) {
+        let Gathered { columns, residuals, sets, programs, arguments, ancestors } = gathered;
+        let directories: Vec<u32> =
+            families.iter().map(|_| self.arena.reserve(FAMILY_BYTES)).collect();
+        let labels = self.programs(&programs, &ancestors);
+        self.arguments(&arguments);
+        for (at, family) in families.iter().enumerate() {
+            let directory = directories[at];
+            self.arena.put(header::FAMILIES + family.family as u32 * 4, directory);
+            self.clauses(directory, family, &residuals[at], sets[at]);
+            let mut needs = 0;
+            for (fact, tested) in &columns[at] {
+                needs |= 1 << *fact as u32;
+                self.column(directory, family, *fact, tested, &labels);
+            }
+            self.arena.put(directory + family::NEEDS, needs);
+        }
+    }
+
+    /// Writes an automaton over the strings of `space`; answers its offset and what is true under each label.
+    fn automaton(
+        &mut self,
+        name: &'static str,
+        fact: Option<Fact>,
+        space: &Space<'_>,
+    ) -> Option<(u32, Vec<Vec<u32>>)> {
+        let mut truths = vec![Vec::new()];
+        let mut known: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
+        let automaton =
+            space.automaton(name, self.program, self.budget, self.problems, &mut |held| {
+                if let Some(label) = known.get(held) {
+                    return *label;
+                }
+                let label = truths.len() as u32;
+                truths.push(held.to_vec());
+                known.insert(held.to_vec(), label);
+                label
+            })?;
+        let at = self.arena.automaton(&automaton);
+        self.stats.automata.push(AutomatonStats {
+            family: None,
+            fact,
+            patterns: space.patterns(),
+            states: automaton.states(),
+            classes: automaton.class_count,
+            labels: truths.len(),
+            bytes: automaton.rows.len() * 4,
+        });
+        Some((at, truths))
+    }
+
+    /// The automaton over programs; answers what is true under each label.
+    fn programs(&mut self, programs: &Space<'_>, ancestors: &[u32]) -> Vec<Vec<u32>> {
+        if programs.predicates() == 0 {
+            return vec![Vec::new()];
+        }
+        let before = self.arena.len();
+        let Some((at, truths)) = self.automaton(Fact::Exe.name(), Some(Fact::Exe), programs) else {
+            return vec![Vec::new()];
+        };
+        self.arena.put(header::EXE_AUTOMATON, at);
+        self.arena.put(header::EXE_LABELS, truths.len() as u32);
+        if !ancestors.is_empty() {
+            let bits: HashMap<u32, u32> = ancestors.iter().copied().zip(0..).collect();
+            let sets: Vec<_> = truths
+                .iter()
+                .map(|truths| bit_set(truths.iter().filter_map(|held| bits.get(held).copied())))
+                .collect();
+            let at = self.arena.sets(&sets);
+            self.arena.put(header::ANCESTOR_SETS, at);
+        }
+        self.note("programs".to_owned(), before);
+        truths
+    }
+
+    /// The automaton over arguments.
+    fn arguments(&mut self, arguments: &Space<'_>) {
+        if arguments.predicates() == 0 {
+            return;
+        }
+        let before = self.arena.len();
+        let Some((at, truths)) = self.automaton(SetFact::Args.name(), None, arguments) else {
+            return;
+        };
+        let sets: Vec<_> = truths.iter().map(|held| bit_set(held.iter().copied())).collect();
+        let sets = self.arena.sets(&sets);
+        self.arena.put(header::ARG_AUTOMATON, at);
+        self.arena.put(header::ARG_SETS, sets);
+        self.note("arguments".to_owned(), before);
+    }
+
+    /// Clause records and the words of the directory.
+    fn clauses(
+        &mut self,
+        directory: u32,
+        family: &FamilyClauses<'_>,
+        residuals: &BTreeMap<u32, Vec<u16>>,
+        sets: u32,
+    ) {
+        let count = family.clauses.len();
+        let before = self.arena.len();
+        let records = self.arena.reserve(count as u32 * CLAUSE_BYTES);
+        for (number, numbered) in (0u32..).zip(&family.clauses) {
+            let rule = &self.program.rules[numbered.rule as usize];
+            let at = records + number * CLAUSE_BYTES;
+            let exception = if numbered.exception { clause_flags::EXCEPTION } else { 0 };
+            let fault = if numbered.holds_on_fault { clause_flags::FAULT_HOLDS } else { 0 };
+            self.arena.put(at + clause::RULE, numbered.rule);
+            // A refusal with errno 0 would be no refusal.
+            let packed = [rule.action as u8, rule.mode as u8, exception | fault, rule.errno.max(1)];
+            self.arena.put_bytes(at + clause::ACTION, &packed);
+            for (index, literal) in residuals.get(&number).into_iter().flatten().enumerate() {
+                self.arena
+                    .put_bytes(at + clause::RESIDUAL + index as u32 * 2, &literal.to_le_bytes());
+            }
+        }
+        let all = count.div_ceil(interdict_abi::limits::BLOCK_BITS);
+        let summary = if all >= 64 { u64::MAX } else { (1 << all) - 1 };
+        self.arena.put(directory + family::CLAUSES, count as u32);
+        self.arena.put(directory + family::CLAUSE_RECORDS, records);
+        self.arena.put_bytes(directory + family::ALL, &summary.to_le_bytes());
+        self.arena.put(directory + family::ENFORCING, family.enforcing as u32);
+        self.arena.put(directory + family::NEEDS_SETS, sets);
+        self.stats.clauses.push((family.family, count));
+        self.note(format!("{} clauses", family.family.name()), before);
+    }
+
+    /// One column: base row, table, fault row.
+    fn column(
+        &mut self,
+        directory: u32,
+        family: &FamilyClauses<'_>,
+        fact: Fact,
+        tested: &Tested<'_>,
+        labels: &[Vec<u32>],
+    ) {
+        let before = self.arena.len();
+        let count = family.clauses.len();
+        let column = &tested.column;
+        let mut base = column.base(count);
+        let mut fault = column.fault_flips(&family.clauses);
+        let table = match &tested.values {
+            Values::Acts => {
+                base = covering(family);
+                fault = Vec::new();
+                Some(self.acts(family, &base))
+            }
+            Values::Flags(masks, bits) => {
+                let deltas: Vec<u32> = (0..1u32 << bits)
+                    .map(|value| {
+                        let truths: Vec<u32> = (0u32..)
+                            .zip(masks)
+                            .filter(|(_, mask)| value & **mask != 0)
+                            .map(|(predicate, _)| predicate)
+                            .collect();
+                        self.arena.delta_row(&column.flips(&truths))
+                    })
+                    .collect();
+                Some(Table::direct(self.arena.direct(&deltas)))
+            }
+            Values::Programs => {
+                let deltas: Vec<u32> = labels
+                    .iter()
+                    .map(|truths| self.arena.delta_row(&column.flips(truths)))
+                    .collect();
+                Some(Table::direct(self.arena.direct(&deltas)))
+            }
+            Values::Text(space) => self.text(family, fact, tested, space),
+            Values::Numbers(lists) => self.numbers(family, fact, tested, lists),
+            Values::Addresses(predicates, v4, v6) => {
+                let arena = &mut self.arena;
+                let mut ranges_v4 = Ranges::default();
+                let mut ranges_v6 = Ranges::default();
+                for (number, (list_v4, list_v6)) in (0u32..).zip(predicates) {
+                    ranges_v4.add(number, v4.list(*list_v4));
+                    ranges_v6.add(number, v6.list(*list_v6));
+                }
+                let (keys, deltas) =
+                    ranges_v4.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
+                let table = arena.ranges(&keys, &deltas);
+                let (keys, deltas) =
+                    ranges_v6.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
+                let table_v6 = arena.ranges_v6(&keys, &deltas);
+                Some(Table { kind: TableKind::Addresses, table, table_v6, automaton: 0 })
+            }
+        };
+        let Some(table) = table else { return };
+        let words = [
+            (column::KIND, table.kind as u32),
+            (column::BASE, self.arena.base_row(&base)),
+            (column::TABLE, table.table),
+            (column::TABLE_V6, table.table_v6),
+            (column::AUTOMATON, table.automaton),
+            (column::FAULT_ROW, self.arena.delta_row(&fault)),
+        ];
+        let at = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
+        for (offset, word) in words {
+            self.arena.put(at + offset, word);
+        }
+        self.note(format!("{} {}", family.family.name(), fact.name()), before);
+    }
+
+    /// A string column: labels are distinct sets of clauses, so states that differ in nothing else become one.
+    fn text(
+        &mut self,
+        family: &FamilyClauses<'_>,
+        fact: Fact,
+        tested: &Tested<'_>,
+        space: &Space<'_>,
+    ) -> Option<Table> {
+        let mut deltas = vec![0];
+        let mut known: HashMap<u32, u32> = HashMap::from([(0, 0)]);
+        let arena = &mut self.arena;
+        let automaton = space.automaton(
+            fact.name(),
+            self.program,
+            self.budget,
+            self.problems,
+            &mut |truths| {
+                let delta = arena.delta_row(&tested.column.flips(truths));
+                *known.entry(delta).or_insert_with(|| {
+                    deltas.push(delta);
+                    deltas.len() as u32 - 1
+                })
+            },
+        )?;
+        let at = self.arena.automaton(&automaton);
+        self.stats.automata.push(AutomatonStats {
+            family: Some(family.family),
+            fact: Some(fact),
+            patterns: space.patterns(),
+            states: automaton.states(),
+            classes: automaton.class_count,
+            labels: deltas.len(),
+            bytes: automaton.rows.len() * 4,
+        });
+        Some(Table { automaton: at, ..Table::direct(self.arena.direct(&deltas)) })
+    }
+
+    fn numbers(
+        &mut self,
+        family: &FamilyClauses<'_>,
+        fact: Fact,
+        tested: &Tested<'_>,
+        lists: &Lists<'_, (u32, u32)>,
+    ) -> Option<Table> {
+        let column = &tested.column;
+        let arena = &mut self.arena;
+        let mut ranges = Ranges::default();
+        for (number, list) in lists.all() {
+            ranges.add(number, list);
+        }
+        let (keys, deltas) = ranges.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
+        if fact != Fact::Workload {
+            let table = arena.ranges(&keys, &deltas);
+            return Some(Table { kind: TableKind::Ranges, ..Table::direct(table) });
+        }
+        // Workload labels are few and dense, and past the end of a direct table the base row holds.
+        let last = keys.last().copied().unwrap_or(0);
+        if last > DIRECT_NUMBERS || deltas.last() != Some(&0) {
+            let clause = column.last_clause().unwrap_or(0);
+            let rule = family.clauses[clause as usize].rule;
+            self.problems.push(Problem::Unsupported {
+                rule: self.program.rules[rule as usize].id.clone(),
+                fact: fact.name(),
+                kind: "an open range",
+            });
+            return None;
+        }
+        let direct: Vec<u32> =
+            (0..last).map(|value| deltas[keys.partition_point(|key| *key <= value) - 1]).collect();
+        Some(Table::direct(arena.direct(&direct)))
+    }
+
+    /// The column of acts: by what one hook call can be.
+    fn acts(&mut self, family: &FamilyClauses<'_>, base: &[bool]) -> Table {
+        let deltas: Vec<u32> = ACT_COMBINATIONS
+            .iter()
+            .map(|mask| {
+                let flips: Vec<u32> = (0u32..)
+                    .zip(&family.clauses)
+                    .filter(|(number, numbered)| {
+                        is_about(numbered, *mask) != base[*number as usize]
+                    })
+                    .map(|(number, _)| number)
+                    .collect();
+                self.arena.delta_row(&flips)
+            })
+            .collect();
+        Table::direct(self.arena.direct(&deltas))
+    }
+}
+
+/// Whether a clause is about a hook call that is all acts of `mask` at once. A match is if it is about any of them. An
+/// exception must be about all of them that its rule is about: what excuses reading must not excuse an open for reading
+/// and writing.
+fn is_about(numbered: &Numbered<'_>, mask: u32) -> bool {
+    let acts = numbered.clause.acts;
+    let wanted = mask & numbered.rule_acts;
+    acts & mask != 0 && (!numbered.exception || wanted & !acts == 0)
+}
+
+/// The clauses that are about every act of the family.
+fn covering(family: &FamilyClauses<'_>) -> Vec<bool> {
+    let all = acts_of(family.family);
+    family.clauses.iter().map(|numbered| all & !numbered.clause.acts == 0).collect()
+}
+
+fn bit_set(bits: impl Iterator<Item = u32>) -> [u64; SET_WORDS] {
+    let mut set = [0; SET_WORDS];
+    for bit in bits {
+        if let Some(word) = set.get_mut(bit as usize / 64) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+    set
+}

@@ -1,0 +1,76 @@
+//! What the clauses of a family ask of one fact, and which of them a value satisfies.
+//!
+//! The base set holds the clauses that a value satisfies that makes no predicate true; a value that makes some true
+//! flips a few of them. Those flips are what the image keeps.
+
+use std::collections::BTreeMap;
+
+use super::number::Numbered;
+
+/// The tests of a family's clauses on one fact.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Column {
+    /// For each clause that tests the fact its literals: predicate, negated.
+    literals: BTreeMap<u32, Vec<(u32, bool)>>,
+    /// For each predicate the clauses that test it.
+    clauses: BTreeMap<u32, Vec<u32>>,
+}
+
+impl Column {
+    /// Adds a literal of clause `clause`.
+    pub(super) fn add(&mut self, clause: u32, predicate: u32, negated: bool) {
+        self.literals.entry(clause).or_default().push((predicate, negated));
+        self.clauses.entry(predicate).or_default().push(clause);
+    }
+
+    /// Number of clauses that test the fact.
+    pub(super) fn uses(&self) -> usize {
+        self.literals.len()
+    }
+
+    /// The last clause that tests the fact.
+    pub(super) fn last_clause(&self) -> Option<u32> {
+        self.literals.last_key_value().map(|(clause, _)| *clause)
+    }
+
+    /// Whether clause `clause` is in the base set.
+    fn in_base(&self, clause: u32) -> bool {
+        self.literals
+            .get(&clause)
+            .is_none_or(|literals| literals.iter().all(|(_, negated)| *negated))
+    }
+
+    /// The base set of a family of `count` clauses.
+    pub(super) fn base(&self, count: usize) -> Vec<bool> {
+        (0..count as u32).map(|clause| self.in_base(clause)).collect()
+    }
+
+    /// The clauses, ascending, that a value that makes exactly `truths` (ascending) true satisfies if and only if they
+    /// are not in the base set.
+    pub(super) fn flips(&self, truths: &[u32]) -> Vec<u32> {
+        let mut concerned: Vec<u32> = truths
+            .iter()
+            .filter_map(|predicate| self.clauses.get(predicate))
+            .flatten()
+            .copied()
+            .collect();
+        concerned.sort_unstable();
+        concerned.dedup();
+        concerned.retain(|clause| {
+            let satisfied = self.literals[clause]
+                .iter()
+                .all(|(predicate, negated)| truths.binary_search(predicate).is_ok() != *negated);
+            satisfied != self.in_base(*clause)
+        });
+        concerned
+    }
+
+    /// As [`Self::flips`] for a value that could not be learned.
+    pub(super) fn fault_flips(&self, clauses: &[Numbered<'_>]) -> Vec<u32> {
+        self.literals
+            .keys()
+            .copied()
+            .filter(|clause| clauses[*clause as usize].holds_on_fault != self.in_base(*clause))
+            .collect()
+    }
+}
