@@ -10,3 +10,4 @@ pub mod case;
 pub mod cases;
 pub mod ground;
 pub mod observe;
+pub mod receiver;
