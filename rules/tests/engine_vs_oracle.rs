@@ -16,6 +16,9 @@ use interdict_rules::{
 
 const EVENTS: usize = 12;
 
+/// Random patterns multiply; those that do too much are refused quickly.
+const BUDGET: Budget = Budget { image_bytes: 64 << 20, table_bytes: 1 << 20, work_bytes: 4 << 20 };
+
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
@@ -56,7 +59,7 @@ fn difference(program: &Program, image: &PolicyImage, event: &Event, mode: Mode)
 /// The smallest program, by leaving out rules, clauses and literals, that still makes them differ.
 fn shrink(mut program: Program, event: &Event, mode: Mode) -> Program {
     let differs = |program: &Program| {
-        lower(program, generate::metadata(program), Budget::default())
+        lower(program, generate::metadata(program), BUDGET)
             .is_ok_and(|image| difference(program, &image, event, mode).is_some())
     };
     let mut again = true;
@@ -107,11 +110,13 @@ fn the_engine_decides_what_the_oracle_says() {
         let random = bytes(seed, 6_000);
         let (for_program, for_events) = random.split_at(2_000);
         // One in sixteen is large, so that clauses need more than one word or block.
-        let most = if seed.is_multiple_of(16) { 200 } else { 6 };
-        let large = bytes(!seed, 40_000);
-        let source = if most > 6 { &large[..] } else { for_program };
-        let program = generate::program(&mut Choices::new(source), most);
-        let image = match lower(&program, generate::metadata(&program), Budget::default()) {
+        let large = bytes(!seed, 60_000);
+        let program = if seed.is_multiple_of(16) {
+            generate::program(&mut Choices::new(&large).calm(), 250)
+        } else {
+            generate::program(&mut Choices::new(for_program), 6)
+        };
+        let image = match lower(&program, generate::metadata(&program), BUDGET) {
             Ok(image) => image,
             Err(error) => {
                 // The only limit that small programs can reach.
@@ -126,7 +131,7 @@ fn the_engine_decides_what_the_oracle_says() {
             let mode = if choices.below(4) == 0 { Mode::Audit } else { Mode::Enforce };
             if difference(&program, &image, &event, mode).is_some() {
                 let small = shrink(program, &event, mode);
-                let image = lower(&small, generate::metadata(&small), Budget::default()).unwrap();
+                let image = lower(&small, generate::metadata(&small), BUDGET).unwrap();
                 let differs = difference(&small, &image, &event, mode).unwrap_or_default();
                 panic!("seed {seed}\n{small:#?}\n{event:#?}\n{mode:?}\n{differs}");
             }
@@ -148,7 +153,7 @@ fn the_same_rules_give_the_same_bytes_and_survive_a_file() {
     for seed in 1..200 {
         let random = bytes(seed, 2_000);
         let program = generate::program(&mut Choices::new(&random), 12);
-        let compile = || lower(&program, generate::metadata(&program), Budget::default());
+        let compile = || lower(&program, generate::metadata(&program), BUDGET);
         let Ok(image) = compile() else { continue };
         let file = image.encode().unwrap();
         assert_eq!(file, compile().unwrap().encode().unwrap(), "seed {seed}");

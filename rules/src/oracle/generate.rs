@@ -15,12 +15,19 @@ use crate::{
 #[derive(Debug)]
 pub struct Choices<'a> {
     bytes: &'a [u8],
+    calm: bool,
 }
 
 impl<'a> Choices<'a> {
     /// Choices from `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+        Self { bytes, calm: false }
+    }
+
+    /// The same without patterns that multiply an automaton: for programs of many rules.
+    #[must_use]
+    pub fn calm(self) -> Self {
+        Self { calm: true, ..self }
     }
 
     /// A number below `bound`.
@@ -138,7 +145,7 @@ fn glob(choices: &mut Choices<'_>) -> String {
 }
 
 fn pattern(choices: &mut Choices<'_>, fact: Fact) -> Pattern {
-    match choices.below(8) {
+    match choices.below(if choices.calm { 3 } else { 8 }) {
         0 | 1 => Pattern::Exact(text(choices, fact)),
         2 => Pattern::Prefix(text(choices, fact)),
         3 => Pattern::Suffix(text(choices, fact)),
