@@ -1,0 +1,107 @@
+//! Adds what the kernel's record doesn't carry: the process's program, arguments and ancestry, names of users, container.
+//!
+//! In: lifecycle events in their order, and the actor of a decision. Out: a [`Context`]. Sources, best first: the
+//! process table that FORK, EXEC and EXIT records keep; `/proc`, read once at the start and when a process is not in
+//! the table; the record itself. Everything may fail softly: an unknown fact is absent, never invented, and an event is
+//! never dropped or kept waiting. All state is bounded, and evictions are counted.
+
+pub mod container;
+pub mod process;
+mod seed;
+pub mod user;
+
+use std::sync::Arc;
+
+use crate::{
+    alert::redact::Redaction,
+    events::{Actor, Exec, Exit, Fork},
+};
+use container::{Container, Containers};
+use process::{Lineage, Process, Processes};
+use user::Users;
+
+/// What is known about the actor of a decision.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The process.
+    pub process: Process,
+    /// Name of its real user.
+    pub user: Option<Arc<str>>,
+    /// Name of its effective user, if that is another.
+    pub effective_user: Option<Arc<str>>,
+    /// Name of its real group.
+    pub group: Option<Arc<str>>,
+    /// The container it runs in; `None`: the host, or not known.
+    pub container: Option<Arc<Container>>,
+}
+
+impl Context {
+    /// The ancestors, nearest first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &Lineage> {
+        std::iter::successors(self.process.parent.as_deref(), |node| node.parent.as_deref())
+    }
+}
+
+/// All enrichment state.
+#[derive(Debug)]
+pub struct Enricher {
+    processes: Processes,
+    users: Users,
+    containers: Containers,
+}
+
+impl Enricher {
+    /// Empty tables; nothing is read yet.
+    pub fn new(redaction: Redaction) -> Self {
+        Self {
+            processes: Processes::new(redaction),
+            users: Users::from_files("/etc/passwd".into(), "/etc/group".into()),
+            containers: Containers::new("/sys/fs/cgroup".into()),
+        }
+    }
+
+    /// Reads the processes that run already. Returns how many.
+    pub fn seed(&mut self) -> usize {
+        self.processes.seed_from_proc()
+    }
+
+    /// A process was forked.
+    pub fn forked(&mut self, fork: &Fork) {
+        self.processes.forked(fork);
+    }
+
+    /// A new program runs.
+    pub fn executed(&mut self, exec: &Exec<'_>) {
+        self.processes.executed(exec);
+    }
+
+    /// A process exited. It is remembered for a while.
+    pub fn exited(&mut self, exit: &Exit) {
+        self.processes.exited(exit);
+    }
+
+    /// What is known about an actor.
+    pub fn context(&mut self, actor: &Actor) -> Context {
+        let process = self.processes.find(actor);
+        let container = self.containers.find(actor.cgroup, actor.pid);
+        let effective_user =
+            (actor.euid != actor.uid).then(|| self.users.user(actor.euid)).flatten();
+        Context {
+            process,
+            user: self.users.user(actor.uid),
+            effective_user,
+            group: self.users.group(actor.gid),
+            container,
+        }
+    }
+
+    /// Looks again at what may have changed on disk. Cheap; called once a second.
+    pub fn refresh(&mut self) {
+        self.users.refresh();
+    }
+
+    /// Processes in the table, and entries evicted because it was full.
+    pub fn occupancy(&self) -> (usize, u64) {
+        (self.processes.len(), self.processes.evicted())
+    }
+}
