@@ -1,0 +1,396 @@
+//! From a decision and its context to an alert.
+//!
+//! Pure: no clock, no files; the same input gives the same alert. Sequence number, stream and id are left empty: only
+//! the sealer, which knows the chain, fills them.
+
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use interdict_abi::ids::{Act, Action, Family, Fault, object_flags};
+use interdict_rules::meta::{Metadata, RuleMeta, Severity};
+
+use super::{
+    fields,
+    message::{self, Template},
+    model::{
+        Agent, Alert, AncestorInfo, ContainerInfo, DecisionInfo, FlowInfo, HostInfo, Kind,
+        ObjectInfo, PolicyInfo, ProcessInfo, RuleInfo, SCHEMA, Word,
+    },
+    redact::Redaction,
+    text::Text,
+};
+use crate::{
+    enrich::{
+        Context,
+        process::{Arguments, Program},
+    },
+    events::{Decision, Object},
+};
+
+/// Arguments told of each ancestor.
+const ANCESTOR_ARGS: usize = 16;
+
+/// What the agent knows about one loaded policy, prepared for building alerts.
+#[derive(Clone, Debug)]
+pub struct PolicyView {
+    /// Generation it was loaded as.
+    pub generation: u32,
+    /// SHA-256 of the image, hex.
+    pub digest: String,
+    /// Everything the compiler told about it.
+    pub metadata: Metadata,
+    prepared: Vec<Prepared>,
+}
+
+#[derive(Clone, Debug)]
+struct Prepared {
+    info: RuleInfo,
+    template: Option<Template>,
+    fields: Vec<String>,
+}
+
+impl PolicyView {
+    /// Prepares a policy's metadata.
+    pub fn new(generation: u32, digest: String, metadata: Metadata) -> Self {
+        let prepared = metadata.rules.iter().map(prepare).collect();
+        Self { generation, digest, metadata, prepared }
+    }
+
+    /// The rule that clause `clause` of `family` belongs to.
+    fn rule(&self, family: Family, clause: u16) -> Option<&Prepared> {
+        let clauses = self.metadata.clauses.get(usize::from(family as u8))?;
+        let rule = clauses.get(usize::from(clause))?.rule;
+        self.prepared.get(usize::try_from(rule).ok()?)
+    }
+}
+
+fn prepare(rule: &RuleMeta) -> Prepared {
+    Prepared {
+        info: RuleInfo {
+            action: rule.action.clone(),
+            attack: rule.attack.clone(),
+            file: rule.file.clone(),
+            id: rule.id.clone(),
+            line: rule.line,
+            mode: rule.mode.clone(),
+            policy: rule.policy.clone(),
+            severity: rule.severity,
+            tags: rule.tags.clone(),
+            title: rule.title.clone(),
+        },
+        template: (!rule.message.is_empty()).then(|| Template::parse(&rule.message)),
+        fields: fields::mentioned(&rule.when),
+    }
+}
+
+/// Where and on what clock alerts are built.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// This host.
+    pub host: HostInfo,
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns, as of now.
+    pub wall_minus_boot_ns: i128,
+}
+
+impl Scene {
+    /// The wall clock time of a boot time, RFC 3339.
+    pub fn wall_time(&self, boot_ns: u64) -> String {
+        let wall_ns = (i128::from(boot_ns) + self.wall_minus_boot_ns).max(0);
+        rfc3339(u64::try_from(wall_ns).unwrap_or(u64::MAX))
+    }
+}
+
+/// An alert about nothing yet.
+pub(super) fn blank(scene: &Scene, kind: Kind, boot_ns: u64) -> Alert {
+    Alert {
+        acts: Vec::new(),
+        agent: Agent { version: Word::Borrowed(env!("CARGO_PKG_VERSION")) },
+        container: None,
+        decision: None,
+        escaped: Vec::new(),
+        facts: BTreeMap::new(),
+        host: scene.host.clone(),
+        id: String::new(),
+        kind,
+        message: String::new(),
+        notice: None,
+        object: None,
+        policy: None,
+        process: None,
+        redacted: Vec::new(),
+        rules: Vec::new(),
+        schema: Word::Borrowed(SCHEMA),
+        seq: 0,
+        severity: Severity::Info,
+        stream: String::new(),
+        time: scene.wall_time(boot_ns),
+        time_boot_ns: boot_ns.to_string(),
+    }
+}
+
+/// Builds the alert of a decision. `policy` is the one of the decision's generation, if it is still known.
+pub fn build(
+    decision: &Decision<'_>,
+    context: &Context,
+    policy: Option<&PolicyView>,
+    redaction: &Redaction,
+    scene: &Scene,
+) -> Alert {
+    let mut alert = blank(scene, Kind::Decision, decision.time_ns);
+    let mut marks = Marks::default();
+    alert.acts = acts(decision);
+    alert.decision = Some(decided(decision));
+    alert.object = Some(object(decision, redaction, &mut marks));
+    alert.policy = Some(PolicyInfo {
+        digest: policy.map(|policy| policy.digest.clone()),
+        generation: decision.generation.0,
+    });
+    if decision.acts.family() != Family::Packet {
+        alert.process = Some(process(decision, context, &mut marks));
+        alert.container = context.container.as_ref().map(|container| ContainerInfo {
+            cgroup: container.cgroup.clone(),
+            id: container.id.clone(),
+            pod_uid: container.pod_uid.clone(),
+            runtime: Word::Borrowed(container.runtime),
+        });
+    }
+    alert.escaped = marks.escaped;
+    alert.redacted = marks.redacted;
+
+    let mut told: Vec<&Prepared> = Vec::with_capacity(decision.clauses().len());
+    for &clause in decision.clauses() {
+        if let Some(rule) = policy.and_then(|policy| policy.rule(decision.acts.family(), clause)) {
+            told.push(rule);
+        }
+    }
+    alert.rules = told.iter().map(|rule| rule.info.clone()).collect();
+    // A decision whose rules are not known must not pass as harmless.
+    alert.severity = told.iter().map(|rule| rule.info.severity).max().unwrap_or(Severity::High);
+    for name in told.iter().flat_map(|rule| &rule.fields) {
+        if !alert.facts.contains_key(name)
+            && let Some(value) = fields::value(&alert, name).map(std::borrow::Cow::into_owned)
+        {
+            alert.facts.insert(name.clone(), value);
+        }
+    }
+    alert.message = match told.first().and_then(|rule| rule.template.as_ref()) {
+        Some(template) => template.fill(&alert),
+        None => message::default_sentence(&alert),
+    };
+    alert
+}
+
+/// Which fields are not verbatim.
+#[derive(Default)]
+struct Marks {
+    escaped: Vec<String>,
+    redacted: Vec<String>,
+}
+
+impl Marks {
+    fn text(&mut self, name: &str, text: &Text) -> String {
+        if text.escaped {
+            self.escaped.push(name.to_owned());
+        }
+        text.shown.clone()
+    }
+
+    fn bytes(&mut self, name: &str, bytes: &[u8]) -> String {
+        let text = Text::from_bytes(bytes);
+        if text.escaped {
+            self.escaped.push(name.to_owned());
+        }
+        text.shown
+    }
+
+    fn args(&mut self, name: &str, args: &Arguments, limit: usize) -> Vec<String> {
+        let named = |index: &&u16| usize::from(**index) < limit;
+        let name = |index: &u16| format!("{name}.{index}");
+        self.escaped.extend(args.escaped.iter().filter(named).map(name));
+        self.redacted.extend(args.redacted.iter().filter(named).map(name));
+        args.shown.iter().take(limit).cloned().collect()
+    }
+
+    fn exe(&mut self, name: &str, program: &Program) -> Option<String> {
+        (!program.exe.shown.is_empty()).then(|| self.text(name, &program.exe))
+    }
+}
+
+fn acts(decision: &Decision<'_>) -> Vec<Word> {
+    let mut acts: Vec<Word> = decision.acts.iter().map(|act| Word::Borrowed(act.name())).collect();
+    let unknown = decision.acts.unknown();
+    if unknown != 0 {
+        acts.push(Word::Owned(format!("{}.unknown-{unknown:#x}", decision.acts.family().name())));
+    }
+    acts
+}
+
+fn decided(decision: &Decision<'_>) -> DecisionInfo {
+    DecisionInfo {
+        errno: (decision.errno != 0).then_some(decision.errno),
+        fault: (decision.fault != Fault::None).then(|| Word::Borrowed(decision.fault.name())),
+        mode: Word::Borrowed(if decision.would > decision.verdict { "audit" } else { "enforce" }),
+        more_rules: decision.flags.more_rules(),
+        verdict: Word::Borrowed(decision.verdict.name()),
+        would: Word::Borrowed(decision.would.max(decision.verdict).name()),
+    }
+}
+
+fn process(decision: &Decision<'_>, context: &Context, marks: &mut Marks) -> ProcessInfo {
+    let actor = &decision.actor;
+    let known = &context.process;
+    let ancestors = context
+        .ancestors()
+        .enumerate()
+        .map(|(index, ancestor)| {
+            let name = format!("process.ancestors.{index}");
+            AncestorInfo {
+                args: marks.args(&format!("{name}.args"), &ancestor.program.args, ANCESTOR_ARGS),
+                exe: marks.exe(&format!("{name}.exe"), &ancestor.program),
+                pid: ancestor.pid,
+                start_boot_ns: (ancestor.start_ns != 0).then(|| ancestor.start_ns.to_string()),
+            }
+        })
+        .collect();
+    let start_ns = if actor.start_ns != 0 { actor.start_ns } else { known.start_ns };
+    ProcessInfo {
+        ancestors,
+        args: marks.args("process.args", &known.program.args, usize::MAX),
+        args_truncated: known.program.args.truncated,
+        cgroup_id: actor.cgroup.to_string(),
+        euid: actor.euid,
+        euser: context.effective_user.as_deref().map(str::to_owned),
+        exe: marks.exe("process.exe", &known.program),
+        gid: actor.gid,
+        group: context.group.as_deref().map(str::to_owned),
+        name: marks.bytes("process.name", actor.name()),
+        parent_pid: actor.parent,
+        pid: actor.pid,
+        source: Word::Borrowed(known.source.name()),
+        start_boot_ns: (start_ns != 0).then(|| start_ns.to_string()),
+        tid: actor.tid,
+        uid: actor.uid,
+        user: context.user.as_deref().map(str::to_owned),
+    }
+}
+
+fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> ObjectInfo {
+    let raw = &decision.object;
+    let family = decision.acts.family();
+    let mut object = ObjectInfo {
+        flags: flags(raw, decision.flags.path_deleted()),
+        path: (!raw.path.is_empty()).then(|| marks.bytes("object.path", raw.path)),
+        target_pid: (decision.target != 0).then_some(decision.target),
+        ..ObjectInfo::default()
+    };
+    if raw.inode != 0 {
+        object.inode = Some(raw.inode.to_string());
+        // The kernel's dev_t: 12 bits major, 20 bits minor.
+        object.device = Some(format!("{}:{}", raw.device >> 20, raw.device & 0xf_ffff));
+        object.mode = Some(format!("{:o}", raw.mode));
+    }
+    match family {
+        Family::Exec | Family::Started => {
+            if decision.acts.contains(Act::ExecArgs) {
+                let truncated = decision.flags.args_truncated();
+                let args = Arguments::from_bytes(decision.second, truncated, redaction);
+                object.args = marks.args("object.args", &args, usize::MAX);
+                object.args_truncated = args.truncated;
+            } else if !decision.second.is_empty() {
+                object.second_path = Some(marks.bytes("object.second_path", decision.second));
+            }
+        }
+        Family::File => {
+            if !decision.second.is_empty() {
+                object.second_path = Some(marks.bytes("object.second_path", decision.second));
+            }
+        }
+        Family::Net | Family::Packet => object.flow = Some(flow(decision)),
+        Family::System | Family::Syscall | Family::Dns => object.number = Some(decision.number),
+    }
+    object
+}
+
+fn flags(object: &Object<'_>, path_deleted: bool) -> Vec<Word> {
+    const NAMES: [(u32, &str); 8] = [
+        (object_flags::MEMFD, "memfd"),
+        (object_flags::DELETED, "deleted"),
+        (object_flags::UPPER_LAYER, "upper_layer"),
+        (object_flags::SETUID, "setuid"),
+        (object_flags::SETGID, "setgid"),
+        (object_flags::SCRIPT, "script"),
+        (object_flags::DIRECTORY, "directory"),
+        (object_flags::DEVICE, "device"),
+    ];
+    let mut bits = u32::from(object.flags);
+    if path_deleted {
+        bits |= object_flags::DELETED;
+    }
+    NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| Word::Borrowed(*name)).collect()
+}
+
+fn flow(decision: &Decision<'_>) -> FlowInfo {
+    let flow = &decision.flow;
+    let ip = |ip: Ipv6Addr| {
+        (!ip.is_unspecified())
+            .then(|| ip.to_ipv4_mapped().map_or(ip.to_string(), |v4| v4.to_string()))
+    };
+    let port = |port: u16| (port != 0).then_some(port);
+    FlowInfo {
+        family: match flow.address_family {
+            0 => Word::Borrowed("unspecified"),
+            1 => Word::Borrowed("unix"),
+            2 => Word::Borrowed("inet"),
+            10 => Word::Borrowed("inet6"),
+            16 => Word::Borrowed("netlink"),
+            17 => Word::Borrowed("packet"),
+            other => Word::Owned(other.to_string()),
+        },
+        local_ip: ip(flow.local_ip),
+        local_port: port(flow.local_port),
+        protocol: match flow.protocol {
+            1 => Word::Borrowed("icmp"),
+            6 => Word::Borrowed("tcp"),
+            17 => Word::Borrowed("udp"),
+            58 => Word::Borrowed("icmpv6"),
+            132 => Word::Borrowed("sctp"),
+            other => Word::Owned(other.to_string()),
+        },
+        remote_ip: ip(flow.remote_ip),
+        remote_port: port(flow.remote_port),
+    }
+}
+
+/// Whether an alert of this verdict tells of a refused act.
+pub fn refused(verdict: Action) -> bool {
+    match verdict {
+        Action::Pass | Action::Alert => false,
+        Action::Block | Action::Kill => true,
+    }
+}
+
+/// Unix time in ns as RFC 3339 in UTC.
+pub fn rfc3339(unix_ns: u64) -> String {
+    let seconds = unix_ns / 1_000_000_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days to civil date, on a calendar whose years start in March: leap days come last.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60,
+        unix_ns % 1_000_000_000
+    )
+}
+
+#[cfg(test)]
+mod tests;
