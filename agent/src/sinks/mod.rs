@@ -1,0 +1,86 @@
+//! Delivers spooled alerts to where they are wanted, at least once, each destination on its own.
+//!
+//! A [`Sink`] knows one protocol and nothing else: it gets a batch and answers how much of it was taken, or why not.
+//! `runner` does the rest for all of them alike: cursor, filter, retry with backoff and jitter, dead letters, and the
+//! notices that a sink is down, is up again, or has missed alerts that left the spool. A slow or dead sink holds up
+//! nobody else. Receivers drop repeats by the alert's `id`.
+
+mod backoff;
+mod file;
+pub mod runner;
+mod stdout;
+mod webhook;
+
+use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+pub use runner::{Status, run};
+
+use crate::{alert::key::SigningKey, config::SinkConfig, spool::Entry};
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryError {
+    /// Try again.
+    Retry {
+        /// Why.
+        reason: String,
+        /// Not before so long.
+        after: Option<Duration>,
+    },
+    /// These bytes will never be taken. A batch is tried alert by alert then.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl DeliveryError {
+    /// An error that may pass.
+    pub fn retry(reason: impl ToString) -> Self {
+        Self::Retry { reason: reason.to_string(), after: None }
+    }
+}
+
+/// The answer to a delivery: how many of the batch's alerts, from its start, were taken for good.
+pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<usize, DeliveryError>> + Send + 'a>>;
+
+/// One destination.
+pub trait Sink: Send {
+    /// Hands over a batch, which is not empty.
+    fn deliver<'a>(&'a mut self, batch: &'a [Entry]) -> Delivery<'a>;
+}
+
+/// Why a sink could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A file it needs.
+    #[error("sink `{sink}`: {path}: {source}")]
+    File {
+        /// Which sink.
+        sink: String,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something in its configuration.
+    #[error("sink `{sink}`: {reason}")]
+    Setting {
+        /// Which sink.
+        sink: String,
+        /// What.
+        reason: String,
+    },
+}
+
+/// Sets up a sink.
+pub fn open(config: &SinkConfig, key: &Arc<SigningKey>) -> Result<Box<dyn Sink>, SinkError> {
+    let name = config.name();
+    if let Some(file) = &config.file {
+        return Ok(Box::new(file::File::open(&name, file)?));
+    }
+    if let Some(webhook) = &config.webhook {
+        return Ok(Box::new(webhook::Webhook::open(&name, webhook, Arc::clone(key))?));
+    }
+    Ok(Box::new(stdout::Stdout))
+}
