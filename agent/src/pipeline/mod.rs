@@ -1,0 +1,282 @@
+//! The way of an event, wired: record bytes in, alerts out of every sink.
+//!
+//! [`Pipeline::start`] opens key, spool and sinks; then the ring reader's thread calls [`Pipeline::record`] for each
+//! record (a copy into a bounded queue, no waiting), whoever loads policies calls [`Pipeline::policy`], anybody calls
+//! [`Pipeline::notice`] and [`Pipeline::lost`]. One worker thread decodes, enriches, builds, seals and spools in
+//! batches; each sink is a tokio task behind the durable mark. [`Pipeline::shutdown`] tells that the agent stops,
+//! makes everything durable and gives the sinks a moment. Nothing is dropped without being counted, and what was
+//! counted is told, signed, in the same stream.
+
+mod intake;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use interdict_abi::ids::Mode;
+use tokio::{sync::watch, task::JoinSet};
+
+pub use intake::Backlog;
+use intake::Intake;
+
+pub use crate::alert::build::PolicyView;
+use crate::{
+    alert::{
+        Notice,
+        key::{KeyError, SigningKey, to_hex},
+        model::HostInfo,
+        redact::Redaction,
+        seal::Sealer,
+    },
+    config::Config,
+    sinks::{self, SinkError, Status, runner},
+    spool::{Cursor, Spool, SpoolError, cursor::Stored, disk::LocalDisk},
+};
+
+/// Why the pipeline could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The signing key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// A sink.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// No randomness, or no thread.
+    #[error("pipeline: {0}")]
+    System(&'static str),
+}
+
+/// The running pipeline. Cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct Pipeline {
+    intake: Arc<Intake>,
+    worker: Option<JoinHandle<()>>,
+    sinks: JoinSet<()>,
+    statuses: Vec<Arc<Status>>,
+    last: watch::Sender<Option<u64>>,
+    durable: watch::Receiver<u64>,
+    key: Arc<SigningKey>,
+    stream: String,
+}
+
+/// How long [`Pipeline::shutdown`] waits for sinks; what they have not taken waits in the spool.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+impl Pipeline {
+    /// Opens key, spool and sinks and starts working. `mode` is told in the first notice. Call within a tokio runtime.
+    pub fn start(config: &Config, host: HostInfo, mode: Mode) -> Result<Self, PipelineError> {
+        let key = SigningKey::open_or_create(&config.key_path())?;
+        // The webhook sink signs requests with the same key; its messages can't be mistaken for seals.
+        let shared = Arc::new(SigningKey::open(&config.key_path())?);
+        let folder = config.spool_path();
+        let disk = Arc::new(LocalDisk);
+        let names: Vec<String> = config.sinks.iter().map(|sink| sink.name()).collect();
+        let cursors: Vec<Cursor> =
+            names.iter().map(|name| Cursor::new(&folder, name, disk.clone())).collect();
+        let stored: Vec<Stored> = cursors.iter().map(Cursor::load).collect();
+        let acknowledged = |stream: &str| highest(&stored, stream);
+        let (spool, recovered) = Spool::open(
+            &folder,
+            config.spool_limits(),
+            disk,
+            acknowledged,
+            random_stream().ok_or(PipelineError::System("no randomness"))?,
+        )?;
+
+        let intake = Arc::new(Intake::new(usize::try_from(config.alerts.queue).unwrap_or(1 << 24)));
+        let stream = spool.head().stream.clone();
+        let last = watch::Sender::new(None);
+        let durable = spool.durable();
+        let mut tasks = JoinSet::new();
+        let mut statuses = Vec::new();
+        for ((sink_config, cursor), stored) in config.sinks.iter().zip(cursors).zip(&stored) {
+            let next = runner::start(stored, &stream, spool.oldest(), spool.head().seq);
+            let status = Arc::new(Status::new(sink_config.name(), next));
+            statuses.push(Arc::clone(&status));
+            let notices = Arc::clone(&intake);
+            tasks.spawn(runner::run(runner::Task {
+                config: sink_config.clone(),
+                sink: sinks::open(sink_config, &shared)?,
+                folder: folder.clone(),
+                stream: stream.clone(),
+                cursor,
+                status,
+                durable: durable.clone(),
+                last: last.subscribe(),
+                notices: Arc::new(move |notice| notices.notice(notice)),
+            }));
+        }
+
+        let previous = match (&recovered.head, recovered.last_is_stop) {
+            (None, _) => "none",
+            (Some(_), true) => "clean",
+            (Some(_), false) => "unclean",
+        };
+        intake.notice(Notice::Started {
+            mode: mode.name().to_owned(),
+            public_key: key.public().base64(),
+            previous,
+        });
+        if let Some((bytes, segment)) = recovered.damage {
+            intake.notice(Notice::SpoolDamaged { bytes, segment });
+        }
+        let worker = worker::Worker::new(
+            Arc::clone(&intake),
+            Sealer::new(key, spool.head().clone()),
+            spool,
+            Redaction::with_words(&config.alerts.redact),
+            host,
+            config.alerts.alive,
+            statuses.clone(),
+        );
+        let worker = std::thread::Builder::new()
+            .name("interdict-alerts".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|_error| PipelineError::System("cannot start a thread"))?;
+        Ok(Self {
+            intake,
+            worker: Some(worker),
+            sinks: tasks,
+            statuses,
+            last,
+            durable,
+            key: shared,
+            stream,
+        })
+    }
+
+    /// Takes one ring record. Never waits: with the queue full the record is counted as lost. Returns whether it was
+    /// taken.
+    pub fn record(&self, record: &[u8]) -> bool {
+        self.intake.record(record)
+    }
+
+    /// What the ring reader's thread needs, without the pipeline itself.
+    pub fn records(&self) -> Records {
+        Records { intake: Arc::clone(&self.intake) }
+    }
+
+    /// Another policy is in force: alerts of its generation are described by it. Tells the change.
+    pub fn policy(&self, policy: Arc<PolicyView>) {
+        self.intake.policy(policy);
+    }
+
+    /// Tells something about the agent itself.
+    pub fn notice(&self, notice: Notice) {
+        self.intake.notice(notice);
+    }
+
+    /// Counts losses that somebody else saw, such as the kernel side; told with the next loss notice.
+    pub fn lost(&self, reason: &str, count: u64) {
+        self.intake.lost(reason, count);
+    }
+
+    /// The sinks.
+    pub fn sinks(&self) -> &[Arc<Status>] {
+        &self.statuses
+    }
+
+    /// Sequence number of the last durable alert.
+    pub fn durable(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
+    /// Losses so far, by reason, since the start of this process.
+    pub fn losses(&self) -> BTreeMap<String, u64> {
+        self.intake.losses()
+    }
+
+    /// What waits in the queue.
+    pub fn backlog(&self) -> Backlog {
+        self.intake.backlog()
+    }
+
+    /// The public key of the stream.
+    pub fn public_key(&self) -> crate::alert::key::PublicKey {
+        self.key.public()
+    }
+
+    /// The name of the stream.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// Tells that the agent stops, works off what waits, makes it durable, and gives the sinks a moment.
+    pub async fn shutdown(mut self, reason: &str) {
+        self.intake.notice(Notice::Stopped { reason: reason.to_owned() });
+        self.intake.close();
+        if let Some(worker) = self.worker.take() {
+            // The worker can't be waited for on this thread without blocking the runtime.
+            let _joined = tokio::task::spawn_blocking(move || worker.join()).await;
+        }
+        self.last.send_replace(Some(*self.durable.borrow()));
+        let drain = async { while self.sinks.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN_GRACE, drain).await.is_err() {
+            for status in &self.statuses {
+                let next = status.next.load(Ordering::Relaxed);
+                let left = (*self.durable.borrow() + 1).saturating_sub(next);
+                tracing::info!(sink = status.name, left, "alerts wait in the spool");
+            }
+        }
+    }
+}
+
+/// The end of the pipeline that the ring reader holds.
+#[derive(Clone, Debug)]
+pub struct Records {
+    intake: Arc<Intake>,
+}
+
+impl Records {
+    /// See [`Pipeline::record`].
+    pub fn record(&self, record: &[u8]) -> bool {
+        self.intake.record(record)
+    }
+
+    /// See [`Pipeline::lost`].
+    pub fn lost(&self, reason: &str, count: u64) {
+        self.intake.lost(reason, count);
+    }
+
+    /// See [`Pipeline::notice`].
+    pub fn notice(&self, notice: Notice) {
+        self.intake.notice(notice);
+    }
+}
+
+/// The highest sequence number that some sink has acknowledged.
+fn highest(stored: &[Stored], stream: &str) -> u64 {
+    let acknowledged = stored.iter().map(|stored| match stored {
+        Stored::At { stream: of, next } if of == stream => next.saturating_sub(1),
+        Stored::At { .. } | Stored::Absent | Stored::Damaged => 0,
+    });
+    acknowledged.max().unwrap_or(0)
+}
+
+fn random_stream() -> Option<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    Some(to_hex(&bytes))
+}
+
+/// This host, as alerts name it.
+pub fn this_host() -> HostInfo {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    HostInfo {
+        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        kernel: read("/proc/sys/kernel/osrelease"),
+        name: read("/proc/sys/kernel/hostname"),
+    }
+}

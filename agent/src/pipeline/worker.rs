@@ -1,0 +1,238 @@
+//! The one thread between queue and spool.
+//!
+//! Takes what waits, and for each record in order: decode, keep the process table, build the alert. Then the batch is
+//! sealed, appended and synced in one go. If it can't be kept, its places in the stream are taken back and its alerts
+//! counted as lost. Once a second: losses told, bounds enforced, a sign of life if it is time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::intake::{Intake, Taken};
+use crate::{
+    alert::{
+        self, Alert, Notice,
+        build::{PolicyView, Scene},
+        model::HostInfo,
+        redact::Redaction,
+        seal::Sealer,
+    },
+    enrich::Enricher,
+    events::{self, KernelEvent},
+    sinks::Status,
+    spool::Spool,
+};
+
+/// Time between two looks at what is due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Alerts spooled and synced together at most.
+const APPEND: usize = 4_096;
+
+/// Policies remembered, newest last: records of the one before may still be in the ring.
+const POLICIES: usize = 8;
+
+pub(super) struct Worker {
+    intake: Arc<Intake>,
+    sealer: Sealer,
+    spool: Spool,
+    enricher: Enricher,
+    redaction: Redaction,
+    scene: Scene,
+    policies: VecDeque<Arc<PolicyView>>,
+    pending: Vec<Alert>,
+    told_losses: BTreeMap<String, u64>,
+    /// What will have been told once the pending alerts are durable.
+    telling_losses: Option<BTreeMap<String, u64>>,
+    alive: Duration,
+    last_alive: Instant,
+    last_tick: Instant,
+    sinks: Vec<Arc<Status>>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        sealer: Sealer,
+        spool: Spool,
+        redaction: Redaction,
+        host: HostInfo,
+        alive: Duration,
+        sinks: Vec<Arc<Status>>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            intake,
+            sealer,
+            spool,
+            enricher: Enricher::new(redaction.clone()),
+            redaction,
+            scene: Scene { host, wall_minus_boot_ns: 0 },
+            policies: VecDeque::new(),
+            pending: Vec::new(),
+            told_losses: BTreeMap::new(),
+            telling_losses: None,
+            alive,
+            last_alive: now,
+            last_tick: now,
+            sinks,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.enricher.seed();
+        let mut spare = Vec::new();
+        loop {
+            let patience = TICK.saturating_sub(self.last_tick.elapsed());
+            let taken = self.intake.take(patience, spare);
+            self.work(&taken);
+            if self.last_tick.elapsed() >= TICK || taken.closed {
+                self.tick();
+            }
+            self.flush();
+            if taken.closed {
+                return;
+            }
+            spare = taken.records;
+        }
+    }
+
+    fn work(&mut self, taken: &Taken) {
+        let (wall_ns, boot_ns) = clocks();
+        self.scene.wall_minus_boot_ns = wall_ns - i128::from(boot_ns);
+        for policy in &taken.policies {
+            self.adopt(policy, boot_ns);
+        }
+        // A notice that the agent stops comes after everything it has seen.
+        let (stops, notices): (Vec<&Notice>, Vec<&Notice>) =
+            taken.notices.iter().partition(|notice| matches!(notice, Notice::Stopped { .. }));
+        for notice in notices {
+            self.tell(notice, boot_ns);
+        }
+        for record in taken.iter() {
+            match events::decode(record) {
+                Ok(event) => self.event(&event),
+                Err(error) => self.intake.lost(error.reason(), 1),
+            }
+            if self.pending.len() >= APPEND {
+                self.flush();
+            }
+        }
+        if !stops.is_empty() {
+            self.tell_losses(boot_ns);
+        }
+        for notice in stops {
+            self.tell(notice, boot_ns);
+        }
+    }
+
+    fn event(&mut self, event: &KernelEvent<'_>) {
+        match event {
+            KernelEvent::Fork(fork) => self.enricher.forked(fork),
+            KernelEvent::Exec(exec) => self.enricher.executed(exec),
+            KernelEvent::Exit(exit) => self.enricher.exited(exit),
+            KernelEvent::Decision(decision) => {
+                let context = self.enricher.context(&decision.actor);
+                let policy = self
+                    .policies
+                    .iter()
+                    .rev()
+                    .find(|policy| policy.generation == decision.generation.0);
+                self.pending.push(alert::build(
+                    decision,
+                    &context,
+                    policy.map(Arc::as_ref),
+                    &self.redaction,
+                    &self.scene,
+                ));
+            }
+        }
+    }
+
+    fn adopt(&mut self, policy: &Arc<PolicyView>, boot_ns: u64) {
+        let notice = Notice::PolicyChanged {
+            generation: policy.generation,
+            digest: policy.digest.clone(),
+            rules: policy.metadata.rules.len(),
+        };
+        self.policies.retain(|known| known.generation != policy.generation);
+        if self.policies.len() >= POLICIES {
+            self.policies.pop_front();
+        }
+        self.policies.push_back(Arc::clone(policy));
+        self.tell(&notice, boot_ns);
+    }
+
+    fn tell(&mut self, notice: &Notice, boot_ns: u64) {
+        self.pending.push(notice.alert(&self.scene, boot_ns));
+    }
+
+    fn tick(&mut self) {
+        let (_, boot_ns) = clocks();
+        self.last_tick = Instant::now();
+        self.enricher.refresh();
+        self.tell_losses(boot_ns);
+        self.spool.enforce_limits();
+        if !self.alive.is_zero() && self.last_alive.elapsed() >= self.alive {
+            self.last_alive = Instant::now();
+            let notice = Notice::Alive {
+                alerts: self.sealer.head().seq + self.pending.len() as u64,
+                generation: self.policies.back().map_or(0, |policy| policy.generation),
+            };
+            self.tell(&notice, boot_ns);
+        }
+    }
+
+    fn tell_losses(&mut self, boot_ns: u64) {
+        let losses = self.intake.losses();
+        let news: BTreeMap<String, u64> = losses
+            .iter()
+            .map(|(reason, count)| {
+                (reason.clone(), count - self.told_losses.get(reason).copied().unwrap_or(0))
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        if !news.is_empty() {
+            self.tell(&Notice::Losses { counts: news }, boot_ns);
+            self.telling_losses = Some(losses);
+        }
+    }
+
+    /// Seals and keeps what is pending. On a full disk, segments that every sink is past make room.
+    fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let before = self.sealer.head().clone();
+        let sealed = self.sealer.seal(std::mem::take(&mut self.pending));
+        let mut outcome = self.spool.append(&sealed);
+        while outcome.is_err() && self.spool.make_room(self.acknowledged()) {
+            outcome = self.spool.append(&sealed);
+        }
+        let telling = self.telling_losses.take();
+        if let Err(error) = outcome {
+            tracing::error!(%error, alerts = sealed.len(), "alerts lost");
+            self.sealer.rewind(before);
+            self.intake.lost(error.reason(), sealed.len() as u64);
+        } else if let Some(told) = telling {
+            self.told_losses = told;
+        }
+    }
+
+    /// Every sink is past what is below this.
+    fn acknowledged(&self) -> u64 {
+        let next = self.sinks.iter().map(|sink| sink.next.load(Ordering::Relaxed)).min();
+        next.unwrap_or(self.spool.head().seq + 1)
+    }
+}
+
+/// Wall clock and boot time, ns.
+fn clocks() -> (i128, u64) {
+    let ns = |time: Timespec| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    let boot = ns(clock_gettime(ClockId::Boottime));
+    (ns(clock_gettime(ClockId::Realtime)), u64::try_from(boot).unwrap_or(0))
+}
