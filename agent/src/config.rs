@@ -1,0 +1,563 @@
+//! The agent's one configuration file.
+//!
+//! YAML, every key optional, unknown keys refused. Errors name line and column. Defaults put policies below
+//! `/etc/interdict`, state and spool below `/var/lib/interdict`, the socket and pid below `/run/interdict`, and alerts
+//! on standard output when no sink is named. What a value must satisfy beyond its type is checked here too, all at once.
+
+use std::{
+    collections::BTreeSet,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use interdict_abi::ids::Mode;
+use interdict_rules::meta::Severity;
+use serde::{Deserialize, Deserializer, de};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("error[C0001]: configuration file {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not what is expected.
+    #[error("error[C0002]: {path}: {message}")]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Line, column and what is wrong there.
+        message: String,
+    },
+    /// Well-formed, but it can't be meant so.
+    #[error("{}", .problems.join("\n"))]
+    Meaning {
+        /// All that is wrong.
+        problems: Vec<String>,
+    },
+}
+
+/// The configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder of policy files.
+    pub policies: PathBuf,
+    /// Agent-wide mode; it can only weaken what rules say.
+    #[serde(deserialize_with = "mode")]
+    pub mode: Mode,
+    /// Folder of key, spool and other state.
+    pub state: PathBuf,
+    /// Folder of sockets and the pid file.
+    pub runtime: PathBuf,
+    /// Folder in a BPF file system where programs, links and maps are pinned.
+    pub pins: PathBuf,
+    /// What is logged to standard error: a `tracing` filter such as `info` or `interdict_agent=debug`.
+    pub log: String,
+    /// Interfaces whose incoming packets are judged; `all` in place of the list: every one there is.
+    pub interfaces: Vec<String>,
+    /// Guard the agent's own process, files and BPF objects.
+    pub protect: bool,
+    /// Canary acts that must be refused, and how often they are tried.
+    pub canary: Canary,
+    /// The alert stream.
+    pub alerts: Alerts,
+    /// The spool.
+    pub spool: SpoolConfig,
+    /// Where alerts go.
+    pub sinks: Vec<SinkConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            policies: "/etc/interdict/policies".into(),
+            mode: Mode::Enforce,
+            state: "/var/lib/interdict".into(),
+            runtime: "/run/interdict".into(),
+            pins: "/sys/fs/bpf/interdict".into(),
+            log: "info".to_owned(),
+            interfaces: Vec::new(),
+            protect: true,
+            canary: Canary::default(),
+            alerts: Alerts::default(),
+            spool: SpoolConfig::default(),
+            sinks: Vec::new(),
+        }
+    }
+}
+
+/// Canary acts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Canary {
+    /// Whether they are tried.
+    pub enabled: bool,
+    /// How often.
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Self { enabled: true, every: Duration::from_secs(2) }
+    }
+}
+
+/// The alert stream.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    /// Private key (PKCS#8, mode 0600); made if absent. Default: `agent.key` in the state folder.
+    pub key: Option<PathBuf>,
+    /// Time between signs of life; `0s`: none.
+    #[serde(deserialize_with = "duration")]
+    pub alive: Duration,
+    /// More words that tell that an argument's value is secret.
+    pub redact: Vec<String>,
+    /// Bytes of ring records that may wait to be processed.
+    #[serde(deserialize_with = "bytes")]
+    pub queue: u64,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { key: None, alive: Duration::from_secs(60), redact: Vec::new(), queue: 16 << 20 }
+    }
+}
+
+/// The spool.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolConfig {
+    /// Folder. Default: `spool` in the state folder.
+    pub path: Option<PathBuf>,
+    /// Most bytes kept.
+    #[serde(deserialize_with = "bytes")]
+    pub max_bytes: u64,
+    /// Longest time kept.
+    #[serde(deserialize_with = "duration")]
+    pub max_age: Duration,
+    /// Bytes of one segment.
+    #[serde(deserialize_with = "bytes")]
+    pub segment_bytes: u64,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        let limits = crate::spool::Limits::default();
+        Self {
+            path: None,
+            max_bytes: limits.max_bytes,
+            max_age: limits.max_age,
+            segment_bytes: limits.segment_bytes,
+        }
+    }
+}
+
+/// One destination: exactly one of its kinds is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SinkConfig {
+    /// Name, unique; its cursor is kept under it. Default: the kind.
+    pub name: Option<String>,
+    /// What it is sent.
+    pub filter: Filter,
+    /// How alerts are put together.
+    pub batch: Batch,
+    /// How it is tried again.
+    pub retry: Retry,
+    /// Standard output.
+    pub stdout: Option<StdoutConfig>,
+    /// A file.
+    pub file: Option<FileConfig>,
+    /// An HTTPS receiver.
+    pub webhook: Option<WebhookConfig>,
+}
+
+/// Which alerts a sink is sent: those that pass every condition. Notices of the agent pass `rules` and `tags`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// The least severity.
+    pub severity: Option<Severity>,
+    /// Rule ids, `*` at the end for any ending; empty: all.
+    pub rules: Vec<String>,
+    /// Tags, of which a rule has one; empty: all.
+    pub tags: Vec<String>,
+}
+
+/// How alerts are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batch {
+    /// Most alerts in one delivery.
+    pub alerts: usize,
+    /// About the most bytes in one delivery.
+    #[serde(deserialize_with = "bytes")]
+    pub bytes: u64,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { alerts: 500, bytes: 1 << 20 }
+    }
+}
+
+/// How a sink is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Wait after the first failure; doubled after each.
+    #[serde(deserialize_with = "duration")]
+    pub first: Duration,
+    /// Longest wait.
+    #[serde(deserialize_with = "duration")]
+    pub max: Duration,
+    /// Failures in a row after which the sink counts as down and an alert says so.
+    pub down_after: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(200), max: Duration::from_secs(60), down_after: 3 }
+    }
+}
+
+/// Standard output, one JSON line per alert.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StdoutConfig {}
+
+/// A file of JSON lines.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// Where.
+    pub path: PathBuf,
+    /// Size at which it is renamed to `.1` and a new one begun; 0: never.
+    #[serde(default = "default_file_bytes", deserialize_with = "bytes")]
+    pub max_bytes: u64,
+    /// How many renamed ones are kept.
+    #[serde(default = "default_file_keep")]
+    pub keep: u32,
+}
+
+fn default_file_bytes() -> u64 {
+    100 << 20
+}
+
+fn default_file_keep() -> u32 {
+    5
+}
+
+/// An HTTPS receiver, as the Standard Webhooks specification has it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where to.
+    pub url: String,
+    /// PEM file of the only authorities believed; absent: those of the system.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// PEM file of a client certificate (chain).
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// File of a shared secret (`whsec_...`): adds a symmetric `v1` signature to the `v1a` of the agent's key.
+    #[serde(default)]
+    pub secret: Option<PathBuf>,
+    /// File of a bearer token.
+    #[serde(default)]
+    pub token: Option<PathBuf>,
+    /// How a body is put together.
+    #[serde(default)]
+    pub body: WebhookBody,
+    /// Longest time for one request.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Allow `http://` to another host than this one.
+    #[serde(default)]
+    pub allow_plain_http: bool,
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// How a webhook's body is put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebhookBody {
+    /// A JSON array of alerts.
+    #[default]
+    Array,
+    /// One alert per line.
+    Ndjson,
+}
+
+impl SinkConfig {
+    /// Names of the kinds that are set.
+    fn kinds(&self) -> Vec<&'static str> {
+        let set = [
+            (self.stdout.is_some(), "stdout"),
+            (self.file.is_some(), "file"),
+            (self.webhook.is_some(), "webhook"),
+        ];
+        set.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        let kind = self.kinds().first().copied().unwrap_or("sink");
+        self.name.clone().unwrap_or_else(|| kind.to_owned())
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads text; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        // An empty document is null to YAML; to us it is a file that leaves everything at its default.
+        let is_blank = text.lines().all(|line| {
+            let line = line.trim();
+            line.is_empty() || line.starts_with('#') || line == "---"
+        });
+        let config: Self = if is_blank {
+            Self::default()
+        } else {
+            serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax {
+                path: path.to_owned(),
+                message: error.to_string(),
+            })?
+        };
+        config.checked(path)
+    }
+
+    fn checked(mut self, path: &Path) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let mut names = BTreeSet::new();
+        for (index, sink) in self.sinks.iter().enumerate() {
+            let name = sink.name();
+            let kinds = sink.kinds();
+            let place = format!("{}: sinks[{index}] `{name}`", path.display());
+            if kinds.len() != 1 {
+                problems.push(format!(
+                    "error[C0003]: {place}: {} kinds are set ({}); set exactly one of stdout, file, webhook",
+                    kinds.len(),
+                    kinds.join(", ")
+                ));
+            }
+            if !names.insert(name.clone()) {
+                problems.push(format!(
+                    "error[C0004]: {place}: the name is taken; give each sink a `name` of its own"
+                ));
+            }
+            if sink.batch.alerts == 0 {
+                problems.push(format!("error[C0005]: {place}: batch.alerts must be at least 1"));
+            }
+            if let Some(webhook) = &sink.webhook {
+                webhook.check(&place, &mut problems);
+            }
+        }
+        if self.spool.segment_bytes < 64 << 10
+            || self.spool.max_bytes < self.spool.segment_bytes.saturating_mul(2)
+        {
+            problems.push(format!(
+                "error[C0006]: {}: spool: segment_bytes must be at least 64KiB, and max_bytes twice segment_bytes",
+                path.display()
+            ));
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError::Meaning { problems });
+        }
+        if self.sinks.is_empty() {
+            self.sinks.push(SinkConfig {
+                stdout: Some(StdoutConfig::default()),
+                ..SinkConfig::default()
+            });
+        }
+        Ok(self)
+    }
+
+    /// Where the private key is.
+    pub fn key_path(&self) -> PathBuf {
+        self.alerts.key.clone().unwrap_or_else(|| self.state.join("agent.key"))
+    }
+
+    /// Where the spool is.
+    pub fn spool_path(&self) -> PathBuf {
+        self.spool.path.clone().unwrap_or_else(|| self.state.join("spool"))
+    }
+
+    /// The spool's bounds.
+    pub fn spool_limits(&self) -> crate::spool::Limits {
+        crate::spool::Limits {
+            max_bytes: self.spool.max_bytes,
+            max_age: self.spool.max_age,
+            segment_bytes: self.spool.segment_bytes,
+        }
+    }
+}
+
+impl WebhookConfig {
+    fn check(&self, place: &str, problems: &mut Vec<String>) {
+        let loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
+        let is_tls = self.url.starts_with("https://");
+        let is_plain = self.url.starts_with("http://");
+        if !is_tls && !is_plain {
+            problems.push(format!("error[C0007]: {place}: webhook.url must start with https://"));
+        }
+        if is_plain
+            && !self.allow_plain_http
+            && !loopback.iter().any(|host| self.url.starts_with(host))
+        {
+            problems.push(format!(
+                "error[C0008]: {place}: webhook.url is not encrypted; use https://, or set allow_plain_http: true"
+            ));
+        }
+        if self.certificate.is_some() != self.key.is_some() {
+            problems.push(format!(
+                "error[C0009]: {place}: webhook.certificate and webhook.key go together"
+            ));
+        }
+    }
+}
+
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.as_str() {
+        "enforce" => Ok(Mode::Enforce),
+        "audit" => Ok(Mode::Audit),
+        other => Err(de::Error::custom(format!("mode is `enforce` or `audit`, not `{other}`"))),
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    deserializer
+        .deserialize_any(Quantity {
+            units: &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)],
+            what: "a time such as 500ms, 30s, 5m, 48h or 7d",
+        })
+        .map(Duration::from_millis)
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_any(Quantity {
+        units: &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1), ("", 1)],
+        what: "a size such as 512KiB, 64MiB or 2GiB",
+    })
+}
+
+/// A number with a unit.
+struct Quantity {
+    units: &'static [(&'static str, u64)],
+    what: &'static str,
+}
+
+impl de::Visitor<'_> for Quantity {
+    type Value = u64;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.what)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<u64, E> {
+        // A bare number is only clear where one unit is nothing; zero is clear everywhere.
+        if value == 0 || self.units.iter().any(|(unit, _)| unit.is_empty()) {
+            Ok(value)
+        } else {
+            Err(E::custom(format!("{value} needs a unit: {}", self.what)))
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<u64, E> {
+        let value = u64::try_from(value)
+            .map_err(|_negative| E::custom(format!("{value} is negative: {}", self.what)))?;
+        self.visit_u64(value)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+        let end = text.find(|part: char| !part.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let factor = self.units.iter().find(|(known, _)| *known == unit.trim());
+        let value = number
+            .parse::<u64>()
+            .ok()
+            .zip(factor)
+            .and_then(|(number, (_, factor))| number.checked_mul(*factor));
+        value.ok_or_else(|| E::custom(format!("`{text}` is not {}", self.what)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("config.yaml"))
+    }
+
+    #[test]
+    fn an_empty_file_writes_to_standard_output() {
+        for text in ["", "# nothing\n", "---\n", "mode: enforce\n"] {
+            let config = parse(text).unwrap();
+            assert_eq!(config.sinks.len(), 1);
+            assert!(config.sinks[0].stdout.is_some());
+            assert_eq!(config.spool_path(), Path::new("/var/lib/interdict/spool"));
+        }
+    }
+
+    #[test]
+    fn a_full_file_is_read() {
+        let config = parse(
+            "mode: audit\nstate: /s\nspool: { max_bytes: 2GiB, max_age: 48h }\nalerts: { alive: 30s, redact: [pin] }\n\
+             interfaces: [eth0]\nsinks:\n  - stdout: {}\n  - name: siem\n    filter: { severity: high, tags: [web] }\n    \
+             webhook: { url: \"https://siem.example/in\", timeout: 5s }\n  - file: { path: /var/log/a.ndjson, max_bytes: 1MiB }\n",
+        )
+        .unwrap();
+        assert_eq!(config.mode, Mode::Audit);
+        assert_eq!(config.spool.max_age, Duration::from_secs(48 * 3_600));
+        assert_eq!(config.spool.max_bytes, 2 << 30);
+        assert_eq!(config.sinks[1].filter.severity, Some(Severity::High));
+        assert_eq!(config.key_path(), Path::new("/s/agent.key"));
+        let names: Vec<String> = config.sinks.iter().map(SinkConfig::name).collect();
+        assert_eq!(names, ["stdout", "siem", "file"]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("mode: audit\nspol: {}\n").unwrap_err().to_string();
+        assert!(error.contains("spol") && error.contains("line 2"), "{error}");
+        let error = parse("spool:\n  max_age: 7 fortnights\n").unwrap_err().to_string();
+        assert!(error.contains("7 fortnights") && error.contains("line 2"), "{error}");
+        let error = parse("mode: off\n").unwrap_err().to_string();
+        assert!(error.contains("`enforce` or `audit`"), "{error}");
+    }
+
+    #[test]
+    fn all_problems_of_meaning_are_told_at_once() {
+        let error = parse(
+            "spool: { segment_bytes: 1B }\nsinks:\n  - {}\n  - name: a\n    stdout: {}\n  - name: a\n    \
+             webhook: { url: \"http://siem.example\", key: /k }\n",
+        )
+        .unwrap_err()
+        .to_string();
+        for code in ["C0003", "C0004", "C0006", "C0008", "C0009"] {
+            assert!(error.contains(code), "{code} not in {error}");
+        }
+    }
+}
