@@ -6,3 +6,13 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+
+pub mod kernel;
+pub mod sys;
+pub mod alert;
+pub mod config;
+pub mod enrich;
+pub mod events;
+pub mod pipeline;
+pub mod sinks;
+pub mod spool;

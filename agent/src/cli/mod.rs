@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 the answer is no (a rule is wrong, a test failed, a stream is broken), 2 could not be tried.
 
+mod verify;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -15,10 +17,16 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Verify(verify::Arguments),
+}
 
 /// Parses the arguments of this process and runs the command.
 pub fn main() -> ExitCode {
+    // One TLS provider for everything; the error means that it is installed already.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = Arguments::parse();
-    match arguments.command {}
+    match arguments.command {
+        Command::Verify(arguments) => verify::run(&arguments),
+    }
 }

@@ -1,0 +1,174 @@
+//! `interdict verify`: proves a stream of alerts with the public key alone.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::{
+    alert::{
+        canonical,
+        key::PublicKey,
+        verify::{Outcome, Repeats, Verifier},
+    },
+    spool::{Reader, segment},
+};
+
+/// Prove that alerts are whole: none altered, missing, repeated or reordered.
+///
+/// Reads files of JSON lines or JSON arrays, `-` for standard input, or a spool folder. Exits 0 if everything is
+/// proven, 1 if something is wrong (naming the first), 2 if it could not be tried.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Files of alerts, one per line, in their order; or spool folders.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Public key: a file (PEM, or base64 or hex text), or base64 or hex itself. May be given again for other agents.
+    #[arg(long = "key", required = true)]
+    keys: Vec<String>,
+    /// Take the same alert more than once: delivery is at least once, so a receiver's export may hold repeats.
+    #[arg(long)]
+    allow_repeats: bool,
+    /// Demand that every stream starts with its first alert.
+    #[arg(long)]
+    from_start: bool,
+    /// Demand that the last alert has at least this sequence number.
+    #[arg(long, value_name = "SEQ")]
+    up_to: Option<u64>,
+    /// Print only findings.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Most findings printed; all are counted.
+const PRINTED: usize = 20;
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match verify(arguments) {
+        Ok(outcome) => report(arguments, &outcome),
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn verify(arguments: &Arguments) -> Result<Outcome, String> {
+    let keys = arguments.keys.iter().map(|key| read_key(key)).collect::<Result<Vec<_>, _>>()?;
+    let repeats = if arguments.allow_repeats { Repeats::Allowed } else { Repeats::Refused };
+    let mut verifier = Verifier::new(keys, repeats);
+    for path in &arguments.files {
+        if path.is_dir() {
+            spool(path, &mut verifier)?;
+        } else {
+            file(path, &mut verifier)?;
+        }
+    }
+    Ok(verifier.finish())
+}
+
+fn read_key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::parse(text)
+        .map_or_else(|| PublicKey::open(text.as_ref()).map_err(|error| error.to_string()), Ok)
+}
+
+fn spool(folder: &PathBuf, verifier: &mut Verifier) -> Result<(), String> {
+    let segments =
+        segment::list(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let Some(&first) = segments.first() else {
+        return Err(format!("{}: no spool segment (*.seg) in it", folder.display()));
+    };
+    let mut reader = Reader::new(folder, first);
+    // Without the agent there is no durable mark: everything that is there is looked at.
+    loop {
+        let next = reader.next();
+        let read = reader.read(u64::MAX - 1, 4_096, 16 << 20).map_err(|error| error.to_string())?;
+        for entry in &read.entries {
+            verifier.push(&entry.line, || format!("{}: record {}", folder.display(), entry.seq));
+        }
+        if read.entries.is_empty() && (reader.next() == next || !read.missing.is_empty()) {
+            return Ok(());
+        }
+    }
+}
+
+fn file(path: &PathBuf, verifier: &mut Verifier) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let input: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(failed)?)
+    };
+    let mut input = BufReader::with_capacity(1 << 20, input);
+    let mut line = Vec::new();
+    let mut number = 0u64;
+    loop {
+        line.clear();
+        number += 1;
+        if input.read_until(b'\n', &mut line).map_err(failed)? == 0 {
+            return Ok(());
+        }
+        let text = line.trim_ascii();
+        let place = || format!("{}:{number}", path.display());
+        match text.first() {
+            None => {}
+            Some(b'[') => match canonical::parse(text) {
+                Ok(Value::Array(alerts)) => {
+                    for alert in alerts {
+                        verifier.push(alert.to_string().as_bytes(), place);
+                    }
+                }
+                Ok(_) | Err(_) => verifier.push(text, place),
+            },
+            Some(_) => verifier.push(text, place),
+        }
+    }
+}
+
+fn report(arguments: &Arguments, outcome: &Outcome) -> ExitCode {
+    let mut problems: Vec<String> = outcome
+        .findings
+        .iter()
+        .map(|finding| format!("{}: {}", finding.place, finding.problem))
+        .collect();
+    for span in &outcome.streams {
+        if arguments.from_start && span.first > 1 {
+            let before = span.first - 1;
+            problems.push(format!("stream {}: missing: alert 1 to {before}", span.stream));
+        }
+    }
+    if let Some(up_to) = arguments.up_to {
+        let last = outcome.streams.iter().map(|span| span.last).max().unwrap_or(0);
+        if last < up_to {
+            problems.push(format!("missing: alert {} to {up_to} at the end", last + 1));
+        }
+    }
+    if outcome.alerts == 0 {
+        eprintln!("error: no alerts in the input");
+        return ExitCode::from(2);
+    }
+    for problem in problems.iter().take(PRINTED) {
+        println!("{problem}");
+    }
+    if problems.len() > PRINTED {
+        println!("... and {} more", problems.len() - PRINTED);
+    }
+    if !arguments.quiet {
+        for span in &outcome.streams {
+            let note = if span.first > 1 { " (what came before is not in the input)" } else { "" };
+            println!(
+                "stream {}: alerts {} to {}, {} proven{note}",
+                span.stream, span.first, span.last, span.alerts
+            );
+        }
+        let verdict = if problems.is_empty() { "whole" } else { "NOT whole" };
+        println!("{verdict}: {} lines, {} findings", outcome.alerts, problems.len());
+    }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
