@@ -20,5 +20,6 @@ pub mod oracle;
 pub mod parse;
 mod pipeline;
 pub mod run;
+pub mod suite;
 
 pub use pipeline::{Options, Outcome, compile};

@@ -11,6 +11,7 @@ use crate::{
         self, Parsed,
         source::{Files, Sources},
     },
+    suite,
 };
 
 /// What a compilation depends on besides its sources.
@@ -76,6 +77,7 @@ pub fn compile(sources: &Sources, options: &Options<'_>) -> Outcome {
         let checked = check::check(&parsed, sources, environment, &mut diagnostics);
         normalise::normalise(checked, sources, &mut diagnostics)
     };
+    suite::check(&parsed, &mut diagnostics);
     let mut image = None;
     let mut stats = None;
     if !diagnostics.failed() {

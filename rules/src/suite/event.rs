@@ -1,0 +1,389 @@
+//! A written event to the facts of the acts it is.
+//!
+//! What a test leaves out has the value that is ordinary: an unprivileged user (1000) on the host, a regular file with
+//! mode 644 (programs 755) that belongs to root, TCP. Programs that are not named match nothing.
+
+use std::net::IpAddr;
+
+use interdict_abi::ids::{Act, Fact, SetFact, object_flags, process_flags};
+
+use crate::{
+    diag::{Code, Diagnostic, closest},
+    field::{self, FIELDS, Field, Resolved, Type, number_word},
+    parse::{
+        cases::{Given, WrittenEvent},
+        policy::Spanned,
+        source::Span,
+    },
+    run::{Event, Strings, Value},
+};
+
+/// One thing that happens: the events that the kernel decides about it, in their order.
+#[derive(Clone, Debug)]
+pub struct Occurrence {
+    /// The act as written.
+    pub act: Act,
+    /// For `exec` two: before the start, and when arguments are final.
+    pub events: Vec<Event>,
+}
+
+/// Why an event cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct EventError {
+    /// Where.
+    pub span: Span,
+    /// What is wrong.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+impl EventError {
+    /// For an operator.
+    pub fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::error(Code::WrongEvent, self.span, self.message.clone())
+            .maybe_help(self.help.clone())
+    }
+}
+
+/// Reads a written event.
+pub fn occurrence(written: &WrittenEvent) -> Result<Occurrence, EventError> {
+    let known = || Act::ALL.iter().copied().filter(|act| *act != Act::ExecArgs);
+    let Some(act) = known().find(|act| act.name() == written.act.value) else {
+        return Err(EventError {
+            span: written.act.span,
+            message: format!("there is no act `{}`", written.act.value),
+            help: closest(&written.act.value, known().map(Act::name))
+                .map(|meant| format!("did you mean `{meant}`?")),
+        });
+    };
+    let acts: &[Act] = if act == Act::Exec { &[Act::Exec, Act::ExecArgs] } else { &[act] };
+    let mut events = Vec::new();
+    for act in acts {
+        let mut event = ordinary(*act);
+        for given in &written.values {
+            give(&mut event, *act, given)?;
+        }
+        finish(&mut event, *act, written)?;
+        events.push(event);
+    }
+    Ok(Occurrence { act, events })
+}
+
+fn ordinary(act: Act) -> Event {
+    let number = |value: u32| Value::Number(value);
+    let mut event = Event::new(act);
+    if act != Act::PacketIn {
+        for fact in [Fact::Uid, Fact::Euid, Fact::Gid] {
+            event = event.with(fact, number(1000));
+        }
+        event = event.with(Fact::ProcessFlags, number(0));
+    }
+    match object(act) {
+        "exec" => event
+            .with(Fact::ObjectFlags, number(0))
+            .with(Fact::ObjectMode, number(0o100_755))
+            .with(Fact::ObjectOwner, number(0)),
+        "file" => event
+            .with(Fact::ObjectFlags, number(0))
+            .with(Fact::ObjectMode, number(0o100_644))
+            .with(Fact::ObjectOwner, number(0)),
+        "net" => event.with(Fact::Protocol, number(6)),
+        _ => event,
+    }
+}
+
+/// The first part of the names of the fields of an act's object.
+fn object(act: Act) -> &'static str {
+    use interdict_abi::ids::Family;
+    match act.family() {
+        Family::Exec | Family::Started => "exec",
+        Family::File => "file",
+        Family::Net | Family::Packet => "net",
+        Family::Dns => "dns",
+        Family::System | Family::Syscall => "target",
+    }
+}
+
+fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
+    if given.name == "unknown" {
+        for word in &given.values {
+            let field = find(&word.value, word.span)?;
+            match resolved(field, act) {
+                Some(Resolved::Set(SetFact::Ancestors)) => event.ancestors = Strings::Unknown,
+                Some(Resolved::Set(SetFact::Args)) => event.args = Strings::Unknown,
+                Some(
+                    Resolved::Fact(fact) | Resolved::Directory(fact) | Resolved::Flags(fact, _),
+                ) => {
+                    event.facts.insert(fact, Value::Unknown);
+                }
+                Some(Resolved::TypeBits | Resolved::PermissionBits) => {
+                    event.facts.insert(Fact::ObjectMode, Value::Unknown);
+                }
+                Some(Resolved::Container) => {
+                    event.facts.insert(Fact::ProcessFlags, Value::Unknown);
+                }
+                None => {}
+            }
+        }
+        return Ok(());
+    }
+    let name = match (given.of_object, given.name.as_str()) {
+        (true, name) => format!("{}.{name}", object(act)),
+        (false, "process.ancestors") => "process.ancestor.exe".to_owned(),
+        (false, name) => name.to_owned(),
+    };
+    let field = find(&name, given.span)?;
+    if !field.belongs_to(act) {
+        return Err(EventError {
+            span: given.span,
+            message: format!("`{}` is not known for `{}`", field.name, act.name()),
+            help: None,
+        });
+    }
+    let Some(resolved) = resolved(field, act) else {
+        // Arguments before they are final, and fields this version does not decide on.
+        if field.of_arguments() {
+            return Ok(());
+        }
+        return Err(EventError {
+            span: given.span,
+            message: format!(
+                "this version does not know `{}` in the kernel for `{}`",
+                field.name,
+                act.name()
+            ),
+            help: None,
+        });
+    };
+    match resolved {
+        Resolved::Set(set) => {
+            let strings = given.values.iter().map(|value| value.value.clone().into_bytes());
+            let strings = Strings::Known(strings.collect());
+            match set {
+                SetFact::Ancestors => event.ancestors = strings,
+                SetFact::Args => {
+                    event.facts.insert(
+                        Fact::ArgCount,
+                        Value::Number(u32::try_from(given.values.len()).unwrap_or(u32::MAX)),
+                    );
+                    event.args = strings;
+                }
+            }
+        }
+        Resolved::Fact(fact) => {
+            let value = value(field, one(given)?)?;
+            event.facts.insert(fact, value);
+        }
+        Resolved::Directory(_) => {
+            return Err(EventError {
+                span: given.span,
+                message: "the directory is part of the path".to_owned(),
+                help: Some("give `path`".to_owned()),
+            });
+        }
+        Resolved::TypeBits => set_mode(event, 0o170_000, number(field, one(given)?)?),
+        Resolved::PermissionBits => set_mode(event, 0o7777, number(field, one(given)?)?),
+        Resolved::Flags(fact, bits) => {
+            let on = truth(one(given)?)?;
+            set_bits(event, fact, bits, on);
+        }
+        Resolved::Container => {
+            let inside = one(given)?.value != "host";
+            set_bits(event, Fact::ProcessFlags, process_flags::CONTAINER, inside);
+        }
+    }
+    Ok(())
+}
+
+fn resolved(field: &Field, act: Act) -> Option<Resolved> {
+    field.resolve(act).ok()
+}
+
+fn find(name: &str, span: Span) -> Result<&'static Field, EventError> {
+    field::find(name).ok_or_else(|| EventError {
+        span,
+        message: format!("there is no field `{name}`"),
+        help: closest(name, FIELDS.iter().map(|field| field.name))
+            .map(|meant| format!("did you mean `{meant}`?")),
+    })
+}
+
+fn one(given: &Given) -> Result<&Spanned<String>, EventError> {
+    match given.values.as_slice() {
+        [only] => Ok(only),
+        _ => Err(EventError {
+            span: given.span,
+            message: format!("`{}` has one value", given.name),
+            help: None,
+        }),
+    }
+}
+
+fn truth(value: &Spanned<String>) -> Result<bool, EventError> {
+    match value.value.as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(EventError {
+            span: value.span,
+            message: format!("`{other}` is neither `true` nor `false`"),
+            help: None,
+        }),
+    }
+}
+
+fn number(field: &Field, given: &Spanned<String>) -> Result<u32, EventError> {
+    let text = given.value.as_str();
+    let word = match field.kind {
+        Type::Word(words) => number_word(words, text),
+        Type::Path
+        | Type::Name
+        | Type::Text
+        | Type::Number(_)
+        | Type::Port
+        | Type::Address
+        | Type::Flag
+        | Type::Container => None,
+    };
+    let plain = match (text.strip_prefix("0o"), text.strip_prefix("0x")) {
+        (Some(octal), _) => u32::from_str_radix(octal, 8).ok(),
+        (_, Some(hexadecimal)) => u32::from_str_radix(hexadecimal, 16).ok(),
+        (None, None) => text.parse().ok(),
+    };
+    word.or(plain).ok_or_else(|| EventError {
+        span: given.span,
+        message: format!("`{text}` is not a value of `{}`", field.name),
+        help: None,
+    })
+}
+
+fn value(field: &Field, given: &Spanned<String>) -> Result<Value, EventError> {
+    Ok(match field.kind {
+        Type::Path | Type::Name | Type::Text => Value::Text(given.value.clone().into_bytes()),
+        Type::Number(_) | Type::Port | Type::Word(_) => Value::Number(number(field, given)?),
+        Type::Address => match given.value.parse::<IpAddr>() {
+            Ok(address) => Value::Address(address_value(address)),
+            Err(_) => {
+                return Err(EventError {
+                    span: given.span,
+                    message: format!("`{}` is not an address", given.value),
+                    help: None,
+                });
+            }
+        },
+        Type::Flag | Type::Container => Value::Number(u32::from(truth(given)?)),
+    })
+}
+
+/// An address as the engine takes it: mapped IPv6 is IPv4.
+pub(crate) fn address_value(address: IpAddr) -> interdict_engine::tables::Address {
+    let address = match address {
+        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    };
+    match address {
+        IpAddr::V4(four) => interdict_engine::tables::Address::V4(four.into()),
+        IpAddr::V6(six) => {
+            let bits = u128::from(six);
+            let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+            interdict_engine::tables::Address::V6(half(bits >> 64), half(bits))
+        }
+    }
+}
+
+fn set_mode(event: &mut Event, mask: u32, bits: u32) {
+    let Value::Number(mode) = event.value(Fact::ObjectMode) else { return };
+    let mode = mode & !mask | bits & mask;
+    event.facts.insert(Fact::ObjectMode, Value::Number(mode));
+    let flags = [(0o4000, object_flags::SETUID), (0o2000, object_flags::SETGID)];
+    for (bit, flag) in flags {
+        if mask & bit != 0 {
+            set_bits(event, Fact::ObjectFlags, flag, mode & bit != 0);
+        }
+    }
+}
+
+fn set_bits(event: &mut Event, fact: Fact, bits: u32, on: bool) {
+    let before = match event.value(fact) {
+        Value::Number(value) => *value,
+        Value::Text(_) | Value::Address(_) | Value::Absent => 0,
+        Value::Unknown => return,
+    };
+    let after = if on { before | bits } else { before & !bits };
+    event.facts.insert(fact, Value::Number(after));
+}
+
+/// Fills in what follows from what was given, and refuses events without an object.
+fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), EventError> {
+    let text = |event: &Event, fact: Fact| match event.value(fact) {
+        Value::Text(text) => Some(text.clone()),
+        Value::Number(_) | Value::Address(_) | Value::Absent | Value::Unknown => None,
+    };
+    let last = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec();
+    let missing = |what: &str, example: &str| EventError {
+        span: written.act.span,
+        message: format!("the event has no {what}"),
+        help: Some(format!("write `{}: {{ {example} }}`", act.name())),
+    };
+    match object(act) {
+        "exec" | "file" => match (text(event, Fact::Path), event.value(Fact::Path)) {
+            (Some(path), _) => {
+                if *event.value(Fact::Name) == Value::Absent {
+                    event.facts.insert(Fact::Name, Value::Text(last(&path)));
+                }
+            }
+            (None, Value::Unknown) => {
+                event.facts.insert(Fact::Name, Value::Unknown);
+            }
+            (None, _) => return Err(missing("path", "path: /usr/bin/id")),
+        },
+        "net" => {
+            let peer = if act == Act::PacketIn {
+                "src: { ip: 192.0.2.1 }"
+            } else {
+                "dst: { ip: 192.0.2.1 }"
+            };
+            match event.value(Fact::RemoteIp) {
+                Value::Address(address) => {
+                    let family = match address {
+                        interdict_engine::tables::Address::V4(_) => 2,
+                        interdict_engine::tables::Address::V6(..) => 10,
+                    };
+                    if act != Act::PacketIn && *event.value(Fact::AddressFamily) == Value::Absent {
+                        event.facts.insert(Fact::AddressFamily, Value::Number(family));
+                    }
+                }
+                Value::Absent if *event.value(Fact::AddressFamily) == Value::Absent => {
+                    return Err(missing("address", peer));
+                }
+                Value::Absent | Value::Number(_) | Value::Text(_) | Value::Unknown => {}
+            }
+            if act != Act::PacketIn && *event.value(Fact::SocketType) == Value::Absent {
+                let kind = match event.value(Fact::Protocol) {
+                    Value::Number(17) => 2,
+                    _ => 1,
+                };
+                event.facts.insert(Fact::SocketType, Value::Number(kind));
+            }
+        }
+        _ => {}
+    }
+    if act != Act::PacketIn {
+        if *event.value(Fact::Comm) == Value::Absent
+            && let Some(program) = text(event, Fact::Exe)
+        {
+            let mut comm = last(&program);
+            comm.truncate(15);
+            event.facts.insert(Fact::Comm, Value::Text(comm));
+        }
+        // The parent is an ancestor.
+        if let (Some(parent), Strings::Known(ancestors)) =
+            (text(event, Fact::ParentExe), &mut event.ancestors)
+            && !ancestors.contains(&parent)
+        {
+            ancestors.push(parent);
+        }
+    }
+    Ok(())
+}
