@@ -119,6 +119,19 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// The word users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 impl RuleMeta {
     /// The name `Action` has in metadata and alerts.
     pub fn action_name(action: Action) -> String {

@@ -2,7 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 the answer is no (a rule is wrong, a test failed, a stream is broken), 2 could not be tried.
 
+mod check;
+mod compile;
+mod explain;
+mod inspect;
+mod policies;
+mod test;
 mod verify;
+mod why;
 
 use std::process::ExitCode;
 
@@ -18,6 +25,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Arguments),
+    Compile(compile::Arguments),
+    Test(test::Arguments),
+    Why(why::Arguments),
+    Inspect(inspect::Arguments),
+    Explain(explain::Arguments),
     Verify(verify::Arguments),
 }
 
@@ -27,6 +40,12 @@ pub fn main() -> ExitCode {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = Arguments::parse();
     match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Compile(arguments) => compile::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     }
 }

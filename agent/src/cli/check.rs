@@ -1,0 +1,56 @@
+//! `interdict check`: what is wrong with policies.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, ValueEnum};
+use interdict_rules::diag;
+
+use super::policies::{NO, With, colour, compiled, print, print_json, untried};
+
+/// Check policies and say everything that is wrong, at once.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Policy files and directories.
+    #[arg(default_value = "/etc/interdict/policies")]
+    paths: Vec<PathBuf>,
+    /// How to say it.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// Warnings count as errors.
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+    /// For code hosts.
+    Sarif,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let compiled = match compiled(&arguments.paths, With::PoliciesAndCases) {
+        Ok(compiled) => compiled,
+        Err(error) => return untried(&error),
+    };
+    let diagnostics = &compiled.outcome.diagnostics;
+    match arguments.format {
+        Format::Human => {
+            print(&diag::terminal(diagnostics, &compiled.sources, colour()));
+            print(&format!("{}\n", compiled.summary()));
+            if let Some(first) = diagnostics.first() {
+                print(&format!("`interdict explain {}` tells more\n", first.code));
+            }
+        }
+        Format::Json => print_json(&diag::json(diagnostics, &compiled.sources)),
+        Format::Sarif => print_json(&diag::sarif(diagnostics, &compiled.sources)),
+    }
+    if compiled.outcome.failed() || arguments.deny_warnings && !diagnostics.is_empty() {
+        return ExitCode::from(NO);
+    }
+    ExitCode::SUCCESS
+}
