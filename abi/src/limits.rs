@@ -11,10 +11,6 @@ pub const COMM_BYTES: usize = 16;
 /// [`crate::event::flags::ARGS_TRUNCATED`] and make the arguments column a fault.
 pub const ARGS_BYTES: usize = 4096;
 
-/// Bytes of argv that rules are matched on. The verifier walks every step of the loop with two decisions each, and
-/// allows 8,192 in sequence.
-pub const ARGS_MATCHED_BYTES: u32 = 2048;
-
 /// Clauses of one family: 64 blocks of 256 bits, so that one 64-bit word summarises all of a family.
 pub const CLAUSES_PER_FAMILY: usize = 64 * BLOCK_BITS;
 

@@ -11,8 +11,9 @@ use interdict_abi::{
 };
 use interdict_engine::{
     Bytes,
-    facts::{Columns, SetFacts},
-    verdict::Decision,
+    args::Gathering,
+    facts::{Progress, SetFacts},
+    verdict::{Decision, Walk},
 };
 
 use crate::{
@@ -29,10 +30,14 @@ pub const SLACK_BYTES: usize = 4096;
 /// One scratch area. `head` and `text` are adjacent: a record is copied to the ring in one piece.
 #[repr(C)]
 pub struct Work {
-    /// Columns that narrowed.
-    pub columns: Columns,
+    /// How far narrowing has come.
+    pub progress: Progress,
     /// Sets.
     pub sets: SetFacts,
+    /// How far looking at arguments has come.
+    pub gathering: Gathering,
+    /// How far deciding has come.
+    pub walk: Walk,
     /// What was decided.
     pub decision: Decision,
     /// What was parsed of a packet.
@@ -69,27 +74,58 @@ impl Bytes for Short {
 
 /// A claimed area; [`Claim::release`] must be called on every path.
 pub struct Claim {
+    /// The area.
+    pub area: Area,
     taken: *mut u64,
     bit: u64,
 }
 
+/// A claimed area, by number and by address. Hooks hand this around instead of `&mut Work`: the functions of
+/// `hooks::judge` reach the same memory by its number, which a mutable reference in a parameter would rule out.
+#[derive(Clone, Copy)]
+pub struct Area {
+    /// Its number on this CPU.
+    pub number: u32,
+    memory: *mut Work,
+}
+
+impl Area {
+    /// The memory. Must not be held across a call into `hooks::judge` that changes the same part.
+    #[inline(always)]
+    pub fn work(self) -> &'static mut Work {
+        // SAFETY: claimed by this invocation alone, and live as long as the program runs.
+        unsafe { &mut *self.memory }
+    }
+}
+
 /// Claims an area of this CPU. `None`, counted, if all are taken.
 #[inline(always)]
-pub fn claim() -> Option<(&'static mut Work, Claim)> {
+pub fn claim() -> Option<Claim> {
     let taken = SCRATCH_TAKEN.get_ptr_mut(0)?;
     let mut area = 0;
     while area < WORK_AREAS {
         let bit = 1u64 << area;
         // SAFETY: a live map value of eight bytes, only ever changed atomically.
         if unsafe { atomic::fetch_or(taken, bit) } & bit == 0 {
-            let work = SCRATCH.get_ptr_mut(area)?;
-            // SAFETY: the bit makes this invocation the only user of the area until it is cleared.
-            return Some((unsafe { &mut *work }, Claim { taken, bit }));
+            // The bit makes this invocation the only user of the area until it is cleared.
+            let memory = SCRATCH.get_ptr_mut(area)?;
+            return Some(Claim { area: Area { number: area, memory }, taken, bit });
         }
         area += 1;
     }
     emit::count(Fault::Work);
     None
+}
+
+/// The area `area` of this CPU, for functions that are verified by themselves and so cannot be handed the memory.
+///
+/// # Safety
+/// The invocation must have claimed it.
+#[inline(always)]
+pub unsafe fn claimed(area: u32) -> Option<&'static mut Work> {
+    let work = SCRATCH.get_ptr_mut(area)?;
+    // SAFETY: by the caller.
+    Some(unsafe { &mut *work })
 }
 
 impl Claim {

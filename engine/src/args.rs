@@ -1,49 +1,70 @@
 //! The arguments of a new program, one by one, as a set of predicates.
 
-use interdict_abi::{
-    image::automaton,
-    limits::{ARGS_MATCHED_BYTES, SET_WORDS},
-};
+use interdict_abi::{image::automaton, limits::SET_WORDS};
 
 use crate::{Bytes, Memory};
 
-/// Adds to `set` the predicates that hold of any argument in `text`: zero-separated, `bytes` long, the last one
-/// terminated. `at` is the argument automaton, `sets` its table of label to set. Answers false if there is more text
-/// than is looked at: then the set holds what was found in the first `ARGS_MATCHED_BYTES`.
-///
-/// The automaton steps without a branch even after it has decided, so that each byte costs the verifier one decision.
-#[inline(always)]
+/// How far the walk over the arguments has come, and what it found.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Gathering {
+    /// Predicates that hold of any argument so far.
+    pub set: [u64; SET_WORDS],
+    /// Offset of the automaton.
+    automaton: u32,
+    /// Offset of the table of label to set.
+    sets: u32,
+    state: u32,
+    index: u32,
+    /// Bytes of text.
+    bytes: u32,
+    reserved: u32,
+}
+
+impl Gathering {
+    /// Before the first byte of `bytes` bytes of arguments, zero-separated, the last one terminated. `at` is the argument
+    /// automaton, `sets` its table of label to set.
+    #[inline(always)]
+    pub fn start<M: Memory + ?Sized>(image: &M, at: u32, sets: u32, bytes: u32) -> Self {
+        let state = image.word(at + automaton::START);
+        Self { set: [0; SET_WORDS], automaton: at, sets, state, index: 0, bytes, reserved: 0 }
+    }
+
+    /// Looks at one byte. Answers true when all have been looked at. The kernel programs drive it with `bpf_loop`.
+    #[inline(always)]
+    pub fn step<M: Memory + ?Sized, B: Bytes + ?Sized>(&mut self, image: &M, text: &B) -> bool {
+        if self.index >= self.bytes {
+            return true;
+        }
+        let byte = text.at(self.index);
+        self.index += 1;
+        if self.state & 1 == 0 {
+            let class = u32::from(image.byte(self.automaton + automaton::CLASSES + u32::from(byte)));
+            self.state = image.word(self.state.wrapping_add(class * 4));
+        }
+        if byte == 0 {
+            let label = self.state >> 1;
+            let row = self.sets.wrapping_add(label.wrapping_mul(SET_WORDS as u32 * 8));
+            let mut word = 0;
+            while word < SET_WORDS {
+                self.set[word] |= image.long(row.wrapping_add(word as u32 * 8));
+                word += 1;
+            }
+            self.state = image.word(self.automaton + automaton::START);
+        }
+        false
+    }
+}
+
+/// The predicates that hold of any argument in `text`: see [`Gathering::start`].
 pub fn gather<M: Memory + ?Sized, B: Bytes + ?Sized>(
     image: &M,
     at: u32,
     sets: u32,
     text: &B,
     bytes: u32,
-    set: &mut [u64; SET_WORDS],
-) -> bool {
-    let classes = at + automaton::CLASSES;
-    let start = image.word(at + automaton::START);
-    let mut state = start;
-    let mut index = 0;
-    while index < ARGS_MATCHED_BYTES {
-        if index >= bytes {
-            return true;
-        }
-        let byte = text.at(index);
-        let class = u32::from(image.byte(classes + u32::from(byte)));
-        let next = image.word(state.wrapping_add(class * 4));
-        let decided = 0u32.wrapping_sub(state & 1);
-        state = (state & decided) | (next & !decided);
-        if byte == 0 {
-            let row = sets.wrapping_add((state >> 1).wrapping_mul(SET_WORDS as u32 * 8));
-            let mut word = 0;
-            while word < SET_WORDS {
-                set[word] |= image.long(row.wrapping_add(word as u32 * 8));
-                word += 1;
-            }
-            state = start;
-        }
-        index += 1;
-    }
-    bytes <= ARGS_MATCHED_BYTES
+) -> [u64; SET_WORDS] {
+    let mut gathering = Gathering::start(image, at, sets, bytes);
+    while !gathering.step(image, text) {}
+    gathering.set
 }

@@ -7,7 +7,7 @@
 use interdict_abi::{
     ids::{FAMILIES, Fact, Family, SetFact},
     image::{COLUMN_BYTES, TableKind, column, family, header},
-    limits::{COLUMNS_USED, COMM_BYTES, SET_WORDS},
+    limits::{BLOCK_BITS, COLUMNS_USED, COMM_BYTES, SET_WORDS},
 };
 
 use crate::{
@@ -15,36 +15,41 @@ use crate::{
     tables::{self, Address},
 };
 
-/// The columns that narrowed so far: base and delta row of each. In the kernel this lives in the scratch area.
+/// How far a narrowing has come: the blocks of clauses that may still hold, and the base and delta row of each column
+/// that narrowed. In the kernel this lives in the scratch area, so that a decision can be made in pieces.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Columns {
+pub struct Progress {
+    /// Blocks in which a clause may still hold.
+    pub(crate) alive: u64,
+    /// Offset of the family's directory.
+    pub(crate) directory: u32,
+    reserved: u32,
     base: [u32; COLUMNS_USED],
     delta: [u32; COLUMNS_USED],
-    count: u32,
-    reserved: u32,
+    count: usize,
 }
 
-impl Columns {
-    /// No columns yet.
-    pub const EMPTY: Self =
-        Self { base: [0; COLUMNS_USED], delta: [0; COLUMNS_USED], count: 0, reserved: 0 };
-
-    /// Forgets all columns.
-    #[inline(always)]
-    pub fn clear(&mut self) {
-        self.count = 0;
-    }
+impl Progress {
+    /// Before the first fact.
+    pub const EMPTY: Self = Self {
+        alive: 0,
+        directory: 0,
+        reserved: 0,
+        base: [0; COLUMNS_USED],
+        delta: [0; COLUMNS_USED],
+        count: 0,
+    };
 
     #[inline(always)]
     fn push(&mut self, base: u32, delta: u32) -> bool {
-        let at = self.count as usize;
+        let at = self.count;
         if at >= COLUMNS_USED {
             return false;
         }
         self.base[at] = base;
         self.delta[at] = delta;
-        self.count += 1;
+        self.count = at + 1;
         true
     }
 
@@ -54,7 +59,7 @@ impl Columns {
         let mut left = !0;
         let mut at = 0;
         while at < COLUMNS_USED {
-            if at >= self.count as usize || left == 0 {
+            if at >= self.count || left == 0 {
                 break;
             }
             left &= sets::word(image, self.base[at], self.delta[at], block, word);
@@ -85,53 +90,58 @@ pub fn directory<M: Memory + ?Sized>(image: &M, family: Family) -> u32 {
 /// The narrowing of one act: which clauses can still hold.
 pub struct Narrowing<'a, M: Memory + ?Sized> {
     pub(crate) image: &'a M,
-    pub(crate) directory: u32,
-    pub(crate) alive: u64,
-    pub(crate) columns: &'a mut Columns,
+    pub(crate) progress: &'a mut Progress,
 }
 
 impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// Starts with all clauses of `family`. `None` when there are none.
     #[inline(always)]
-    pub fn start(image: &'a M, family: Family, columns: &'a mut Columns) -> Option<Self> {
+    pub fn start(image: &'a M, family: Family, progress: &'a mut Progress) -> Option<Self> {
         let directory = directory(image, family);
         if directory == 0 {
             return None;
         }
-        columns.clear();
-        let alive = image.long(directory + family::ALL);
-        Some(Self { image, directory, alive, columns })
+        progress.directory = directory;
+        progress.alive = image.long(directory + family::ALL);
+        progress.count = 0;
+        Some(Self { image, progress })
+    }
+
+    /// Goes on where an earlier narrowing on the same image stopped.
+    #[inline(always)]
+    pub fn resume(image: &'a M, progress: &'a mut Progress) -> Self {
+        Self { image, progress }
     }
 
     /// Whether some clause may still hold.
     #[inline(always)]
     pub fn alive(&self) -> bool {
-        self.alive != 0
+        self.progress.alive != 0
     }
 
     /// Whether some clause of the family tests `fact`.
     #[inline(always)]
     pub fn needs(&self, fact: Fact) -> bool {
-        self.image.word(self.directory + family::NEEDS) & (1 << fact as u32) != 0
+        self.image.word(self.progress.directory + family::NEEDS) & (1 << fact as u32) != 0
     }
 
     /// Whether some clause of the family tests `fact`.
     #[inline(always)]
     pub fn needs_set(&self, fact: SetFact) -> bool {
-        self.image.word(self.directory + family::NEEDS_SETS) & (1 << fact as u32) != 0
+        self.image.word(self.progress.directory + family::NEEDS_SETS) & (1 << fact as u32) != 0
     }
 
     #[inline(always)]
     fn column(&self, fact: Fact) -> u32 {
-        self.directory + family::COLUMNS + fact as u32 * COLUMN_BYTES
+        self.progress.directory + family::COLUMNS + fact as u32 * COLUMN_BYTES
     }
 
     #[inline(always)]
     fn narrow(&mut self, column: u32, delta: u32) {
         let base = self.image.word(column + column::BASE);
-        self.alive &= sets::summary(self.image, base, delta);
+        self.progress.alive &= sets::summary(self.image, base, delta);
         // More columns than fit cannot come from the compiler; from a bad image they leave more alive, never less.
-        let _kept = self.columns.push(base, delta);
+        let _kept = self.progress.push(base, delta);
     }
 
     /// Narrows by a number or a label. Returns whether some clause may still hold.
@@ -152,8 +162,7 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     pub fn label(&mut self, fact: Fact, label: u32) -> bool {
         let column = self.column(fact);
         if self.image.word(column + column::KIND) == TableKind::Direct as u32 {
-            let delta =
-                tables::direct(self.image, self.image.word(column + column::TABLE), label);
+            let delta = tables::direct(self.image, self.image.word(column + column::TABLE), label);
             self.narrow(column, delta);
         }
         self.alive()
@@ -240,5 +249,32 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
             self.narrow(column, delta);
         }
         self.alive()
+    }
+
+    /// Narrows by a fact that the act does not have, such as the remote address of a socket without one: no pattern,
+    /// range or flag is true of it.
+    #[inline(always)]
+    pub fn absent(&mut self, fact: Fact) -> bool {
+        let column = self.column(fact);
+        if self.image.word(column + column::KIND) != 0 {
+            self.narrow(column, 0);
+        }
+        self.alive()
+    }
+
+    /// Number of clauses of the family.
+    #[inline(always)]
+    pub fn clauses(&self) -> u32 {
+        self.image.word(self.progress.directory + family::CLAUSES)
+    }
+
+    /// Word `word` of block `block` of the clauses that all columns agree on.
+    #[inline(always)]
+    pub(crate) fn agreed(&self, block: u32, word: u32) -> u64 {
+        // Without a column nothing else says which clauses there are.
+        let first = block * BLOCK_BITS as u32 + word * 64;
+        let count = self.clauses().saturating_sub(first);
+        let existing = if count >= 64 { !0 } else { (1u64 << (count & 63)) - 1 };
+        self.progress.word(self.image, block, word) & existing
     }
 }

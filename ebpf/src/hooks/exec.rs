@@ -2,12 +2,11 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::{
-    event::flags,
     ids::{Act, Fact, Family, Fault, object_flags},
 };
 use interdict_engine::facts::Narrowing;
 
-use super::{actor, faulted, report, report::Told};
+use super::{judge, report, report::Told};
 use crate::{
     bounds, emit,
     kernel::{
@@ -17,7 +16,7 @@ use crate::{
     },
     maps::EXECS,
     policy::{self, Policy},
-    scratch::{self, Text, Work},
+    scratch::{self, Area, Work},
 };
 
 /// A binary, a script or an interpreter is about to run: called once for each step of a script's chain, with the file
@@ -27,37 +26,29 @@ use crate::{
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(context: LsmContext) -> i32 {
     let Some(policy) = policy::active() else { return 0 };
-    let Some((work, claim)) = scratch::claim() else {
+    let Some(claim) = scratch::claim() else {
         return bounds::refusal(1);
     };
-    let answer = check(context.arg(0), &policy, work);
+    let answer = check(context.arg(0), &policy, claim.area);
     claim.release();
     answer
 }
 
 #[inline(always)]
-fn check(bprm: *const u8, policy: &Policy, work: &mut Work) -> i32 {
+fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
     let Some(file) = Typed::read::<*const u8>(bprm, fields::bprm_file()) else { return 0 };
     let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
-    let built = path::seen::<Typed>(file, &mut work.text);
-    match built {
-        Some(built) => {
-            told.path_bytes = built.bytes;
-            told.flags |= if built.deleted { flags::PATH_DELETED } else { 0 };
-        }
-        None => {
-            told.fault = faulted(Fault::Path);
-            told.flags |= flags::PATH_UNKNOWN;
-        }
-    }
-    remember(built.is_some(), &work.text);
+    let built = path::seen::<Typed>(file, &mut area.work().text);
+    let known = told.path(built);
+    remember(known, area);
 
-    let Work { columns, decision, sets, short, text, .. } = work;
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Exec, columns) else {
+    let Work { progress, short, text, .. } = area.work();
+    let slot = policy.generation.slot();
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Exec, progress) else {
         return 0;
     };
-    if built.is_some() {
-        narrowing.string(Fact::Path, text);
+    if known {
+        judge::narrow_path(&mut narrowing, area, slot);
     } else {
         narrowing.unknown(Fact::Path);
     }
@@ -87,20 +78,20 @@ fn check(bprm: *const u8, policy: &Policy, work: &mut Work) -> i32 {
     if !narrowing.alive() {
         return 0;
     }
-    told.flags |= actor::narrow(&mut narrowing, sets, short, policy.generation);
-    if !report::decide(&mut narrowing, sets, policy.mode, decision) {
+    told.flags |= judge::narrow_actor(area, policy.generation);
+    if !judge::decide(area, policy.generation, policy.mode) {
         return 0;
     }
-    report::begin(work, policy, Family::Exec, &told);
-    report::actor(work);
-    report::object(work, &object);
-    report::finish(work)
+    report::begin(area, policy, Family::Exec, &told);
+    report::actor(area);
+    report::object(area, &object);
+    report::finish(area)
 }
 
 /// Labels the file for the process that will run it. The last step of a chain wins: it is the file that runs.
 #[inline(always)]
-fn remember(known: bool, text: &Text) {
-    let found = super::process::labelled(known, text);
+fn remember(known: bool, area: Area) {
+    let found = super::process::labelled(known, area);
     let (_, thread) = task::ids();
     if EXECS.insert(&thread, &found, 0).is_err() {
         emit::count(Fault::ExecTable);

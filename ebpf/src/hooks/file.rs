@@ -3,11 +3,11 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::{
     event::flags,
-    ids::{ACT_COMBINATIONS, Act, Fact, Family, Fault, READ_AND_WRITE},
+    ids::{ACT_COMBINATIONS, Act, Fact, Family, READ_AND_WRITE},
 };
 use interdict_engine::facts::Narrowing;
 
-use super::{actor, faulted, report, report::Told, with_policy};
+use super::{judge, report, report::Told, with_policy};
 use crate::{
     kernel::{
         fields,
@@ -15,7 +15,7 @@ use crate::{
         path,
     },
     policy::Policy,
-    scratch::Work,
+    scratch::{Area, Work},
 };
 
 const FMODE_READ: u32 = 1;
@@ -26,11 +26,11 @@ const FMODE_WRITE: u32 = 2;
 /// hook-signature: int file_open(struct file *file)
 #[lsm(hook = "file_open")]
 pub fn file_open(context: LsmContext) -> i32 {
-    with_policy(Family::File, |policy, work| open(context.arg(0), policy, work))
+    with_policy(Family::File, |policy, area| open(context.arg(0), policy, area))
 }
 
 #[inline(always)]
-fn open(file: *const u8, policy: &Policy, work: &mut Work) -> i32 {
+fn open(file: *const u8, policy: &Policy, area: Area) -> i32 {
     let Some(mode) = Typed::read::<u32>(file, fields::file_mode()) else { return 0 };
     let act = match mode & (FMODE_READ | FMODE_WRITE) {
         FMODE_READ => Act::FileRead.value(),
@@ -38,14 +38,15 @@ fn open(file: *const u8, policy: &Policy, work: &mut Work) -> i32 {
         0 => return 0,
         _ => READ_AND_WRITE,
     };
-    judge(file, act, policy, work)
+    decide(file, act, policy, area)
 }
 
 /// Decides an act on `file`; `act` is a value of `Fact::Act`.
 #[inline(always)]
-fn judge(file: *const u8, act: u32, policy: &Policy, work: &mut Work) -> i32 {
-    let Work { columns, decision, sets, short, text, .. } = work;
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::File, columns) else {
+fn decide(file: *const u8, act: u32, policy: &Policy, area: Area) -> i32 {
+    let Work { progress, short, text, .. } = area.work();
+    let slot = policy.generation.slot();
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::File, progress) else {
         return 0;
     };
     if !narrowing.number(Fact::Act, act) {
@@ -53,17 +54,10 @@ fn judge(file: *const u8, act: u32, policy: &Policy, work: &mut Work) -> i32 {
     }
     let mut told = Told::default();
     if narrowing.needs(Fact::Path) {
-        match path::seen::<Typed>(file, text) {
-            Some(built) => {
-                told.path_bytes = built.bytes;
-                told.flags |= if built.deleted { flags::PATH_DELETED } else { 0 };
-                narrowing.string(Fact::Path, text);
-            }
-            None => {
-                told.fault = faulted(Fault::Path);
-                told.flags |= flags::PATH_UNKNOWN;
-                narrowing.unknown(Fact::Path);
-            }
+        if told.path(path::seen::<Typed>(file, text)) {
+            judge::narrow_path(&mut narrowing, area, slot);
+        } else {
+            narrowing.unknown(Fact::Path);
         }
         if !narrowing.alive() {
             return 0;
@@ -87,18 +81,16 @@ fn judge(file: *const u8, act: u32, policy: &Policy, work: &mut Work) -> i32 {
     if !narrowing.alive() {
         return 0;
     }
-    told.flags |= actor::narrow(&mut narrowing, sets, short, policy.generation);
-    if !report::decide(&mut narrowing, sets, policy.mode, decision) {
+    told.flags |= judge::narrow_actor(area, policy.generation);
+    if !judge::decide(area, policy.generation, policy.mode) {
         return 0;
     }
     if told.path_bytes == 0 && told.flags & flags::PATH_UNKNOWN == 0 {
-        if let Some(built) = path::seen::<Typed>(file, text) {
-            told.path_bytes = built.bytes;
-        }
+        told.path(path::seen::<Typed>(file, text));
     }
     told.acts = if act < 16 { 1 << act } else { ACT_COMBINATIONS[READ_AND_WRITE as usize] };
-    report::begin(work, policy, Family::File, &told);
-    report::actor(work);
-    report::object(work, &object);
-    report::finish(work)
+    report::begin(area, policy, Family::File, &told);
+    report::actor(area);
+    report::object(area, &object);
+    report::finish(area)
 }

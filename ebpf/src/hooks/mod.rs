@@ -1,10 +1,10 @@
-//! One module per hook family, and what they share: `actor` gathers facts on the acting process, `report` tells and
-//! acts. To add a hook: write its kernel prototype on a `hook-signature:` line, gather the facts its family needs,
+//! One module per hook family, and what they share: `judge` narrows by the acting process and decides, `report` tells
+//! and acts. To add a hook: write its kernel prototype on a `hook-signature:` line, gather the facts its family needs,
 //! `decide`, `report`; then name it in the agent's `kernel::hooks` table.
 
-pub mod actor;
 pub mod exec;
 pub mod file;
+pub mod judge;
 pub mod net;
 pub mod packet;
 pub mod process;
@@ -16,7 +16,7 @@ use interdict_engine::{Memory, facts};
 use crate::{
     emit,
     policy::{self, Policy},
-    scratch::{self, Work},
+    scratch::{self, Area},
 };
 
 /// Runs `judge` with the policy in force and a scratch area, if any rule is about `family`. Answers 0 if none is.
@@ -24,18 +24,18 @@ use crate::{
 /// When no scratch area is free nothing can be judged: then a family that enforces anything refuses, and the fault is
 /// counted. That takes more nested preemptions on one CPU than there are areas.
 #[inline(always)]
-pub fn with_policy(family: Family, judge: impl FnOnce(&Policy, &mut Work) -> i32) -> i32 {
+pub fn with_policy(family: Family, judge: impl FnOnce(&Policy, Area) -> i32) -> i32 {
     let Some(policy) = policy::active() else { return 0 };
     let directory = facts::directory(&policy.image, family);
     if directory == 0 {
         return 0;
     }
-    let Some((work, claim)) = scratch::claim() else {
+    let Some(claim) = scratch::claim() else {
         let enforcing =
             policy.image.word(directory.wrapping_add(interdict_abi::image::family::ENFORCING));
         return if enforcing != 0 { crate::bounds::refusal(1) } else { 0 };
     };
-    let answer = judge(&policy, work);
+    let answer = judge(&policy, claim.area);
     claim.release();
     answer
 }

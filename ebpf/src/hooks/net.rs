@@ -8,14 +8,14 @@ use aya_ebpf::{
 use interdict_abi::ids::{Act, Action, Fact, Family};
 use interdict_engine::{facts::Narrowing, tables::Address};
 
-use super::{actor, report, report::Told, with_policy};
+use super::{judge, report, report::Told, with_policy};
 use crate::{
     kernel::{
         copy, fields,
         object::{Reader, Typed},
     },
     policy::Policy,
-    scratch::{Short, Work},
+    scratch::{Area, Short},
 };
 
 const AF_INET: u16 = 2;
@@ -40,23 +40,28 @@ struct Flow {
 /// hook-signature: int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(context: LsmContext) -> i32 {
-    with_policy(Family::Net, |policy, work| {
-        connect(context.arg(0), context.arg(1), policy, work)
+    with_policy(Family::Net, |policy, area| {
+        connect(context.arg(0), context.arg(1), policy, area)
     })
 }
 
 #[inline(always)]
-fn connect(socket: *const u8, address: *const u8, policy: &Policy, work: &mut Work) -> i32 {
+fn connect(
+    socket: *const u8,
+    address: *const u8,
+    policy: &Policy,
+    area: Area,
+) -> i32 {
     // SAFETY: `short` has 512 bytes. The kernel keeps user addresses in a `sockaddr_storage`, which is longer than 28.
-    if !unsafe { copy(work.short.0.as_mut_ptr(), 28, address) } {
+    if !unsafe { copy(area.work().short.0.as_mut_ptr(), 28, address) } {
         return 0;
     }
     let kind = Typed::read::<u16>(socket, fields::socket_type()).unwrap_or(0);
     let protocol = Typed::read::<*const u8>(socket, fields::socket_sk())
         .and_then(|sock| Typed::read::<u16>(sock, fields::sock_protocol()))
         .unwrap_or(0);
-    match flow(Act::NetConnect, kind, protocol, &work.short) {
-        Some(flow) => judge(&flow, policy, work),
+    match flow(Act::NetConnect, kind, protocol, &area.work().short) {
+        Some(flow) => decide(&flow, policy, area),
         None => 0,
     }
 }
@@ -94,9 +99,9 @@ pub fn mapped(address: u32) -> [u8; 16] {
 }
 
 #[inline(always)]
-fn judge(flow: &Flow, policy: &Policy, work: &mut Work) -> i32 {
-    let Work { columns, decision, sets, short, .. } = work;
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Net, columns) else {
+fn decide(flow: &Flow, policy: &Policy, area: Area) -> i32 {
+    let progress = &mut area.work().progress;
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Net, progress) else {
         return 0;
     };
     if !narrowing.number(Fact::Act, flow.act.value())
@@ -112,17 +117,17 @@ fn judge(flow: &Flow, policy: &Policy, work: &mut Work) -> i32 {
         return 0;
     }
     let mut told = Told { acts: flow.act.bit(), ..Told::default() };
-    told.flags = actor::narrow(&mut narrowing, sets, short, policy.generation);
-    if !report::decide(&mut narrowing, sets, policy.mode, decision) {
+    told.flags = judge::narrow_actor(area, policy.generation);
+    if !judge::decide(area, policy.generation, policy.mode) {
         return 0;
     }
-    report::begin(work, policy, Family::Net, &told);
-    report::actor(work);
-    work.head.remote_ip = flow.remote_bytes;
-    work.head.remote_port = flow.remote_port;
-    work.head.protocol = flow.protocol;
-    work.head.address_family = flow.family;
-    report::finish(work)
+    report::begin(area, policy, Family::Net, &told);
+    report::actor(area);
+    area.work().head.remote_ip = flow.remote_bytes;
+    area.work().head.remote_port = flow.remote_port;
+    area.work().head.protocol = flow.protocol;
+    area.work().head.address_family = flow.family;
+    report::finish(area)
 }
 
 /// `connect` to an IPv4 address on hosts whose kernel has no BPF LSM. Answers 1 to let it pass, 0 for `EPERM`.
@@ -143,7 +148,7 @@ pub fn connect4(context: SockAddrContext) -> i32 {
         remote_bytes: mapped(address),
         remote_port: u16::from_be(port as u16),
     };
-    allowed(with_policy(Family::Net, |policy, work| judge(&flow, policy, work)))
+    allowed(with_policy(Family::Net, |policy, area| decide(&flow, policy, area)))
 }
 
 /// `connect` to an IPv6 address, as [`connect4`].
@@ -172,7 +177,7 @@ pub fn connect6(context: SockAddrContext) -> i32 {
         remote_bytes: ((u128::from(upper) << 64) | u128::from(lower)).to_be_bytes(),
         remote_port: u16::from_be(port as u16),
     };
-    allowed(with_policy(Family::Net, |policy, work| judge(&flow, policy, work)))
+    allowed(with_policy(Family::Net, |policy, area| decide(&flow, policy, area)))
 }
 
 /// What a cgroup program answers: 1 lets the call go on.

@@ -9,12 +9,12 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use interdict_abi::ids::{Act, Action, Fact, Family, Fault};
 use interdict_engine::{facts::Narrowing, facts::SetFacts, tables::Address};
 
-use super::{net::mapped, report, report::Told};
+use super::{judge, net::mapped, report, report::Told};
 use crate::{
     bounds::masked,
     emit,
     policy::{self, Policy},
-    scratch::{self, Work},
+    scratch::{self, Area, Work},
 };
 
 const ETHERNET_BYTES: u64 = 14;
@@ -68,9 +68,9 @@ pub fn packet_in(context: XdpContext) -> u32 {
         return xdp_action::XDP_PASS;
     }
     let answer = match scratch::claim() {
-        Some((work, claim)) => {
-            let answer = match parse(&context, &mut work.packet) {
-                Parsed::Packet => judge(&policy, work),
+        Some(claim) => {
+            let answer = match parse(&context, &mut claim.area.work().packet) {
+                Parsed::Packet => decide(&policy, claim.area),
                 Parsed::Other => xdp_action::XDP_PASS,
                 Parsed::Malformed => {
                     emit::count(Fault::Packet);
@@ -206,10 +206,10 @@ fn ports(context: &XdpContext, offset: u64, packet: &mut Packet) {
     }
 }
 
-#[inline(never)]
-fn judge(policy: &Policy, work: &mut Work) -> u32 {
-    let Work { columns, decision, sets, packet, .. } = work;
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Packet, columns) else {
+#[inline(always)]
+fn decide(policy: &Policy, area: Area) -> u32 {
+    let Work { progress, sets, packet, .. } = area.work();
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Packet, progress) else {
         return xdp_action::XDP_PASS;
     };
     if !narrowing.number(Fact::Act, Act::PacketIn.value())
@@ -228,12 +228,12 @@ fn judge(policy: &Policy, work: &mut Work) -> u32 {
         narrowing.unknown(Fact::LocalPort);
     }
     *sets = SetFacts { ancestors: [0; 4], args: [0; 4], unknown: 0 };
-    if !report::decide(&mut narrowing, sets, policy.mode, decision) {
+    if !narrowing.alive() || !judge::decide(area, policy.generation, policy.mode) {
         return xdp_action::XDP_PASS;
     }
     let told = Told { acts: Act::PacketIn.bit(), ..Told::default() };
-    report::begin(work, policy, Family::Packet, &told);
-    let Work { head, packet, decision, .. } = work;
+    report::begin(area, policy, Family::Packet, &told);
+    let Work { head, packet, decision, .. } = area.work();
     head.remote_ip = packet.source;
     head.local_ip = packet.destination;
     head.protocol = packet.protocol;
@@ -245,6 +245,6 @@ fn judge(policy: &Policy, work: &mut Work) -> u32 {
     let verdict = decision.verdict;
     emit::count_decision(Family::Packet as u8, verdict);
     // Floods of packets must not take the room kept for refused acts of processes.
-    emit::send(work, emit::Weight::Audit);
+    emit::send(area.work(), emit::Weight::Audit);
     if verdict as u8 >= Action::Block as u8 { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }

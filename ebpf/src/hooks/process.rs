@@ -1,6 +1,10 @@
 //! Processes come, change and go: tracepoints keep their rows, and tell.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::bpf_loop, macros::raw_tracepoint, programs::RawTracePointContext,
+};
 use interdict_abi::{
     event::{flags, kind},
     ids::{Act, Fact, Family, Fault, Generation, SetFact},
@@ -8,20 +12,21 @@ use interdict_abi::{
     limits::{ARGS_BYTES, PATH_BYTES, SET_WORDS},
     maps::{ExecInFlight, ProcessKey},
 };
-use interdict_engine::{Bytes, Memory, args, dfa, facts::Narrowing};
+use interdict_engine::{Bytes, Memory, args::Gathering, facts::Narrowing};
 
-use super::{actor, faulted, report, report::Told};
+use super::{faulted, judge, report, report::Told};
 use crate::{
     bounds::masked,
     emit::{self, Weight},
     kernel::{
         copy_user, fields,
         object::{Object, Probed},
-        path, probed, task,
+        path::{self, Built},
+        probed, task,
     },
     maps::{ANCESTORS, EXECS, EXES},
-    policy::{self, Policy},
-    scratch::{self, TEXT_BYTES, Text, Work},
+    policy::{self, Image, Policy},
+    scratch::{self, Area, TEXT_BYTES, Text, Work},
 };
 
 /// A task was made.
@@ -41,7 +46,8 @@ pub fn process_fork(context: RawTracePointContext) -> i32 {
     inherit(active, ancestor, process);
     inherit(staged, ancestor, process);
     let start_ns = probed(child, fields::task_start()).unwrap_or(0);
-    if let Some((work, claim)) = scratch::claim() {
+    if let Some(claim) = scratch::claim() {
+        let work = claim.area.work();
         emit::begin(work, kind::FORK);
         work.head.pid = ancestor;
         work.head.target = process;
@@ -91,17 +97,17 @@ fn inherit(generation: Generation, parent: u32, child: u32) {
 pub fn process_exec(context: RawTracePointContext) -> i32 {
     let old_thread: u32 = context.arg(1);
     let bprm: *const u8 = context.arg(2);
-    let Some((work, claim)) = scratch::claim() else { return 0 };
-    started(old_thread, bprm, work);
+    let Some(claim) = scratch::claim() else { return 0 };
+    started(old_thread, bprm, claim.area);
     claim.release();
     0
 }
 
 #[inline(always)]
-fn started(old_thread: u32, bprm: *const u8, work: &mut Work) {
+fn started(old_thread: u32, bprm: *const u8, area: Area) {
     let (process, _) = task::ids();
     let Some(file) = probed::<*const u8>(bprm, fields::bprm_file()) else { return };
-    let built = path::walked(file, &mut work.text);
+    let built = judge::walked(area, file);
     // SAFETY: copied at once; the entry is only ever changed by this thread.
     let checked = unsafe { EXECS.get(&old_thread) }.copied();
     if checked.is_some() {
@@ -109,22 +115,24 @@ fn started(old_thread: u32, bprm: *const u8, work: &mut Work) {
     }
     let found = match checked {
         Some(found) => found,
-        None => labelled(built.is_some(), &work.text),
+        None => labelled(built.known(), area),
     };
     renamed(process, &found);
 
     if !fields::lsm_decides()
         && let Some(policy) = policy::active()
     {
-        exec_without_lsm(file, &built, &policy, work);
+        exec_without_lsm(file, built, &policy, area);
     }
 
-    let path_bytes = built.map_or(0, |built| masked::<{ PATH_BYTES as u64 - 1 }>(built.bytes));
-    let (args_bytes, truncated) = arguments(path_bytes, &mut work.text);
+    let path_bytes = masked::<{ PATH_BYTES as u64 - 1 }>(built.bytes);
+    let (args_bytes, truncated) = arguments(path_bytes, &mut area.work().text);
     if let Some(policy) = policy::active() {
-        judge_arguments(path_bytes, args_bytes, truncated, &policy, work);
+        let arguments = Read { path_bytes, args_bytes, truncated };
+        judge_arguments(arguments, &policy, area);
     }
 
+    let work = area.work();
     emit::begin(work, kind::EXEC);
     work.head.pid = process;
     work.head.tid = process;
@@ -133,28 +141,28 @@ fn started(old_thread: u32, bprm: *const u8, work: &mut Work) {
     if truncated {
         work.head.flags |= flags::ARGS_TRUNCATED;
     }
-    if built.is_none() {
+    if !built.known() {
         work.head.flags |= flags::PATH_UNKNOWN;
     }
-    report::actor(work);
+    report::actor(area);
     emit::send(work, Weight::Lifecycle);
 }
 
 /// The executable label of a path under the generation in force and the one being staged.
 #[inline(never)]
-pub fn labelled(known: bool, text: &Text) -> ExecInFlight {
+pub fn labelled(known: bool, area: Area) -> ExecInFlight {
     let mut found = ExecInFlight { exe: [0; 2], generation: [0; 2] };
     if known {
         let (active, staged) = policy::generations();
-        (found.exe[0], found.generation[0]) = label(active, text);
-        (found.exe[1], found.generation[1]) = label(staged, text);
+        (found.exe[0], found.generation[0]) = label(active, area);
+        (found.exe[1], found.generation[1]) = label(staged, area);
     }
     found
 }
 
 /// The label under `generation`, and `generation`, or zeros if there is none.
 #[inline(always)]
-fn label(generation: Generation, text: &Text) -> (u32, u32) {
+fn label(generation: Generation, area: Area) -> (u32, u32) {
     if generation.0 == 0 {
         return (0, 0);
     }
@@ -163,7 +171,7 @@ fn label(generation: Generation, text: &Text) -> (u32, u32) {
     if automaton == 0 {
         return (0, 0);
     }
-    match dfa::walk(&image, automaton, text) {
+    match judge::label(area, generation.slot(), automaton) {
         Some(label) => (label, generation.0),
         None => (0, 0),
     }
@@ -218,28 +226,52 @@ fn arguments(path_bytes: u64, text: &mut Text) -> (u64, bool) {
 }
 
 /// The arguments as the engine reads them.
+#[repr(C)]
 struct Arguments<'a> {
+    image: &'a Image,
+    gathering: &'a mut Gathering,
     text: &'a Text,
-    start: u32,
+    start: u64,
 }
 
-impl Bytes for Arguments<'_> {
+struct Behind<'a> {
+    text: &'a Text,
+    start: u64,
+}
+
+/// One step for `bpf_loop`. Answers 1 to stop.
+///
+/// # Safety
+/// `arguments` must be live.
+#[inline(never)]
+unsafe extern "C" fn look(_index: u64, arguments: *mut Arguments<'_>) -> i64 {
+    // SAFETY: by the caller.
+    let arguments = unsafe { &mut *arguments };
+    let behind = Behind { text: arguments.text, start: arguments.start };
+    i64::from(arguments.gathering.step(arguments.image, &behind))
+}
+
+impl Bytes for Behind<'_> {
     #[inline(always)]
     fn at(&self, index: u32) -> u8 {
-        self.text.0[(self.start + index) as usize & (TEXT_BYTES - 1)]
+        self.text.0[(self.start + u64::from(index)) as usize & (TEXT_BYTES - 1)]
     }
 }
 
-#[inline(never)]
-fn judge_arguments(
+/// What was read of a new program.
+#[derive(Clone, Copy)]
+struct Read {
     path_bytes: u64,
     args_bytes: u64,
     truncated: bool,
-    policy: &Policy,
-    work: &mut Work,
-) {
-    let Work { columns, decision, sets, short, text, .. } = work;
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Started, columns) else {
+}
+
+#[inline(always)]
+fn judge_arguments(read: Read, policy: &Policy, area: Area) {
+    let Read { path_bytes, args_bytes, truncated } = read;
+    let slot = policy.generation.slot();
+    let Work { progress, gathering, sets, text, .. } = area.work();
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Started, progress) else {
         return;
     };
     let mut told = Told {
@@ -257,30 +289,29 @@ fn judge_arguments(
             told.fault = faulted(Fault::Path);
             narrowing.unknown(Fact::Path);
         } else {
-            narrowing.string(Fact::Path, text);
+            judge::narrow_path(&mut narrowing, area, slot);
         }
         text.0[start] = kept;
         if !narrowing.alive() {
             return;
         }
     }
-    told.flags |= actor::narrow(&mut narrowing, sets, short, policy.generation);
+    told.flags |= judge::narrow_actor(area, policy.generation);
     if !narrowing.alive() {
         return;
     }
     if narrowing.needs_set(SetFact::Args) {
         let automaton = policy.image.word(header::ARG_AUTOMATON);
         let table = policy.image.word(header::ARG_SETS);
-        let arguments = Arguments { text, start: path_bytes as u32 };
-        let whole = args::gather(
-            &policy.image,
-            automaton,
-            table,
-            &arguments,
-            args_bytes as u32,
-            &mut sets.args,
-        );
-        if !whole || truncated || args_bytes == 0 {
+        *gathering = Gathering::start(&policy.image, automaton, table, args_bytes as u32);
+        let mut arguments =
+            Arguments { image: &policy.image, gathering, text, start: path_bytes };
+        // SAFETY: the callback is `look`, and its context outlives the call.
+        unsafe {
+            bpf_loop(ARGS_BYTES as u32, look as *mut c_void, (&raw mut arguments).cast(), 0)
+        };
+        sets.args = arguments.gathering.set;
+        if truncated || args_bytes == 0 {
             told.fault = faulted(Fault::Args);
             sets.unknown |= 1 << SetFact::Args as u64;
         }
@@ -288,32 +319,31 @@ fn judge_arguments(
     if truncated {
         told.flags |= flags::ARGS_TRUNCATED;
     }
-    if report::decide(&mut narrowing, sets, policy.mode, decision) {
-        report::begin(work, policy, Family::Started, &told);
-        report::actor(work);
-        report::finish(work);
+    if judge::decide(area, policy.generation, policy.mode) {
+        report::begin(area, policy, Family::Started, &told);
+        report::actor(area);
+        report::finish(area);
     }
 }
 
 /// Exec rules on a host without BPF LSM: too late to refuse, in time to kill before the first instruction.
-#[inline(never)]
-fn exec_without_lsm(file: *const u8, built: &Option<path::Built>, policy: &Policy, work: &mut Work) {
-    let Work { columns, decision, sets, short, text, .. } = work;
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Exec, columns) else {
+#[inline(always)]
+fn exec_without_lsm(
+    file: *const u8,
+    built: Built,
+    policy: &Policy,
+    area: Area,
+) {
+    let slot = policy.generation.slot();
+    let Work { progress, short, text, decision, .. } = area.work();
+    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Exec, progress) else {
         return;
     };
     let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
-    match built {
-        Some(built) => {
-            told.path_bytes = built.bytes;
-            told.flags |= if built.deleted { flags::PATH_DELETED } else { 0 };
-            narrowing.string(Fact::Path, text);
-        }
-        None => {
-            told.fault = faulted(Fault::Path);
-            told.flags |= flags::PATH_UNKNOWN;
-            narrowing.unknown(Fact::Path);
-        }
+    if told.path(built) {
+        judge::narrow_path(&mut narrowing, area, slot);
+    } else {
+        narrowing.unknown(Fact::Path);
     }
     if !narrowing.alive() {
         return;
@@ -336,15 +366,15 @@ fn exec_without_lsm(file: *const u8, built: &Option<path::Built>, policy: &Polic
     if !narrowing.alive() {
         return;
     }
-    told.flags |= actor::narrow(&mut narrowing, sets, short, policy.generation);
-    if !report::decide(&mut narrowing, sets, policy.mode, decision) {
+    told.flags |= judge::narrow_actor(area, policy.generation);
+    if !judge::decide(area, policy.generation, policy.mode) {
         return;
     }
     decision.verdict = report::without_lsm(decision.verdict);
-    report::begin(work, policy, Family::Exec, &told);
-    report::actor(work);
-    report::object(work, &object);
-    report::finish(work);
+    report::begin(area, policy, Family::Exec, &told);
+    report::actor(area);
+    report::object(area, &object);
+    report::finish(area);
 }
 
 /// A task exits; the last of its process takes the row with it.
@@ -360,10 +390,11 @@ pub fn process_exit(context: RawTracePointContext) -> i32 {
     if live != 0 {
         return 0;
     }
-    let Some((work, claim)) = scratch::claim() else { return 0 };
+    let Some(claim) = scratch::claim() else { return 0 };
+    let work = claim.area.work();
     emit::begin(work, kind::EXIT);
     work.head.number = probed(exiting, fields::task_exit_code()).unwrap_or(0);
-    report::actor(work);
+    report::actor(claim.area);
     emit::send(work, Weight::Lifecycle);
     claim.release();
     let (active, staged) = policy::generations();

@@ -3,18 +3,14 @@
 use aya_ebpf::helpers::generated::bpf_send_signal;
 use interdict_abi::{
     event::{flags, kind},
-    ids::{Action, Family, Mode},
+    ids::{Action, Family, Fault},
 };
-use interdict_engine::{
-    facts::{Narrowing, SetFacts},
-    verdict::Decision};
-
 use crate::{
     bounds,
     emit::{self, Weight},
-    kernel::{object::Object, task},
-    policy::{Image, Policy},
-    scratch::Work,
+    kernel::{object::Object, path::Built, task},
+    policy::Policy,
+    scratch::{Area, Work},
 };
 
 const SIGKILL: u32 = 9;
@@ -36,19 +32,6 @@ pub struct Told {
     pub number: u32,
 }
 
-/// Decides into the scratch area: one copy of the loop, with a stack of its own. Answers whether there is anything to
-/// tell.
-#[inline(never)]
-pub fn decide(
-    narrowing: &mut Narrowing<'_, Image>,
-    sets: &SetFacts,
-    mode: Mode,
-    decision: &mut Decision,
-) -> bool {
-    narrowing.decide_into(sets, mode, decision);
-    decision.tells()
-}
-
 /// What a refusal becomes where the act can no longer be refused: the process is killed before it goes on.
 #[inline(always)]
 pub fn without_lsm(verdict: Action) -> Action {
@@ -59,9 +42,27 @@ pub fn without_lsm(verdict: Action) -> Action {
     }
 }
 
+impl Told {
+    /// Takes note of the object's path. Answers whether there is one; that there is none is a fault.
+    #[inline(always)]
+    pub fn path(&mut self, built: Built) -> bool {
+        if built.known() {
+            self.path_bytes = built.bytes;
+            if built.deleted != 0 {
+                self.flags |= flags::PATH_DELETED;
+            }
+            return true;
+        }
+        self.fault = super::faulted(Fault::Path);
+        self.flags |= flags::PATH_UNKNOWN;
+        false
+    }
+}
+
 /// Starts a decision record: everything that is known without the object.
-#[inline(never)]
-pub fn begin(work: &mut Work, policy: &Policy, family: Family, told: &Told) {
+#[inline(always)]
+pub fn begin(area: Area, policy: &Policy, family: Family, told: &Told) {
+    let work = area.work();
     emit::begin(work, kind::DECISION);
     let Work { head, decision, .. } = work;
     head.flags = told.flags | if decision.more { flags::MORE_RULES } else { 0 };
@@ -73,15 +74,15 @@ pub fn begin(work: &mut Work, policy: &Policy, family: Family, told: &Told) {
     head.acts = told.acts;
     head.number = told.number;
     head.clauses = decision.clauses;
-    head.clauses_told = decision.told;
+    head.clauses_told = decision.told as u16;
     head.path_bytes = told.path_bytes as u16;
     head.extra_bytes = told.extra_bytes as u16;
 }
 
 /// Adds the acting task.
-#[inline(never)]
-pub fn actor(work: &mut Work) {
-    let head = &mut work.head;
+#[inline(always)]
+pub fn actor(area: Area) {
+    let head = &mut area.work().head;
     let (process, thread) = task::ids();
     head.pid = process;
     head.tid = thread;
@@ -96,8 +97,8 @@ pub fn actor(work: &mut Work) {
 
 /// Adds the object.
 #[inline(always)]
-pub fn object(work: &mut Work, object: &Object) {
-    let head = &mut work.head;
+pub fn object(area: Area, object: &Object) {
+    let head = &mut area.work().head;
     head.inode = object.inode;
     head.device = object.device;
     head.mode = object.mode;
@@ -106,7 +107,8 @@ pub fn object(work: &mut Work, object: &Object) {
 
 /// Sends the record and does what was decided. Answers what an LSM program returns.
 #[inline(always)]
-pub fn finish(work: &mut Work) -> i32 {
+pub fn finish(area: Area) -> i32 {
+    let work = area.work();
     let verdict = work.decision.verdict;
     let errno = work.decision.errno;
     let refused = verdict as u8 >= Action::Block as u8;

@@ -9,33 +9,48 @@ use crate::{
     scratch::{Short, Text},
 };
 
-/// A path that was built at the start of a [`Text`], with a terminating zero.
+/// A path that was built at the start of a [`Text`], with a terminating zero; or the word that it could not be. A plain
+/// struct rather than an `Option`: it crosses function boundaries, and the kernel refuses the BTF of Rust's enums.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Built {
-    /// Bytes without the terminator.
+    /// Bytes without the terminator; 0 if the path could not be built.
     pub bytes: u64,
-    /// The name is gone: the kernel's " (deleted)" has been cut off.
-    pub deleted: bool,
+    /// 1 if the name is gone: the kernel's " (deleted)" has been cut off.
+    pub deleted: u64,
+}
+
+impl Built {
+    /// The path could not be built.
+    const UNKNOWN: Self = Self { bytes: 0, deleted: 0 };
+
+    /// Whether there is a path.
+    #[inline(always)]
+    pub fn known(self) -> bool {
+        self.bytes != 0
+    }
 }
 
 /// `" (deleted)"`, which `d_path` appends to unlinked names.
 const DELETED_BYTES: u64 = 10;
 
 /// The path of `file` as the acting process sees it: `d_path`. For LSM programs on hooks that may use it (the list
-/// `sleepable_lsm_hooks` of kernel/bpf/bpf_lsm.c). `None`: longer than `PATH_BYTES`, or not to be had.
+/// `sleepable_lsm_hooks` of kernel/bpf/bpf_lsm.c). Unknown: longer than `PATH_BYTES`, or not to be had.
 #[inline(always)]
-pub fn seen<R: Reader>(file: *const u8, text: &mut Text) -> Option<Built> {
+pub fn seen<R: Reader>(file: *const u8, text: &mut Text) -> Built {
     let object = file.wrapping_add(fields::file_path() as usize);
     // SAFETY: `f_path` is inside the file that the hook was given; the buffer has PATH_BYTES.
     let built = unsafe {
         bpf_d_path(object.cast_mut().cast::<path>(), text.0.as_mut_ptr().cast(), PATH_BYTES as u32)
     } as i64;
     if built < 2 || built > PATH_BYTES as i64 {
-        return None;
+        return Built::UNKNOWN;
     }
     let bytes = built as u64 - 1;
-    let dentry: *const u8 = R::read(file, fields::file_path() + fields::path_dentry())?;
-    Some(without_suffix(dentry, text, bytes))
+    match R::read(file, fields::file_path() + fields::path_dentry()) {
+        Some(dentry) => without_suffix(dentry, text, bytes),
+        None => Built { bytes, deleted: 0 },
+    }
 }
 
 /// Cuts " (deleted)" off if, and only if, the kernel put it there: the dentry is unhashed.
@@ -50,9 +65,9 @@ fn without_suffix(dentry: *const u8, text: &mut Text, bytes: u64) -> Built {
         && text.0[start as usize + 9] == b')'
     {
         text.0[start as usize] = 0;
-        Built { bytes: start, deleted: true }
+        Built { bytes: start, deleted: 1 }
     } else {
-        Built { bytes, deleted: false }
+        Built { bytes, deleted: 0 }
     }
 }
 
@@ -64,7 +79,7 @@ const REGION: usize = PATH_BYTES;
 
 /// The path of `file` from the root of its mount namespace, by walking dentries and mounts. For programs that have no
 /// `d_path`. `None`: deeper than 128, longer than `PATH_BYTES`, or not readable.
-#[inline(never)]
+#[inline(always)]
 pub fn walked(file: *const u8, text: &mut Text) -> Option<Built> {
     let mut dentry: *const u8 = probed(file, fields::file_path() + fields::path_dentry())?;
     let mut mnt: *const u8 = probed(file, fields::file_path() + fields::path_mnt())?;
@@ -122,7 +137,7 @@ pub fn walked(file: *const u8, text: &mut Text) -> Option<Built> {
     if !unsafe { copy(text.0.as_mut_ptr(), bytes, start) } {
         return None;
     }
-    Some(Built { bytes: bytes - 1, deleted: hashed == 0 })
+    Some(Built { bytes: bytes - 1, deleted: u64::from(hashed == 0) })
 }
 
 /// The last component of a file's path. False if it could not be read.

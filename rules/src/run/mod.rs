@@ -13,7 +13,7 @@ use interdict_abi::{
 };
 use interdict_engine::{
     Memory as _, dfa,
-    facts::{self, Columns, Narrowing, SetFacts},
+    facts::{self, Progress, Narrowing, SetFacts},
 };
 
 pub use interdict_engine::tables::Address;
@@ -69,8 +69,8 @@ impl Decision {
 /// Decides about `event` as the kernel would under `image`, with `mode` as the agent-wide mode.
 pub fn decide(image: &PolicyImage, event: &Event, mode: Mode) -> Decision {
     let bytes = image.kernel();
-    let mut columns = Columns::EMPTY;
-    let Some(mut narrowing) = Narrowing::start(bytes, event.family, &mut columns) else {
+    let mut progress = Progress::EMPTY;
+    let Some(mut narrowing) = Narrowing::start(bytes, event.family, &mut progress) else {
         return Decision::pass();
     };
     narrowing.number(Fact::Act, event.act);

@@ -1,0 +1,274 @@
+//! Reads BTF: where fields sit in the running kernel's structs, and what its functions take.
+//!
+//! In: the bytes of `/sys/kernel/btf/vmlinux`. Format: Documentation/bpf/btf.rst. Anonymous structs and unions are
+//! passed through, because `file.f_path` sits in one from 6.18 on.
+
+use std::{collections::HashMap, path::Path};
+
+use thiserror::Error;
+
+/// Where the running kernel tells its types.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// What can be wrong with BTF, or missing in it.
+#[derive(Debug, Error)]
+pub enum BtfError {
+    /// The file cannot be read.
+    #[error("{path}: {source} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not BTF, or cut short.
+    #[error("malformed BTF at byte {offset}: {what}")]
+    Malformed {
+        /// Where.
+        offset: usize,
+        /// What was expected there.
+        what: &'static str,
+    },
+    /// A struct the programs need is not in this kernel.
+    #[error("this kernel has no struct `{0}`")]
+    NoStruct(String),
+    /// A field the programs need is not in this kernel.
+    #[error("this kernel's struct `{structure}` has no field `{member}`")]
+    NoField {
+        /// The struct.
+        structure: String,
+        /// The field.
+        member: String,
+    },
+}
+
+const MAGIC: u16 = 0xeb9f;
+const KIND_ARRAY: u32 = 3;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+const KIND_FUNC: u32 = 12;
+const KIND_FUNC_PROTO: u32 = 13;
+const KIND_VAR: u32 = 14;
+const KIND_DATASEC: u32 = 15;
+const KIND_DECL_TAG: u32 = 17;
+const KIND_ENUM64: u32 = 19;
+/// Kinds that only wrap another type: typedef, volatile, const, restrict, type tag.
+const KIND_WRAPPERS: [u32; 5] = [8, 9, 10, 11, 18];
+
+/// Types followed before giving up: anonymous members inside anonymous members, chains of typedefs.
+const DEPTH: u32 = 16;
+
+/// Parsed BTF.
+#[derive(Debug)]
+pub struct Btf {
+    data: Vec<u8>,
+    strings: usize,
+    /// Byte offset of each type, from type 1.
+    types: Vec<usize>,
+    structs: HashMap<String, u32>,
+    functions: HashMap<String, u32>,
+}
+
+impl Btf {
+    /// The running kernel's.
+    ///
+    /// # Errors
+    /// It has none, or not one this reader understands.
+    pub fn of_kernel() -> Result<Self, BtfError> {
+        Self::from_file(Path::new(VMLINUX))
+    }
+
+    /// From a file in the same format.
+    ///
+    /// # Errors
+    /// It cannot be read or parsed.
+    pub fn from_file(path: &Path) -> Result<Self, BtfError> {
+        let data = std::fs::read(path)
+            .map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+        Self::parse(data)
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// They are not BTF.
+    pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+        let short = |offset| BtfError::Malformed { offset, what: "more bytes" };
+        let magic = data.first_chunk::<2>().map(|bytes| u16::from_le_bytes(*bytes));
+        if magic != Some(MAGIC) {
+            return Err(BtfError::Malformed { offset: 0, what: "the BTF magic" });
+        }
+        let header = word(&data, 4).ok_or_else(|| short(4))? as usize;
+        let type_start = header + word(&data, 8).ok_or_else(|| short(8))? as usize;
+        let type_bytes = word(&data, 12).ok_or_else(|| short(12))? as usize;
+        let strings = header + word(&data, 16).ok_or_else(|| short(16))? as usize;
+        let mut btf = Self {
+            data,
+            strings,
+            types: vec![0],
+            structs: HashMap::new(),
+            functions: HashMap::new(),
+        };
+        let mut at = type_start;
+        let end = type_start.saturating_add(type_bytes);
+        while at < end {
+            let id = btf.types.len() as u32;
+            btf.types.push(at);
+            let info = btf.word(at + 4)?;
+            let entries = (info & 0xffff) as usize;
+            let kind = (info >> 24) & 0x1f;
+            let name = btf.string(btf.word(at)? as usize);
+            match kind {
+                KIND_STRUCT => {
+                    btf.structs.entry(name).or_insert(id);
+                }
+                KIND_FUNC => {
+                    btf.functions.entry(name).or_insert(id);
+                }
+                _ => {}
+            }
+            at += 12 + match kind {
+                1 | KIND_VAR | KIND_DECL_TAG => 4,
+                KIND_ARRAY => 12,
+                KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => 12 * entries,
+                KIND_ENUM | KIND_FUNC_PROTO => 8 * entries,
+                2 | 7..=12 | 16 | 18 => 0,
+                _ => return Err(BtfError::Malformed { offset: at, what: "a known type kind" }),
+            };
+        }
+        Ok(btf)
+    }
+
+    fn word(&self, offset: usize) -> Result<u32, BtfError> {
+        word(&self.data, offset).ok_or(BtfError::Malformed { offset, what: "more bytes" })
+    }
+
+    fn string(&self, offset: usize) -> String {
+        let rest = self.data.get(self.strings + offset..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+        String::from_utf8_lossy(&rest[..end]).into_owned()
+    }
+
+    /// The type behind typedefs and qualifiers.
+    fn resolved(&self, mut id: u32) -> Result<(u32, usize), BtfError> {
+        for _ in 0..DEPTH {
+            let at = *self
+                .types
+                .get(id as usize)
+                .ok_or(BtfError::Malformed { offset: 0, what: "a type that exists" })?;
+            let kind = (self.word(at + 4)? >> 24) & 0x1f;
+            if !KIND_WRAPPERS.contains(&kind) {
+                return Ok((kind, at));
+            }
+            id = self.word(at + 8)?;
+        }
+        Err(BtfError::Malformed { offset: 0, what: "an end to a chain of typedefs" })
+    }
+
+    /// The bit offset and type of `name` in the struct or union at `at`, anonymous members included.
+    fn member(&self, at: usize, name: &str, depth: u32) -> Result<Option<(u32, u32)>, BtfError> {
+        let info = self.word(at + 4)?;
+        let bitfields = info >> 31 != 0;
+        for index in 0..(info & 0xffff) as usize {
+            let entry = at + 12 + 12 * index;
+            let own = self.string(self.word(entry)? as usize);
+            let kind = self.word(entry + 4)?;
+            let raw = self.word(entry + 8)?;
+            let bits = if bitfields { raw & 0x00ff_ffff } else { raw };
+            if own == name {
+                return Ok(Some((bits, kind)));
+            }
+            if own.is_empty() && depth < DEPTH {
+                let (inner, inner_at) = self.resolved(kind)?;
+                if (inner == KIND_STRUCT || inner == KIND_UNION)
+                    && let Some((inside, found)) = self.member(inner_at, name, depth + 1)?
+                {
+                    return Ok(Some((bits + inside, found)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The byte offset of `member` (dots between nested members) in `structure`.
+    ///
+    /// # Errors
+    /// The struct or the member is not there.
+    pub fn offset(&self, structure: &str, member: &str) -> Result<u64, BtfError> {
+        let id = self
+            .structs
+            .get(structure)
+            .ok_or_else(|| BtfError::NoStruct(structure.to_owned()))?;
+        let (_, mut at) = self.resolved(*id)?;
+        let mut bits = 0;
+        for part in member.split('.') {
+            let missing = || BtfError::NoField {
+                structure: structure.to_owned(),
+                member: member.to_owned(),
+            };
+            let (inside, kind) = self.member(at, part, 0)?.ok_or_else(missing)?;
+            bits += inside;
+            at = self.resolved(kind)?.1;
+        }
+        Ok(u64::from(bits / 8))
+    }
+
+    /// Names of the parameters of a function, if the kernel has it.
+    pub fn parameters(&self, function: &str) -> Option<Vec<String>> {
+        let at = *self.types.get(*self.functions.get(function)? as usize)?;
+        let prototype = *self.types.get(self.word(at + 8).ok()? as usize)?;
+        let count = (self.word(prototype + 4).ok()? & 0xffff) as usize;
+        (0..count)
+            .map(|index| Some(self.string(self.word(prototype + 12 + 8 * index).ok()? as usize)))
+            .collect()
+    }
+
+    /// Whether the kernel has this BPF LSM hook.
+    pub fn has_lsm_hook(&self, hook: &str) -> bool {
+        self.functions.contains_key(&format!("bpf_lsm_{hook}"))
+    }
+}
+
+fn word(data: &[u8], offset: usize) -> Option<u32> {
+    data.get(offset..)?.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_the_programs_read_is_found_in_this_kernel() {
+        let btf = Btf::of_kernel().unwrap();
+        for field in interdict_abi::offsets::FIELDS {
+            btf.offset(field.structure, field.member).unwrap();
+        }
+    }
+
+    #[test]
+    fn members_of_anonymous_members_are_found() {
+        let btf = Btf::of_kernel().unwrap();
+        // `skc_daddr` sits in a struct in a union, both anonymous.
+        let daddr = btf.offset("sock_common", "skc_daddr").unwrap();
+        let rcv = btf.offset("sock_common", "skc_rcv_saddr").unwrap();
+        assert_eq!(rcv, daddr + 4);
+    }
+
+    #[test]
+    fn a_missing_field_is_named() {
+        let btf = Btf::of_kernel().unwrap();
+        let error = btf.offset("file", "no_such_field").unwrap_err();
+        assert_eq!(error.to_string(), "this kernel's struct `file` has no field `no_such_field`");
+    }
+
+    #[test]
+    fn bytes_that_are_not_btf_are_refused_without_panic() {
+        for length in 0..64 {
+            assert!(Btf::parse(vec![0x9f; length]).is_err());
+        }
+        let mut cut = std::fs::read(VMLINUX).unwrap();
+        cut.truncate(cut.len() / 7);
+        assert!(Btf::parse(cut).is_err());
+    }
+}

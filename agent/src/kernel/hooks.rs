@@ -1,0 +1,174 @@
+//! Every kernel program, where it is attached and which acts it decides: the one table to extend for a new hook.
+
+use interdict_abi::ids::{Act, Action, Family};
+
+/// Where a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// A BPF LSM hook, by the name in `lsm_hook_defs.h`.
+    Lsm(&'static str),
+    /// A raw tracepoint.
+    Tracepoint(&'static str),
+    /// The cgroup given in the configuration, the root one by default.
+    Cgroup,
+    /// The network interfaces given in the configuration.
+    Xdp,
+}
+
+/// When a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Always: it keeps processes up to date.
+    Always,
+    /// When a loaded rule is about one of its acts and the host has BPF LSM.
+    WithLsm,
+    /// When a loaded rule is about one of its acts and the host has no BPF LSM.
+    WithoutLsm,
+    /// When a loaded rule is about one of its acts.
+    OnDemand,
+}
+
+/// One kernel program.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// Its name in the object.
+    pub program: &'static str,
+    /// Where it goes.
+    pub attach: Attach,
+    /// When it goes there.
+    pub when: When,
+    /// The acts it decides.
+    pub acts: &'static [Act],
+    /// The strongest it can do.
+    pub strongest: Strongest,
+}
+
+/// The strongest a hook can do about an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strongest {
+    /// Refuse it before it happens.
+    Refuse,
+    /// Kill the process before its next instruction.
+    Kill,
+    /// Nothing: it only keeps facts.
+    Facts,
+}
+
+/// All kernel programs.
+pub const HOOKS: &[Hook] = &[
+    Hook {
+        program: "process_fork",
+        attach: Attach::Tracepoint("sched_process_fork"),
+        when: When::Always,
+        acts: &[],
+        strongest: Strongest::Facts,
+    },
+    Hook {
+        program: "process_exec",
+        attach: Attach::Tracepoint("sched_process_exec"),
+        when: When::Always,
+        acts: &[Act::ExecArgs],
+        strongest: Strongest::Kill,
+    },
+    Hook {
+        program: "process_exit",
+        attach: Attach::Tracepoint("sched_process_exit"),
+        when: When::Always,
+        acts: &[],
+        strongest: Strongest::Facts,
+    },
+    Hook {
+        program: "bprm_check_security",
+        attach: Attach::Lsm("bprm_check_security"),
+        when: When::WithLsm,
+        acts: &[Act::Exec],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "file_open",
+        attach: Attach::Lsm("file_open"),
+        when: When::WithLsm,
+        acts: &[Act::FileRead, Act::FileWrite],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "socket_connect",
+        attach: Attach::Lsm("socket_connect"),
+        when: When::WithLsm,
+        acts: &[Act::NetConnect],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "connect4",
+        attach: Attach::Cgroup,
+        when: When::WithoutLsm,
+        acts: &[Act::NetConnect],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "connect6",
+        attach: Attach::Cgroup,
+        when: When::WithoutLsm,
+        acts: &[Act::NetConnect],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "packet_in",
+        attach: Attach::Xdp,
+        when: When::OnDemand,
+        acts: &[Act::PacketIn],
+        strongest: Strongest::Refuse,
+    },
+];
+
+/// What really happens on a host when a rule with this action matches this act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// The act is refused before it happens.
+    Refused,
+    /// The process is killed: the act may have begun, the program has not run on.
+    Killed,
+    /// It is told.
+    Told,
+    /// Nothing: no hook on this host sees the act.
+    Unseen,
+}
+
+/// What `action` on `act` comes to on a host with or without BPF LSM.
+pub fn effect(act: Act, action: Action, lsm: bool) -> Effect {
+    let refusing = HOOKS.iter().any(|hook| {
+        hook.acts.contains(&act)
+            && usable(hook.when, lsm)
+            && hook.strongest == Strongest::Refuse
+    });
+    let killing = usable_kill(act, lsm);
+    match (action, refusing, killing) {
+        (Action::Pass, ..) => Effect::Told,
+        (Action::Alert, false, false) => Effect::Unseen,
+        (Action::Alert, ..) => Effect::Told,
+        (Action::Block, true, _) => Effect::Refused,
+        (Action::Kill, true, _) => Effect::Killed,
+        (Action::Block | Action::Kill, false, true) => Effect::Killed,
+        (Action::Block | Action::Kill, false, false) => Effect::Unseen,
+    }
+}
+
+/// Whether a hook of this kind is used on such a host.
+pub const fn usable(when: When, lsm: bool) -> bool {
+    match when {
+        When::Always | When::OnDemand => true,
+        When::WithLsm => lsm,
+        When::WithoutLsm => !lsm,
+    }
+}
+
+/// Without LSM, execs are judged again once they happened.
+fn usable_kill(act: Act, lsm: bool) -> bool {
+    act == Act::ExecArgs || (act == Act::Exec && !lsm)
+}
+
+/// The families that a hook decides.
+pub fn families(hook: &Hook) -> impl Iterator<Item = Family> + use<'_> {
+    hook.acts.iter().map(|act| act.family())
+}

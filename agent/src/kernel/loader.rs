@@ -1,0 +1,572 @@
+//! Loads the kernel programs, pins them, attaches those that the policy needs; adopts what an earlier agent left.
+//!
+//! Everything lives under one directory of the BPF file system, `<root>/<instance>/{maps,links}`. An instance is one
+//! object at one slot size. Pinned links keep enforcing while no agent runs. A new agent adopts an instance of its own
+//! object whose slots are large enough; otherwise it loads beside the old instance, puts the policy in force there, and
+//! only then removes the old one, so that there is no instant without enforcement (for an instant there are two).
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Btf as KernelBtf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Map, MapData},
+    programs::{
+        CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError, RawTracePoint, Xdp, XdpMode,
+        links::FdLink,
+    },
+};
+use interdict_abi::{
+    ids::Act,
+    limits::{SLOT_BYTES_MAX, SLOT_BYTES_MIN},
+    maps::names,
+    offsets::FIELDS,
+};
+use thiserror::Error;
+
+use super::{
+    btf::{Btf, BtfError},
+    hooks::{Attach, HOOKS, Hook, When, usable},
+    object::{self, ObjectError},
+};
+
+/// What can go wrong while loading.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The kernel's types cannot be read, or lack a field.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The kernel object is unusable.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The loader library refused the object or the kernel a map.
+    #[error("the kernel refused the maps: {0}")]
+    Maps(#[from] aya::EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel refused program `{program}`: {source}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Why, with the verifier's last words.
+        source: ProgramError,
+    },
+    /// The object lacks a program or map this agent knows.
+    #[error("the kernel object has no `{0}`: it was built from other source than this agent")]
+    Missing(&'static str),
+    /// A pin could not be made or opened.
+    #[error("{path}: {source}")]
+    Pin {
+        /// The pin.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The policy image is larger than a slot may be.
+    #[error("the policy image has {have} bytes; a slot holds at most {SLOT_BYTES_MAX}")]
+    TooLarge {
+        /// Bytes of the image.
+        have: usize,
+    },
+    /// An interface that packets were to be judged on.
+    #[error("interface `{interface}`: {source}")]
+    Interface {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: ProgramError,
+    },
+}
+
+/// Where and how to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory for pins, on a BPF file system.
+    pub pins: PathBuf,
+    /// The cgroup whose processes are judged on hosts without BPF LSM.
+    pub cgroup: PathBuf,
+    /// Interfaces whose incoming packets are judged.
+    pub interfaces: Vec<String>,
+    /// Act as if the host had no BPF LSM.
+    pub without_lsm: bool,
+}
+
+/// Whether LSM programs decide on this host, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deciding {
+    /// LSM programs refuse acts.
+    Lsm,
+    /// They cannot be used; tracepoints, cgroup programs and XDP do what they can.
+    WithoutLsm(String),
+}
+
+impl Deciding {
+    /// Whether LSM programs decide.
+    pub fn lsm(&self) -> bool {
+        *self == Self::Lsm
+    }
+}
+
+/// Loaded programs and their maps.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The maps, by name.
+    maps: BTreeMap<&'static str, PathBuf>,
+    directory: PathBuf,
+    slot_bytes: usize,
+    deciding: Deciding,
+    ebpf: Option<Ebpf>,
+    attached: Vec<&'static str>,
+    options: Options,
+    /// How each interface was attached, for `doctor`.
+    pub interface_modes: Vec<(String, &'static str)>,
+}
+
+const MAPS: &[&str] = &[
+    names::CONTROL,
+    names::IMAGE,
+    names::EXES,
+    names::ANCESTORS,
+    names::EVENTS,
+    names::FAULTS,
+    names::DECISIONS,
+];
+
+/// The slot size for an image: room to grow by a quarter, a power of two.
+fn slot_for(image_bytes: usize) -> Result<usize, LoadError> {
+    if image_bytes > SLOT_BYTES_MAX {
+        return Err(LoadError::TooLarge { have: image_bytes });
+    }
+    let wanted = (image_bytes + image_bytes / 4).next_power_of_two();
+    Ok(wanted.clamp(SLOT_BYTES_MIN.max(1 << 18), SLOT_BYTES_MAX))
+}
+
+fn pin_error(path: &Path) -> impl FnOnce(io::Error) -> LoadError + '_ {
+    |source| LoadError::Pin { path: path.display().to_string(), source }
+}
+
+/// Opens a pinned map.
+///
+/// # Errors
+/// There is none.
+pub fn open_map(path: &Path) -> Result<MapData, LoadError> {
+    MapData::from_pin(path)
+        .map_err(|error| LoadError::Pin {
+            path: path.display().to_string(),
+            source: io::Error::other(error),
+        })
+}
+
+impl Loaded {
+    /// Adopts an instance that fits, or loads a new one. Nothing is attached yet when it is new.
+    ///
+    /// # Errors
+    /// The kernel refuses the programs even without LSM, or pins cannot be made.
+    pub fn start(options: Options, image_bytes: usize, acts: &[Act]) -> Result<Self, LoadError> {
+        fs::create_dir_all(&options.pins).map_err(pin_error(&options.pins))?;
+        if let Some(adopted) = Self::adopt(&options, image_bytes, acts)? {
+            return Ok(adopted);
+        }
+        Self::load(options, slot_for(image_bytes)?)
+    }
+
+    /// Instances that exist under the pin directory.
+    fn instances(pins: &Path) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(pins) else { return Vec::new() };
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| path.join("maps").is_dir())
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// `<first 12 digits of the object's digest>-<log2 of the slot size>-<lsm|host>-<number>`.
+    fn name(slot_bytes: usize, lsm: bool, number: u32) -> String {
+        let digest = object::digest(object::PREBUILT);
+        let kind = if lsm { "lsm" } else { "host" };
+        format!("{}-{}-{kind}-{number}", &digest[..12], slot_bytes.trailing_zeros())
+    }
+
+    fn adopt(
+        options: &Options,
+        image_bytes: usize,
+        acts: &[Act],
+    ) -> Result<Option<Self>, LoadError> {
+        let digest = object::digest(object::PREBUILT);
+        for directory in Self::instances(&options.pins) {
+            let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let parts: Vec<&str> = name.split('-').collect();
+            let [prefix, log2, kind, _] = parts.as_slice() else { continue };
+            let Ok(log2) = log2.parse::<u32>() else { continue };
+            let slot_bytes = 1usize.checked_shl(log2).unwrap_or(0);
+            if *prefix != &digest[..12] || slot_bytes < image_bytes {
+                continue;
+            }
+            let lsm = *kind == "lsm";
+            if lsm && options.without_lsm {
+                continue;
+            }
+            let links = directory.join("links");
+            let needed: Vec<&Hook> = needed(acts, lsm, options).collect();
+            let all_there = needed.iter().all(|hook| {
+                link_names(hook, options).iter().all(|link| links.join(link).exists())
+            });
+            let maps_there = MAPS.iter().all(|map| directory.join("maps").join(map).exists());
+            if !all_there || !maps_there {
+                continue;
+            }
+            let deciding = if lsm {
+                Deciding::Lsm
+            } else {
+                Deciding::WithoutLsm("as decided by the agent that loaded the programs".to_owned())
+            };
+            return Ok(Some(Self {
+                maps: map_paths(&directory),
+                attached: needed.iter().map(|hook| hook.program).collect(),
+                directory,
+                slot_bytes,
+                deciding,
+                ebpf: None,
+                options: options.clone(),
+                interface_modes: Vec::new(),
+            }));
+        }
+        Ok(None)
+    }
+
+    fn load(options: Options, slot_bytes: usize) -> Result<Self, LoadError> {
+        let btf = Btf::of_kernel()?;
+        let kernel_btf = KernelBtf::from_sys_fs().map_err(aya::EbpfError::from)?;
+        if options.without_lsm {
+            let reason = "switched off in the configuration".to_owned();
+            return Self::load_as(options, slot_bytes, &btf, &kernel_btf, Deciding::WithoutLsm(reason));
+        }
+        match Self::load_as(options.clone(), slot_bytes, &btf, &kernel_btf, Deciding::Lsm) {
+            Err(LoadError::Program { program, source }) if is_lsm(program) => {
+                let reason = format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
+                tracing::warn!(%reason, "going on without BPF LSM");
+                Self::load_as(options, slot_bytes, &btf, &kernel_btf, Deciding::WithoutLsm(reason))
+            }
+            result => result,
+        }
+    }
+
+    fn load_as(
+        options: Options,
+        slot_bytes: usize,
+        btf: &Btf,
+        kernel_btf: &KernelBtf,
+        deciding: Deciding,
+    ) -> Result<Self, LoadError> {
+        let bytes = object::with_value_size(object::PREBUILT, names::IMAGE, slot_bytes as u32)?;
+        let mut globals: Vec<(&'static str, u64)> = Vec::with_capacity(FIELDS.len() + 2);
+        for field in FIELDS {
+            globals.push((field.global, btf.offset(field.structure, field.member)?));
+        }
+        globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
+        globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
+        let mut loader = EbpfLoader::new();
+        // The log of a refused program is megabytes and costs the kernel minutes: only on demand.
+        loader.verifier_log_level(if std::env::var_os("INTERDICT_VERIFIER_LOG").is_some() {
+            VerifierLogLevel::default()
+        } else {
+            VerifierLogLevel::DISABLE
+        });
+        for (name, value) in &globals {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader.load(&bytes)?;
+        for hook in HOOKS.iter().filter(|hook| usable(hook.when, deciding.lsm())) {
+            load_program(&mut ebpf, hook, kernel_btf)?;
+        }
+        let taken: Vec<PathBuf> = Self::instances(&options.pins);
+        let directory = (0..)
+            .map(|number| options.pins.join(Self::name(slot_bytes, deciding.lsm(), number)))
+            .find(|path| !taken.contains(path) && !path.exists())
+            .ok_or(LoadError::Missing("instance name"))?;
+        let maps = directory.join("maps");
+        fs::create_dir_all(&maps).map_err(pin_error(&maps))?;
+        fs::create_dir_all(directory.join("links")).map_err(pin_error(&directory))?;
+        for name in MAPS {
+            let path = maps.join(name);
+            let map = ebpf.map(name).ok_or(LoadError::Missing(name))?;
+            map.pin(&path).map_err(|error| LoadError::Pin {
+                path: path.display().to_string(),
+                source: io::Error::other(error),
+            })?;
+        }
+        Ok(Self {
+            maps: map_paths(&directory),
+            directory,
+            slot_bytes,
+            deciding,
+            ebpf: Some(ebpf),
+            attached: Vec::new(),
+            options,
+            interface_modes: Vec::new(),
+        })
+    }
+
+    /// Whether this instance was found, enforcing, rather than loaded.
+    pub fn adopted(&self) -> bool {
+        self.ebpf.is_none()
+    }
+
+    /// Whether LSM programs decide.
+    pub fn deciding(&self) -> &Deciding {
+        &self.deciding
+    }
+
+    /// Bytes of an image slot.
+    pub fn slot_bytes(&self) -> usize {
+        self.slot_bytes
+    }
+
+    /// Directory of this instance's pins.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Opens one of the maps.
+    ///
+    /// # Errors
+    /// Its pin is gone.
+    pub fn map(&self, name: &'static str) -> Result<Map, LoadError> {
+        let path = self.maps.get(name).ok_or(LoadError::Missing(name))?;
+        Map::from_map_data(open_map(path)?).map_err(|error| LoadError::Pin {
+            path: path.display().to_string(),
+            source: io::Error::other(error),
+        })
+    }
+
+    /// Programs that are attached.
+    pub fn attached(&self) -> &[&'static str] {
+        &self.attached
+    }
+
+    /// Whether everything `acts` need is attached, or can be.
+    pub fn can_serve(&self, image_bytes: usize, acts: &[Act]) -> bool {
+        image_bytes <= self.slot_bytes
+            && (self.ebpf.is_some()
+                || needed(acts, self.deciding.lsm(), &self.options)
+                    .all(|hook| self.attached.contains(&hook.program)))
+    }
+
+    /// Attaches the programs that keep processes up to date.
+    ///
+    /// # Errors
+    /// The kernel refuses one.
+    pub fn attach_lifecycle(&mut self) -> Result<(), LoadError> {
+        for hook in HOOKS.iter().filter(|hook| hook.when == When::Always) {
+            self.attach(hook)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches every program that decides one of `acts` on this host.
+    ///
+    /// # Errors
+    /// The kernel refuses one.
+    pub fn attach_for(&mut self, acts: &[Act]) -> Result<(), LoadError> {
+        let hooks: Vec<&'static Hook> =
+            needed(acts, self.deciding.lsm(), &self.options).collect();
+        for hook in hooks {
+            self.attach(hook)?;
+        }
+        Ok(())
+    }
+
+    /// Detaches programs that decide none of `acts`: what no rule needs costs nothing.
+    pub fn detach_unneeded(&mut self, acts: &[Act]) {
+        let keep: Vec<&'static str> = needed(acts, self.deciding.lsm(), &self.options)
+            .map(|hook| hook.program)
+            .collect();
+        let links = self.directory.join("links");
+        for hook in HOOKS {
+            if self.attached.contains(&hook.program) && !keep.contains(&hook.program) {
+                for link in link_names(hook, &self.options) {
+                    let _gone = fs::remove_file(links.join(link));
+                }
+                self.attached.retain(|program| *program != hook.program);
+            }
+        }
+    }
+
+    fn attach(&mut self, hook: &'static Hook) -> Result<(), LoadError> {
+        if self.attached.contains(&hook.program) {
+            return Ok(());
+        }
+        let Some(ebpf) = self.ebpf.as_mut() else {
+            return Err(LoadError::Missing("program to attach in an adopted instance"));
+        };
+        let refused = |source| LoadError::Program { program: hook.program, source };
+        let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;
+        let links = self.directory.join("links");
+        let pin = |link: FdLink, name: &str| -> Result<(), LoadError> {
+            let path = links.join(name);
+            link.pin(&path).map(drop).map_err(|error| LoadError::Pin {
+                path: path.display().to_string(),
+                source: io::Error::other(error),
+            })
+        };
+        match hook.attach {
+            Attach::Lsm(_) => {
+                let program: &mut Lsm = program.try_into().map_err(refused)?;
+                let id = program.attach().map_err(refused)?;
+                pin(program.take_link(id).map_err(refused)?.into(), hook.program)?;
+            }
+            Attach::Tracepoint(name) => {
+                let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
+                let id = program.attach(name).map_err(refused)?;
+                let link = program.take_link(id).map_err(refused)?;
+                pin(link.into(), hook.program)?;
+            }
+            Attach::Cgroup => {
+                let cgroup = File::open(&self.options.cgroup).map_err(pin_error(&self.options.cgroup))?;
+                let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
+                let id =
+                    program.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(refused)?;
+                let link = program.take_link(id).map_err(refused)?;
+                let link = FdLink::try_from(link).map_err(|error| LoadError::Pin {
+                    path: hook.program.to_owned(),
+                    source: io::Error::other(error),
+                })?;
+                pin(link, hook.program)?;
+            }
+            Attach::Xdp => {
+                let program: &mut Xdp = program.try_into().map_err(refused)?;
+                for interface in &self.options.interfaces {
+                    let failed = |source| LoadError::Interface { interface: interface.clone(), source };
+                    let (id, mode) = match program.attach(interface, XdpMode::Driver) {
+                        Ok(id) => (id, "native"),
+                        Err(ProgramError::UnknownInterface { name }) => {
+                            return Err(failed(ProgramError::UnknownInterface { name }));
+                        }
+                        Err(_) => {
+                            (program.attach(interface, XdpMode::Skb).map_err(failed)?, "generic")
+                        }
+                    };
+                    let link = program.take_link(id).map_err(failed)?;
+                    let link = FdLink::try_from(link).map_err(|error| LoadError::Pin {
+                        path: interface.clone(),
+                        source: io::Error::other(error),
+                    })?;
+                    pin(link, &format!("{}@{interface}", hook.program))?;
+                    self.interface_modes.push((interface.clone(), mode));
+                }
+            }
+        }
+        self.attached.push(hook.program);
+        Ok(())
+    }
+
+    /// Removes the instances of earlier agents, now that this one enforces.
+    pub fn remove_others(&self) {
+        for other in Self::instances(&self.options.pins) {
+            if other != self.directory {
+                remove_instance(&other);
+            }
+        }
+    }
+
+    /// Verified instructions of each loaded program, for budgets. Empty when adopted.
+    pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>, Option<u32>)> {
+        let Some(ebpf) = self.ebpf.as_ref() else { return Vec::new() };
+        HOOKS
+            .iter()
+            .filter_map(|hook| {
+                let info = ebpf.program(hook.program)?.info().ok()?;
+                let translated = info.size_translated().map(|bytes| bytes / 8);
+                Some((hook.program, info.verified_instruction_count(), translated))
+            })
+            .collect()
+    }
+}
+
+/// Takes an instance away: links first, so that programs stop before the maps they read are gone.
+pub fn remove_instance(directory: &Path) {
+    for part in ["links", "maps"] {
+        let inner = directory.join(part);
+        if let Ok(entries) = fs::read_dir(&inner) {
+            for entry in entries.filter_map(Result::ok) {
+                let _gone = fs::remove_file(entry.path());
+            }
+        }
+        let _gone = fs::remove_dir(&inner);
+    }
+    let _gone = fs::remove_dir(directory);
+}
+
+fn map_paths(directory: &Path) -> BTreeMap<&'static str, PathBuf> {
+    MAPS.iter().map(|name| (*name, directory.join("maps").join(name))).collect()
+}
+
+/// The hooks that `acts` need on such a host.
+fn needed<'a>(
+    acts: &'a [Act],
+    lsm: bool,
+    options: &'a Options,
+) -> impl Iterator<Item = &'static Hook> + 'a {
+    HOOKS.iter().filter(move |hook| {
+        let about = hook.acts.iter().any(|act| acts.contains(act));
+        let possible = hook.attach != Attach::Xdp || !options.interfaces.is_empty();
+        // The exec check also labels programs the moment they start.
+        let labels = hook.program == "bprm_check_security";
+        hook.when == When::Always || (usable(hook.when, lsm) && possible && (about || labels))
+    })
+}
+
+fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
+    match hook.attach {
+        Attach::Xdp => options
+            .interfaces
+            .iter()
+            .map(|interface| format!("{}@{interface}", hook.program))
+            .collect(),
+        Attach::Lsm(_) | Attach::Tracepoint(_) | Attach::Cgroup => vec![hook.program.to_owned()],
+    }
+}
+
+fn load_program(
+    ebpf: &mut Ebpf,
+    hook: &'static Hook,
+    btf: &KernelBtf,
+) -> Result<(), LoadError> {
+    let refused = |source| LoadError::Program { program: hook.program, source };
+    let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;
+    match hook.attach {
+        Attach::Lsm(name) => {
+            let program: &mut Lsm = program.try_into().map_err(refused)?;
+            program.load(name, btf).map_err(refused)
+        }
+        Attach::Tracepoint(_) => {
+            let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
+        }
+        Attach::Cgroup => {
+            let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
+        }
+        Attach::Xdp => {
+            let program: &mut Xdp = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
+        }
+    }
+}
+
+fn is_lsm(program: &str) -> bool {
+    HOOKS.iter().any(|hook| hook.program == program && matches!(hook.attach, Attach::Lsm(_)))
+}
+
+/// The system's word on a refusal, without the verifier's log.
+fn first_cause(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, .. } => io_error.to_string(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,9 @@
+//! The agent's side of the kernel programs: what this kernel can do, loading, swapping policies, process labels.
+
+pub mod btf;
+pub mod features;
+pub mod hooks;
+pub mod labels;
+pub mod loader;
+pub mod object;
+pub mod slots;

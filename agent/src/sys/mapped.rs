@@ -1,0 +1,73 @@
+//! A BPF array map in the agent's memory.
+
+use std::{io, os::fd::AsFd, ptr::NonNull};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A shared, writable mapping of a memory-mappable array map.
+#[derive(Debug)]
+pub struct MappedArray {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping is owned by this value alone and is only reached through `&mut self` or copied out of.
+unsafe impl Send for MappedArray {}
+// SAFETY: shared access only copies bytes out.
+unsafe impl Sync for MappedArray {}
+
+impl MappedArray {
+    /// Maps the first `bytes` of the array behind `map`.
+    pub fn new(map: impl AsFd, bytes: usize) -> io::Result<Self> {
+        // SAFETY: no address is asked for, so nothing that exists can be replaced.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                map,
+                0,
+            )
+        }?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { base, bytes })
+    }
+
+    /// Copies `source` to `offset`. The kernel must not be reading there: see `kernel::slots`.
+    pub fn write(&mut self, offset: usize, source: &[u8]) -> io::Result<()> {
+        let end = offset.checked_add(source.len()).filter(|end| *end <= self.bytes);
+        if end.is_none() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: `offset` is inside the mapping.
+        let target = unsafe { self.base.add(offset) };
+        // SAFETY: the range was checked against the mapping; `source` is other memory.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), source.len()) };
+        Ok(())
+    }
+
+    /// Copies `bytes` at `offset` out.
+    pub fn read(&self, offset: usize, bytes: usize) -> io::Result<Vec<u8>> {
+        let end = offset.checked_add(bytes).filter(|end| *end <= self.bytes);
+        if end.is_none() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut copied = vec![0; bytes];
+        // SAFETY: `offset` is inside the mapping.
+        let source = unsafe { self.base.add(offset) };
+        // SAFETY: the range was checked against the mapping; `copied` is other memory of that size.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), copied.as_mut_ptr(), bytes) };
+        Ok(copied)
+    }
+}
+
+impl Drop for MappedArray {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size and not handed out.
+        let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.bytes) };
+        if let Err(error) = unmapped {
+            tracing::warn!(%error, "an image slot stays mapped");
+        }
+    }
+}

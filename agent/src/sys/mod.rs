@@ -1,0 +1,5 @@
+//! System calls that have no safe wrapper elsewhere: the agent's only unsafe code.
+#![allow(unsafe_code)]
+
+pub mod barrier;
+pub mod mapped;
