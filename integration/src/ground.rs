@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use xtask::act::{PERFORMER, Step};
 use xtask::vm::Guest;
+use xtask::vm::command::PUBLIC_KEY;
 
 /// Where the script is in the guest.
 pub const SCRIPT: &str = "/usr/lib/guest/script.json";
@@ -82,4 +83,9 @@ pub fn before(results: &str) -> String {
 /// The shell command that does the script.
 pub fn perform(results: &str) -> String {
     format!("{PERFORMER} {} {SCRIPT} {results}", xtask::act::PERFORM)
+}
+
+/// The same, after putting the agent's public key where it comes home.
+pub fn perform_and_keep_key(results: &str) -> String {
+    format!("cp {PUBLIC_KEY} /out/agent.pub && {}", perform(results))
 }

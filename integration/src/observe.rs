@@ -59,7 +59,7 @@ pub fn observe(kernel: &str, init: &Path, cases: &[Case]) -> Result<Observed> {
         .agent(&agent)
         .policies(policies.path())
         .before(&ground::before("/out/control.json"))
-        .run(&["sh", "-c", &ground::perform("/out/enforced.json")])?;
+        .run(&["sh", "-c", &ground::perform_and_keep_key("/out/enforced.json")])?;
     anyhow::ensure!(
         outcome.status == 0,
         "the acts ended with {}: {}",
@@ -73,9 +73,8 @@ pub fn observe(kernel: &str, init: &Path, cases: &[Case]) -> Result<Observed> {
         alerts: alerts::decisions(&out.join("alerts.ndjson"))?,
         verified: run::text(
             Command::new(&agent)
-                .arg("verify")
-                .arg("--key")
-                .arg(out.join("alerts.pub"))
+                .args(["verify", "--from-start", "--key"])
+                .arg(out.join("agent.pub"))
                 .arg(out.join("alerts.ndjson")),
         )
         .map_err(|error| format!("{error:#}")),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod act;
+pub mod demo;
 pub mod ebpf;
 pub mod paths;
 pub mod run;

@@ -15,6 +15,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See acts refused by the kernel, told over HTTPS and proven, in a guest.
+    Demo(xtask::demo::Arguments),
     /// Build the kernel object into ebpf/prebuilt, or compare the one there with its sources.
     Ebpf(xtask::ebpf::Arguments),
     /// Run a command in a guest with a stock kernel, the agent and some policies.
@@ -34,6 +36,9 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Arguments::parse().command {
+        Command::Demo(arguments) => {
+            xtask::demo::main(&arguments).map(|as_expected| ExitCode::from(u8::from(!as_expected)))
+        }
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Vm(arguments) => xtask::vm::command::main(&arguments).map(exit_code),
     };

@@ -54,14 +54,30 @@ pub fn text(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output(command)?).trim_end().to_owned())
 }
 
-/// Builds the agent as `cargo build` does and answers where it is.
+/// The cargo that runs us, or the one in the path.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::root());
+    command
+}
+
+/// Builds one program of this repository as `cargo build` does and answers where it is.
+pub fn built(package: &str, program: &str) -> Result<PathBuf> {
+    to_the_end(cargo().args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        package,
+        "--bin",
+        program,
+    ]))?;
+    Ok(paths::cargo_target().join("debug").join(program))
+}
+
+/// The agent, built.
 pub fn built_agent() -> Result<PathBuf> {
-    to_the_end(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(paths::root())
-            .args(["build", "--quiet", "--locked", "--package", "interdict"]),
-    )?;
-    Ok(paths::cargo_target().join("debug/interdict"))
+    built("interdict", "interdict")
 }
 
 /// Removes what a surrounding cargo or rustup told its children, so that another toolchain can be called from here.

@@ -18,6 +18,8 @@ pub const PERFORMER: &str = "/usr/bin/act";
 
 /// The word that makes this program perform: `act perform SCRIPT RESULTS`.
 pub const PERFORM: &str = "perform";
+/// The word that makes it wait: `act await FILE TEXT...` until every text is in a line of the file, or for 20 seconds.
+pub const AWAIT: &str = "await";
 
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,11 @@ pub enum Act {
         /// Program and arguments.
         command: Vec<String>,
     },
+    /// Show a file with `cat`, which itself says why it could not.
+    Cat {
+        /// Which.
+        path: String,
+    },
     /// Connect over TCP; a listener is opened there first.
     Connect {
         /// Where to.
@@ -86,6 +93,7 @@ impl fmt::Display for Act {
             Self::Read { path } => write!(formatter, "read {path}"),
             Self::Write { path } => write!(formatter, "write {path}"),
             Self::Run { command } => write!(formatter, "run {}", command.join(" ")),
+            Self::Cat { path } => write!(formatter, "cat {path}"),
             Self::Connect { to } => write!(formatter, "connect to {to}"),
             Self::Send { from, to, .. } => write!(formatter, "a packet from {} to {to}", from.ip()),
         }

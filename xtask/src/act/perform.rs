@@ -8,11 +8,11 @@ use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Act, Outcome, PERFORM, PERFORMER, Step};
+use super::{AWAIT, Act, EACCES, EPERM, Outcome, PERFORM, PERFORMER, Step};
 
 /// One act in a process of its own: the act as JSON follows; what came of it is told by the exit status.
 const ONE: &str = "one";
@@ -22,6 +22,8 @@ const SEND: &str = "send";
 const ERRNO_STATUS: i32 = 64;
 /// More than any packet needs within one machine, even one that is emulated and busy.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an alert may take to its receiver.
+const ARRIVAL: Duration = Duration::from_secs(20);
 /// How long a packet may be late after one that was sent later.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
 
@@ -33,6 +35,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
         [PERFORM, script, results] => perform(script, results),
         [ONE, act] => return Some(one(act)),
         [SEND, from, to] => send(from, to),
+        [AWAIT, file, texts @ ..] => await_lines(file, texts),
         _ => return None,
     };
     Some(match done {
@@ -66,7 +69,11 @@ fn step_outcome(step: &Step) -> Result<Outcome> {
     // Held open while the actor tries, so that what is refused would otherwise have succeeded.
     let _listener = match &step.act {
         Act::Connect { to } => Some(TcpListener::bind(to).context("a listener to connect to")?),
-        Act::Read { .. } | Act::Write { .. } | Act::Run { .. } | Act::Send { .. } => None,
+        Act::Read { .. }
+        | Act::Write { .. }
+        | Act::Run { .. }
+        | Act::Cat { .. }
+        | Act::Send { .. } => None,
     };
     let actor = step.actor.as_deref().unwrap_or(PERFORMER);
     let status = Command::new(actor)
@@ -135,8 +142,39 @@ fn attempt(act: &Act) -> io::Result<Option<i32>> {
                 (code, None) => Err(io::Error::other(format!("{program} ended with {code:?}"))),
             }
         }
+        Act::Cat { path } => cat(path),
         Act::Connect { to } => TcpStream::connect(to).map(|_| None),
         Act::Send { .. } => Err(io::Error::other("packets are sent by the performer itself")),
+    }
+}
+
+fn cat(path: &str) -> io::Result<Option<i32>> {
+    let output = Command::new("cat").arg(path).stdin(Stdio::null()).output()?;
+    if let Some(signal) = output.status.signal() {
+        return Ok(Some(signal));
+    }
+    if output.status.success() {
+        return Ok(None);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let errno = [(EPERM, "Operation not permitted"), (EACCES, "Permission denied")]
+        .into_iter()
+        .find_map(|(errno, text)| complaint.contains(text).then_some(errno));
+    Err(errno
+        .map_or_else(|| io::Error::other(complaint.into_owned()), io::Error::from_raw_os_error))
+}
+
+fn await_lines(file: &str, texts: &[&str]) -> Result<()> {
+    let deadline = Instant::now() + ARRIVAL;
+    loop {
+        let content = std::fs::read_to_string(file).unwrap_or_default();
+        if texts.iter().all(|text| content.lines().any(|line| line.contains(text))) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("{file} does not hold all that was waited for");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -18,7 +18,10 @@ pub const AGENT: &str = "/usr/bin/interdict";
 /// Where its configuration lies.
 pub const CONFIG_PATH: &str = "/etc/interdict/config.yaml";
 /// The configuration of a guest that was given none: everything told goes to `/out` as well.
-pub const CONFIG: &str = "sinks:\n  - file: { path: /out/alerts.ndjson }\n";
+pub const CONFIG: &str =
+    "interfaces: [all]\nsinks:\n  - file: { path: /out/alerts.ndjson, max_bytes: 0 }\n";
+/// The public half of the key that it signs alerts with, once it has started.
+pub const PUBLIC_KEY: &str = "/var/lib/interdict/agent.pub";
 
 const READY: &str = "/run/interdict/ready";
 

@@ -50,6 +50,7 @@ pub struct Guest {
     agent: Option<PathBuf>,
     policies: Option<PathBuf>,
     config: Option<PathBuf>,
+    config_text: Option<String>,
     mode: Option<Mode>,
     additions: Vec<(PathBuf, PathBuf)>,
     actors: Vec<String>,
@@ -90,6 +91,7 @@ impl Guest {
             agent: None,
             policies: None,
             config: None,
+            config_text: None,
             mode: None,
             additions: Vec::new(),
             actors: Vec::new(),
@@ -123,6 +125,13 @@ impl Guest {
     #[must_use]
     pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
         self.config = Some(file.into());
+        self
+    }
+
+    /// The text of `/etc/interdict/config.yaml`, when it is in no file.
+    #[must_use]
+    pub fn config_text(mut self, text: &str) -> Self {
+        self.config_text = Some(text.to_owned());
         self
     }
 
@@ -304,7 +313,7 @@ impl Guest {
         }
         let config = match &self.config {
             Some(file) => fs::read(file).with_context(|| file.display().to_string())?,
-            None => command::CONFIG.as_bytes().to_vec(),
+            None => self.config_text.as_deref().unwrap_or(command::CONFIG).as_bytes().to_vec(),
         };
         tree.write(command::CONFIG_PATH, 0o644, &config);
         Ok(command::agent(self.mode))
