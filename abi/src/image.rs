@@ -152,7 +152,9 @@ pub mod residual {
 ///
 /// A transition is a u32: with bit 0 clear it is the offset (in the image) of the next state's row, with bit 0 set the
 /// string is decided and the label is `value >> 1`. Label 0 matches nothing. Every state decides on the class of byte
-/// zero, so a walk ends at the terminator at the latest.
+/// zero, so a walk ends at the terminator at the latest. A label with the bit [`automaton::TAIL`] is the place of a
+/// [`tail`], in units of 8 bytes: it holds the label to answer if the string goes on and ends like the tail, else the
+/// answer is 0.
 pub mod automaton {
     /// Offset of the start state's row, or a decided value, u32.
     pub const START: u32 = 0;
@@ -162,4 +164,30 @@ pub mod automaton {
     pub const CLASSES: u32 = 8;
     /// First state's row.
     pub const ROWS: u32 = 264;
+    /// This label names a tail.
+    pub const TAIL: u32 = 1 << 30;
+}
+
+/// Offsets inside a tail: the rest of one string, so that it needs no rows.
+pub mod tail {
+    /// The label, u32.
+    pub const LABEL: u32 = 0;
+    /// Number of bytes that must follow, u16; at most `TAIL_BYTES`.
+    pub const LENGTH: u32 = 4;
+    /// What must come then, u16: see [`End`].
+    pub const END: u32 = 6;
+    /// The bytes.
+    pub const BYTES: u32 = 8;
+
+    /// How a string must end after a tail.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[repr(u16)]
+    pub enum End {
+        /// With the terminating zero.
+        End = 0,
+        /// With the zero or a slash: a directory and what is below it.
+        EndOrSlash = 1,
+        /// With anything.
+        Anything = 2,
+    }
 }

@@ -11,6 +11,10 @@ pub const COMM_BYTES: usize = 16;
 /// [`crate::event::flags::ARGS_TRUNCATED`] and make the arguments column a fault.
 pub const ARGS_BYTES: usize = 4096;
 
+/// Longest rest of a string that an automaton compares in one go: see `image::tail`. A longer loop would bring the walk
+/// closer to the verifier's limit of 8,192 branches; the rows before a tail take over what does not fit.
+pub const TAIL_BYTES: usize = 256;
+
 /// Clauses of one family: 64 blocks of 256 bits, so that one 64-bit word summarises all of a family.
 pub const CLAUSES_PER_FAMILY: usize = 64 * BLOCK_BITS;
 

@@ -2,9 +2,13 @@
 //!
 //! One automaton holds all patterns of all rules on a fact. A transition is the offset of the next state's row or, with
 //! bit 0 set, the answer: dead ends and states that no byte can change answer at once, and the class of the
-//! terminating zero answers for the rest, so the loop needs one test a byte and no length.
+//! terminating zero answers for the rest, so the loop needs one test a byte and no length. What is left of a string that
+//! only one pattern can still match is compared in a second, short loop.
 
-use interdict_abi::{image::automaton, limits::PATH_BYTES};
+use interdict_abi::{
+    image::{automaton, tail},
+    limits::{PATH_BYTES, TAIL_BYTES},
+};
 
 use crate::{Bytes, Memory};
 
@@ -27,11 +31,52 @@ pub fn walk_bounded<M: Memory + ?Sized, B: Bytes + ?Sized, const LIMIT: u32>(
     let mut index = 0;
     while index < LIMIT {
         if state & 1 != 0 {
-            return Some(state >> 1);
+            break;
         }
         let class = u32::from(image.byte(classes + u32::from(text.at(index))));
         state = image.word(state.wrapping_add(class * 4));
         index += 1;
     }
-    if state & 1 != 0 { Some(state >> 1) } else { None }
+    if state & 1 == 0 {
+        return None;
+    }
+    let label = state >> 1;
+    if label & automaton::TAIL == 0 {
+        Some(label)
+    } else {
+        Some(compare(image, label, text, index))
+    }
+}
+
+/// The label of the tail that `place` names if `text` goes on like it from `index`, else 0.
+#[inline(always)]
+fn compare<M: Memory + ?Sized, B: Bytes + ?Sized>(
+    image: &M,
+    place: u32,
+    text: &B,
+    index: u32,
+) -> u32 {
+    let at = (place & !automaton::TAIL) << 3;
+    let head = image.long(at);
+    let length = (head >> 32) as u32 & 0xffff;
+    let mut differs = 0;
+    let mut step = 0;
+    while step < TAIL_BYTES as u32 {
+        if step >= length {
+            break;
+        }
+        differs |= text.at(index + step) ^ image.byte(at + tail::BYTES + step);
+        step += 1;
+    }
+    let next = text.at(index + step);
+    // A kind of end that this version does not know counts as none: the shortest list of strings.
+    let end = (head >> 48) as u16;
+    let goes_on = if end == tail::End::Anything as u16 {
+        false
+    } else if end == tail::End::EndOrSlash as u16 {
+        next != 0 && next != b'/'
+    } else {
+        next != 0
+    };
+    if differs != 0 || goes_on { 0 } else { head as u32 }
 }

@@ -13,7 +13,9 @@ use regex_automata::{
 };
 use regex_syntax::hir::Hir;
 
-use super::reduce;
+pub use interdict_abi::image::tail::End as TailEnd;
+
+use super::{reduce, tails};
 
 /// Where a transition leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +24,19 @@ pub enum Next {
     State(u32),
     /// Decided: whatever follows, this is the label.
     Label(u32),
+    /// Decided by whether the rest of the string is this tail.
+    Tail(u32),
+}
+
+/// The rest of one string. A string that does not go on and end like this has label 0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tail {
+    /// What must follow.
+    pub bytes: Vec<u8>,
+    /// What must come then.
+    pub end: TailEnd,
+    /// The label if it does.
+    pub label: u32,
 }
 
 /// A deterministic automaton in which every string ends in a label.
@@ -35,6 +50,8 @@ pub struct Automaton {
     pub start: Next,
     /// `class_count` transitions for each state; those of class 0 are all decided.
     pub rows: Vec<Next>,
+    /// The tails.
+    pub tails: Vec<Tail>,
 }
 
 impl Automaton {
@@ -77,7 +94,13 @@ pub fn build(
     if expressions.is_empty() {
         let mut classes = [1; 256];
         classes[0] = 0;
-        return Ok(Automaton { classes, class_count: 2, start: Next::Label(0), rows: Vec::new() });
+        return Ok(Automaton {
+            classes,
+            class_count: 2,
+            start: Next::Label(0),
+            rows: Vec::new(),
+            tails: Vec::new(),
+        });
     }
     let nfa = NFA::compiler()
         .configure(
@@ -105,7 +128,7 @@ pub fn build(
             BuildError::Unsupported
         }
     })?;
-    Ok(reduce::reduce(&explore(&dense, label)?))
+    Ok(tails::without_tails(reduce::reduce(&explore(&dense, label)?)))
 }
 
 /// Byte classes of ours, and a byte of each class but the first.
@@ -182,5 +205,5 @@ fn explore(
             rows.push(number(next, &mut order));
         }
     }
-    Ok(Automaton { classes, class_count, start: first, rows })
+    Ok(Automaton { classes, class_count, start: first, rows, tails: Vec::new() })
 }

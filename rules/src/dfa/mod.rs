@@ -9,5 +9,6 @@ pub mod build;
 pub mod glob;
 pub mod pattern;
 mod reduce;
+mod tails;
 
-pub use build::{Automaton, BuildError, Limits, Next, build};
+pub use build::{Automaton, BuildError, Limits, Next, Tail, TailEnd, build};

@@ -15,11 +15,11 @@ pub(super) fn reduce(automaton: &Automaton) -> Automaton {
             Some(label) => Next::Label(label),
             None => next,
         },
-        Next::Label(_) => next,
+        Next::Label(_) | Next::Tail(_) => next,
     };
     let rows = automaton.rows.iter().map(|next| resolve(*next)).collect();
     let start = resolve(automaton.start);
-    shared(&Automaton { rows, start, ..*automaton })
+    shared(&Automaton { rows, start, tails: Vec::new(), ..*automaton })
 }
 
 /// For each state the label that every continuation ends in, if there is one.
@@ -31,7 +31,7 @@ fn decided(automaton: &Automaton) -> Vec<Option<u32>> {
     let rows: Vec<&[Next]> = automaton.rows.chunks_exact(automaton.class_count).collect();
     let end_label = |state: usize| match rows[state][0] {
         Next::Label(label) => label,
-        Next::State(_) => 0,
+        Next::State(_) | Next::Tail(_) => 0,
     };
     let mut degree = vec![0u32; count + 1];
     for_edges(&rows, |_, to| degree[to + 1] += 1);
@@ -50,6 +50,7 @@ fn decided(automaton: &Automaton) -> Vec<Option<u32>> {
         let own = end_label(state);
         let differs = row.iter().any(|next| match next {
             Next::Label(label) => *label != own,
+            Next::Tail(_) => true,
             Next::State(to) => end_label(*to as usize) != own,
         });
         if differs {
@@ -102,7 +103,7 @@ fn shared(automaton: &Automaton) -> Automaton {
                 Next::State(to) if representative[*to as usize] != u32::MAX => {
                     Next::State(representative[*to as usize])
                 }
-                Next::State(_) | Next::Label(_) => *next,
+                Next::State(_) | Next::Label(_) | Next::Tail(_) => *next,
             })
             .collect();
         let first = *known.entry(row).or_insert(state);
@@ -119,14 +120,14 @@ fn shared(automaton: &Automaton) -> Automaton {
     }
     let rename = |next: Next| match next {
         Next::State(to) => Next::State(numbers[representative[to as usize] as usize]),
-        Next::Label(_) => next,
+        Next::Label(_) | Next::Tail(_) => next,
     };
     let rows = order
         .iter()
         .flat_map(|state| &automaton.rows[*state as usize * width..(*state as usize + 1) * width])
         .map(|next| rename(*next))
         .collect();
-    Automaton { rows, start: rename(automaton.start), ..*automaton }
+    Automaton { rows, start: rename(automaton.start), tails: Vec::new(), ..*automaton }
 }
 
 /// States reachable from the start, each after those it leads to as far as loops allow.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use interdict_abi::{
-    image::{HEADER_BYTES, MAGIC, RANGES_BYTES, RANGES_INDEX, VERSION, automaton, header},
+    image::{HEADER_BYTES, MAGIC, RANGES_BYTES, RANGES_INDEX, VERSION, automaton, header, tail},
     limits::{BLOCK_BITS, BLOCK_WORDS, SET_WORDS},
 };
 
-use crate::dfa::{Automaton, Next};
+use crate::dfa::{Automaton, Next, Tail};
 
 /// Ranges a table may have before it gets an index over the top 16 bits.
 const UNINDEXED: usize = 512;
@@ -182,11 +182,13 @@ impl Arena {
 
     /// An automaton.
     pub(crate) fn automaton(&mut self, from: &Automaton) -> u32 {
+        let tails: Vec<u32> = from.tails.iter().map(|tail| self.tail(tail)).collect();
         let at = self.reserve(automaton::ROWS + from.rows.len() as u32 * 4);
         let width = from.class_count as u32 * 4;
         let encode = |next: Next| match next {
             Next::State(state) => at + automaton::ROWS + state * width,
             Next::Label(label) => label << 1 | 1,
+            Next::Tail(tail) => (tails[tail as usize] >> 3 | automaton::TAIL) << 1 | 1,
         };
         self.put(at + automaton::START, encode(from.start));
         self.put(at + automaton::STATES, from.states() as u32);
@@ -195,6 +197,14 @@ impl Arena {
         for (place, next) in self.bytes[start..].chunks_exact_mut(4).zip(&from.rows) {
             place.copy_from_slice(&encode(*next).to_le_bytes());
         }
+        at
+    }
+
+    fn tail(&mut self, from: &Tail) -> u32 {
+        let at = self.reserve(tail::BYTES + from.bytes.len() as u32);
+        self.put(at + tail::LABEL, from.label);
+        self.put(at + tail::LENGTH, from.bytes.len() as u32 | (from.end as u32) << 16);
+        self.put_bytes(at + tail::BYTES, &from.bytes);
         at
     }
 

@@ -13,7 +13,7 @@ use interdict_abi::{
 };
 use interdict_engine::{
     Memory as _, dfa,
-    facts::{self, Progress, Narrowing, SetFacts},
+    facts::{self, Narrowing, Progress, SetFacts},
 };
 
 pub use interdict_engine::tables::Address;

@@ -2,8 +2,8 @@
 
 use interdict_abi::{
     ids::{Fact, object_flags, process_flags},
-    image::{RANGES_BYTES, RANGES_INDEX, TableKind, automaton, column},
-    limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS},
+    image::{RANGES_BYTES, RANGES_INDEX, TableKind, automaton, column, tail},
+    limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS, TAIL_BYTES},
 };
 
 use super::ImageError;
@@ -117,10 +117,16 @@ impl<'a> Tables<'a> {
         let first = at + automaton::ROWS;
         let rows = self.words("automaton rows", first, size)?;
         let mut highest = 0;
-        let mut check = |next: u32, decides: bool| {
+        let mut check = |tables: &mut Self, next: u32, decides: bool| {
             if next & 1 != 0 {
-                highest = highest.max(next >> 1);
-                return if next >> 1 < labels {
+                let decided = next >> 1;
+                let label = if decided & automaton::TAIL == 0 {
+                    decided
+                } else {
+                    tables.tail((decided & !automaton::TAIL) << 3)?
+                };
+                highest = highest.max(label);
+                return if label < labels {
                     Ok(())
                 } else {
                     Err(broken("a label that has no entry"))
@@ -134,11 +140,31 @@ impl<'a> Tables<'a> {
                 && (next - first).is_multiple_of(width * 4);
             if inside { Ok(()) } else { Err(broken("a transition to no state")) }
         };
-        check(self.word(at + automaton::START)?, false)?;
+        let start = self.word(at + automaton::START)?;
+        check(self, start, false)?;
         for (place, next) in (0..width).cycle().zip(rows) {
-            check(next, place == 0)?;
+            check(self, next, place == 0)?;
         }
         Ok(highest)
+    }
+
+    /// Checks a tail; answers its label.
+    fn tail(&mut self, at: u32) -> Result<u32, ImageError> {
+        let broken = |reason| ImageError::Broken { what: "tail", offset: at, reason };
+        self.part("tail", at, 1, tail::BYTES)?;
+        let packed = self.word(at + tail::LENGTH)?;
+        let (length, end) = (packed & 0xffff, packed >> 16);
+        if length as usize > TAIL_BYTES || end > tail::End::Anything as u32 {
+            return Err(broken("longer than a tail can be, or with an unknown end"));
+        }
+        if self.part("tail", at, 1, tail::BYTES + length)?.iter().skip(8).any(|byte| *byte == 0) {
+            return Err(broken("a zero byte, which no string holds"));
+        }
+        let label = self.word(at + tail::LABEL)?;
+        if label & automaton::TAIL != 0 {
+            return Err(broken("a label that names a tail"));
+        }
+        Ok(label)
     }
 
     /// Checks the column of `fact` at `at` in a family of `count` clauses.

@@ -1,0 +1,132 @@
+//! Measures and puts figures into JSON.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use interdict_abi::{
+    ids::{Fact, Family},
+    image::{COLUMN_BYTES, column, family, header},
+};
+use interdict_engine::{Memory as _, dfa};
+use interdict_rules::{
+    image::PolicyImage,
+    ir::{Pattern, Program, Test},
+    lower::Stats,
+};
+use serde_json::{Value, json};
+
+pub(crate) fn milliseconds(duration: Duration) -> Value {
+    json!((duration.as_secs_f64() * 1e5).round() / 100.0)
+}
+
+/// The most memory this process ever held, from `VmHWM`.
+pub(crate) fn peak_rss_mib() -> Value {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    json!(kib.map(|kib| kib / 1024))
+}
+
+pub(crate) fn sizes(rules: usize, prefixes: usize, image: &PolicyImage, stats: &Stats) -> Value {
+    let automata: Vec<Value> = stats
+        .automata
+        .iter()
+        .map(|one| {
+            json!({
+                "family": one.family.map(Family::name),
+                "fact": one.fact.map(Fact::name),
+                "patterns": one.patterns, "states": one.states, "classes": one.classes,
+                "labels": one.labels, "bytes": one.bytes,
+            })
+        })
+        .collect();
+    let clauses: Vec<Value> =
+        stats.clauses.iter().map(|(family, count)| json!([family.name(), count])).collect();
+    json!({
+        "rules": rules, "prefixes": prefixes, "image_bytes": image.kernel().len(),
+        "automata": automata, "clauses": clauses,
+    })
+}
+
+/// The path column's automaton of the file family.
+fn path_automaton(image: &[u8]) -> u32 {
+    let directory = image.word(header::FAMILIES + Family::File as u32 * 4);
+    if directory == 0 {
+        return 0;
+    }
+    let column = directory + family::COLUMNS + Fact::Path as u32 * COLUMN_BYTES;
+    image.word(column + column::AUTOMATON)
+}
+
+/// Nanoseconds a byte for paths that are walked to their end and match.
+pub(crate) fn walks(row: &mut Value, image: &PolicyImage, program: &Program) {
+    let automaton = path_automaton(image.kernel());
+    if automaton == 0 {
+        return;
+    }
+    let exact: Vec<Vec<u8>> = program
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.clauses)
+        .filter(|clause| clause.family == Family::File)
+        .flat_map(|clause| &clause.literals)
+        .filter_map(|literal| match &literal.test {
+            Test::Text { fact: Fact::Path, patterns } => Some(patterns),
+            Test::Text { .. }
+            | Test::Number { .. }
+            | Test::Flags { .. }
+            | Test::Address { .. }
+            | Test::Ancestor { .. }
+            | Test::Argument { .. } => None,
+        })
+        .flatten()
+        .filter_map(|pattern| match pattern {
+            Pattern::Exact(path) => Some(path.clone()),
+            Pattern::Prefix(_)
+            | Pattern::Suffix(_)
+            | Pattern::Contains(_)
+            | Pattern::Glob(_)
+            | Pattern::Regex(_) => None,
+        })
+        .collect();
+    let few: Vec<Vec<u8>> = exact.iter().take(8).cloned().collect();
+    row["walk_hot_ns_per_byte"] = per_byte(image, automaton, &few);
+    row["walk_all_ns_per_byte"] = per_byte(image, automaton, &exact);
+    let other: Vec<Vec<u8>> = [
+        "/usr/lib/x86_64-linux-gnu/libc.so.6",
+        "/proc/self/status",
+        "/dev/null",
+        "/etc/ld.so.cache",
+        "/home/user/project/src/main.rs",
+    ]
+    .iter()
+    .map(|path| path.as_bytes().to_vec())
+    .collect();
+    row["walk_unlisted_ns_per_path"] = per_path(image, automaton, &other);
+}
+
+fn best(image: &PolicyImage, automaton: u32, paths: &[Vec<u8>]) -> f64 {
+    let rounds = 2_000_000 / paths.iter().map(Vec::len).sum::<usize>().max(1) + 1;
+    (0..15)
+        .map(|_| {
+            let start = Instant::now();
+            for _ in 0..rounds {
+                for path in paths {
+                    black_box(dfa::walk(image.kernel(), automaton, black_box(&path[..])));
+                }
+            }
+            start.elapsed().as_nanos() as f64 / rounds as f64
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+fn per_byte(image: &PolicyImage, automaton: u32, paths: &[Vec<u8>]) -> Value {
+    let bytes: usize = paths.iter().map(|path| path.len() + 1).sum();
+    json!((best(image, automaton, paths) / bytes as f64 * 1000.0).round() / 1000.0)
+}
+
+fn per_path(image: &PolicyImage, automaton: u32, paths: &[Vec<u8>]) -> Value {
+    json!((best(image, automaton, paths) / paths.len() as f64 * 10.0).round() / 10.0)
+}
