@@ -11,5 +11,6 @@ pub mod ebpf;
 pub mod paths;
 pub mod run;
 pub mod step;
+pub mod test;
 pub mod tools;
 pub mod vm;

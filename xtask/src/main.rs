@@ -17,6 +17,8 @@ struct Arguments {
 enum Command {
     /// See acts refused by the kernel, told over HTTPS and proven, in a guest.
     Demo(xtask::demo::Arguments),
+    /// Run all checks and tests: unit, property and guest tests.
+    Test(xtask::test::Arguments),
     /// Build the kernel object into ebpf/prebuilt, or compare the one there with its sources.
     Ebpf(xtask::ebpf::Arguments),
     /// Run a command in a guest with a stock kernel, the agent and some policies.
@@ -38,6 +40,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => {
             xtask::demo::main(&arguments).map(|as_expected| ExitCode::from(u8::from(!as_expected)))
+        }
+        Command::Test(arguments) => {
+            xtask::test::main(&arguments).map(|all_well| ExitCode::from(u8::from(!all_well)))
         }
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Vm(arguments) => xtask::vm::command::main(&arguments).map(exit_code),

@@ -61,23 +61,33 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Builds one program of this repository as `cargo build` does and answers where it is.
-pub fn built(package: &str, program: &str) -> Result<PathBuf> {
-    to_the_end(cargo().args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--package",
-        package,
-        "--bin",
-        program,
-    ]))?;
+/// Set by `cargo xtask test`, which has built everything: programs are then only looked for.
+pub const BUILT: &str = "INTERDICT_PROGRAMS_ARE_BUILT";
+
+/// Builds one program of this repository as `cargo build` does and answers where it is. The whole workspace is selected,
+/// so that dependencies have the same features whatever is built and are not built again.
+pub fn built(program: &str) -> Result<PathBuf> {
+    if std::env::var_os(BUILT).is_none() {
+        to_the_end(cargo().args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--bin",
+            program,
+        ]))?;
+    }
     Ok(paths::cargo_target().join("debug").join(program))
+}
+
+/// Where the agent is once it was built.
+pub fn agent_path() -> PathBuf {
+    paths::cargo_target().join("debug/interdict")
 }
 
 /// The agent, built.
 pub fn built_agent() -> Result<PathBuf> {
-    built("interdict", "interdict")
+    built("interdict")
 }
 
 /// Removes what a surrounding cargo or rustup told its children, so that another toolchain can be called from here.

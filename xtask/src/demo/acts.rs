@@ -25,42 +25,20 @@ pub(super) const RECEIVER_PORT: u16 = 8443;
 /// The network namespace beyond the guest's interface.
 pub(super) const BEYOND: &str = "beyond";
 
-/// Rules on addresses: which ones are bad is a site's own knowledge, so the pack in `policies/` names none.
-pub(super) const POLICY: &str = "apiVersion: interdict.dev/v1
-kind: Policy
-metadata: { name: demonstration }
-spec:
-  mode: enforce
-  lists:
-    blocklist: { type: cidr, items: [203.0.113.9, 198.51.100.7] }
-  rules:
-    - id: DEMO-NET-1
-      title: Connection to an address on the blocklist
-      on: [net.connect]
-      when: net.dst.ip in blocklist
-      action: block
-      severity: high
-    - id: DEMO-NET-2
-      title: Packet from an address on the blocklist
-      on: [packet.in]
-      when: net.src.ip in blocklist
-      action: block
-      severity: medium
-";
-
-/// Addresses and programs the acts need, made in the guest. The networks are those set aside for documentation.
+/// Addresses and programs the acts need, made in the guest. The bad ones are on the feed in `policies/feeds/`.
 pub(super) const PREPARATION: &str = "set -e
 ip link add name act0 type dummy
 ip link set act0 up
 ip address add 203.0.113.9/24 dev act0
-ip address add 203.0.113.10/24 dev act0
+ip address add 192.0.2.10/24 dev act0
 ip netns add beyond
 ip link add name gate type veth peer name beyond0
 ip link set beyond0 netns beyond
 ip address add 198.51.100.1/24 dev gate
+ip address add 10.77.0.1/24 dev gate
 ip link set gate up
 ip -n beyond address add 198.51.100.7/24 dev beyond0
-ip -n beyond address add 198.51.100.8/24 dev beyond0
+ip -n beyond address add 10.77.0.8/24 dev beyond0
 ip -n beyond link set beyond0 up
 cp /usr/bin/true /dev/shm/implant
 cp /usr/bin/true /opt/implant
@@ -101,15 +79,15 @@ pub(super) fn all() -> Vec<Shown> {
             why: "a program calls home",
             refused: Step::new("call", connect("203.0.113.9:443")),
             outcome: Outcome::Refused(EPERM),
-            twin: Step::new("neighbour", connect("203.0.113.10:443")),
-            in_alert: "DEMO-NET-1",
+            twin: Step::new("neighbour", connect("192.0.2.10:443")),
+            in_alert: "IDT-NET-0301",
         },
         Shown {
             why: "a known attacker knocks",
             refused: Step::new("knock", packet("198.51.100.7:4000")),
             outcome: Outcome::Lost,
-            twin: Step::new("visit", packet("198.51.100.8:4000")),
-            in_alert: "DEMO-NET-2",
+            twin: Step::new("visit", packet("10.77.0.8:4000")),
+            in_alert: "IDT-NET-0302",
         },
     ]
 }

@@ -50,7 +50,7 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
         Some(program) => program.clone(),
         None => run::built_agent()?,
     };
-    let receiver = run::built("interdict-integration", "receiver")?;
+    let receiver = run::built("receiver")?;
     building.done();
 
     let shown = acts::all();
@@ -79,7 +79,6 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
         .add(stripped_receiver(&receiver)?, RECEIVER)
         .file(SCRIPT, 0o644, serde_json::to_vec(&script)?)
         .file(PREPARE, 0o644, acts::PREPARATION)
-        .file("/etc/interdict/policies/demonstration.yaml", 0o644, acts::POLICY)
         .before(&before)
         .out(paths::vm().join("demo"));
     let booting = step::begin(&format!("acting in a guest on kernel {}", arguments.kernel));

@@ -25,6 +25,9 @@ const TARGET: &str = "bpfel-unknown-none";
 /// The binary of the `ebpf` crate.
 const PROGRAM: &str = "interdict";
 
+/// While the agent is built, names another object to build it with than the committed one.
+pub const OBJECT_VARIABLE: &str = "INTERDICT_BPF_OBJECT";
+
 /// Builds the kernel object into `ebpf/prebuilt/`.
 #[derive(Debug, Args)]
 pub struct Arguments {
