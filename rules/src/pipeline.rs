@@ -105,12 +105,16 @@ fn unfit(
             rules.find(|rule| rule.id.value == id)
         });
         let message = problem.to_string();
+        let code = match problem {
+            lower::Problem::TooManyResiduals { .. } => Code::TooManySets,
+            _ => Code::DoesNotFit,
+        };
         let mut diagnostic = match rule {
             Some(rule) => {
                 let span = rule.when.as_ref().map_or(rule.id.span, |when| when.span);
-                Diagnostic::error(Code::DoesNotFit, span, message)
+                Diagnostic::error(code, span, message)
             }
-            None => Diagnostic::nowhere(Code::DoesNotFit, message),
+            None => Diagnostic::nowhere(code, message),
         };
         diagnostic = diagnostic
             .note(format!("{} rules are compiled together", metadata.rules.len()))

@@ -21,28 +21,28 @@ use super::policies::{Format, image, print, print_json, untried};
 ///
 /// What is left out is ordinary: user 1000 on the host, a regular file of root, TCP.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("act").required(true))]
+#[command(group = ArgGroup::new("what").required(true))]
 pub(super) struct Arguments {
     /// An image (`*.img`), or policy files and directories.
     #[arg(default_value = "/etc/interdict/policies")]
     paths: Vec<PathBuf>,
     /// A program is started.
-    #[arg(long, value_name = "PATH", group = "act")]
+    #[arg(long, value_name = "PATH", group = "what")]
     exec: Option<String>,
     /// A file is opened for reading.
-    #[arg(long, value_name = "PATH", group = "act")]
+    #[arg(long, value_name = "PATH", group = "what")]
     read: Option<String>,
     /// A file is opened for writing.
-    #[arg(long, value_name = "PATH", group = "act")]
+    #[arg(long, value_name = "PATH", group = "what")]
     write: Option<String>,
     /// A connection is made to `ADDRESS` or `ADDRESS:PORT` (`[ADDRESS]:PORT` for IPv6).
-    #[arg(long, value_name = "PEER", group = "act")]
+    #[arg(long, value_name = "PEER", group = "what")]
     connect: Option<String>,
     /// A packet arrives from `ADDRESS` or `ADDRESS:PORT`.
-    #[arg(long, value_name = "PEER", group = "act")]
+    #[arg(long, value_name = "PEER", group = "what")]
     packet_from: Option<String>,
     /// Another act by name, with its values given by `--set`.
-    #[arg(long, value_name = "ACT", group = "act")]
+    #[arg(long, value_name = "ACT", group = "what")]
     act: Option<String>,
     /// An argument of the started program; repeat for more, the program's own name first.
     #[arg(long = "arg", value_name = "TEXT", allow_hyphen_values = true)]

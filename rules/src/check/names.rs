@@ -80,6 +80,10 @@ pub(super) fn once<'p>(
     name: &'p Spanned<String>,
     diagnostics: &mut Diagnostics,
 ) -> bool {
+    if name.value.is_empty() {
+        // Missing, which has been said.
+        return true;
+    }
     match seen.insert(&name.value, name.span) {
         None => true,
         Some(first) => {

@@ -28,7 +28,6 @@ pub(super) fn check<'p>(
     let mut checker = Checker { names, diagnostics, unfolding: Vec::new() };
     let when = match &rule.when {
         Some(expression) => checker.predicate(expression),
-        None if rule.broken => None,
         None => Some(Predicate::All(Vec::new())),
     };
     let mut exceptions = Vec::new();
@@ -75,7 +74,7 @@ pub(super) fn check<'p>(
     }
     let mode = mode(policy, rule, diagnostics)?;
     let when = when?;
-    if diagnostics.count() > before && diagnostics.failed() {
+    if rule.broken || diagnostics.count() > before && diagnostics.failed() {
         return None;
     }
     let on_fault = rule.on_fault.unwrap_or(match rule.action.value.action {
@@ -157,12 +156,6 @@ fn acts(rule: &Rule, diagnostics: &mut Diagnostics) -> Vec<Spanned<Act>> {
             continue;
         }
         acts.push(Spanned { value: act, span: word.span });
-    }
-    if rule.on.is_empty() {
-        diagnostics.add(
-            Diagnostic::error(Code::MissingKey, rule.span, "the rule is about no act")
-                .label("`on` is empty"),
-        );
     }
     acts
 }

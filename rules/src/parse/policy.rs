@@ -155,7 +155,7 @@ pub struct Rule {
     pub when: Option<Expression>,
     /// `when` as written, on one line.
     pub when_text: String,
-    /// It could not be read: nothing more needs to be said about this rule.
+    /// Something of it could not be read, which has been said: it is checked as far as it goes.
     pub broken: bool,
     /// `except`.
     pub except: Vec<Exception>,
@@ -416,18 +416,17 @@ const RULE_KEYS: &[&str] = &[
 ];
 
 fn rule(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Rule> {
+    let before_all = shape.diagnostics.count();
     let fields = shape.fields(node, "a rule", RULE_KEYS)?;
     let id = shape.required(&fields, "id").and_then(|node| shape.plain(node, "`id`"));
     if let Some(id) = &id {
         identifier(shape, id, "a rule's id", 64);
     }
     let title = shape.required(&fields, "title").and_then(|node| shape.plain(node, "`title`"));
-    let on = shape.required(&fields, "on").map(|node| shape.plain_list(node, "`on`"));
-    let before = shape.diagnostics.count();
+    let on = shape.required(&fields, "on").map(|node| acts(shape, node)).unwrap_or_default();
     let when_text = fields.find("when").and_then(|node| shape.text(node, "`when`"));
     let flat = when_text.as_ref().map(|text| one_line(&text.text)).unwrap_or_default();
     let when = when_text.and_then(|text| expression::parse(&Rc::new(text), shape.diagnostics));
-    let broken = when.is_none() && shape.diagnostics.count() > before;
     let mut except = Vec::new();
     if let Some(node) = fields.find("except") {
         for node in shape.list(node, "`except`") {
@@ -465,16 +464,20 @@ fn rule(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Rule> {
             tests.extend(cases::case(shape, node));
         }
     }
+    let broken = shape.diagnostics.count() > before_all;
+    // What is missing has been said; the rest of the rule is checked all the same.
+    let head = fields.head();
+    let alert = WrittenAction { action: interdict_abi::ids::Action::Alert, errno: 1 };
     Some(Rule {
-        span: fields.head(),
-        id: id?,
-        title: title?.value,
-        on: on?,
+        span: head,
+        id: id.unwrap_or(Spanned { value: String::new(), span: head }),
+        title: title.map(|title| title.value).unwrap_or_default(),
+        on,
         when,
         when_text: flat,
         broken,
         except,
-        action: action?,
+        action: action.unwrap_or(Spanned { value: alert, span: head }),
         mode,
         on_fault: on_fault.map(|on_fault| on_fault.value),
         requires_block,
@@ -485,6 +488,17 @@ fn rule(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Rule> {
         message,
         tests,
     })
+}
+
+fn acts(shape: &mut Shape<'_>, node: &Rc<Node>) -> Vec<Spanned<String>> {
+    let acts = shape.plain_list(node, "`on`");
+    if acts.is_empty() && node.kind() == "a list" {
+        shape.diagnostics.add(
+            Diagnostic::error(Code::MissingKey, node.span, "the rule is about no act")
+                .label("`on` is empty"),
+        );
+    }
+    acts
 }
 
 fn one_line(text: &str) -> String {

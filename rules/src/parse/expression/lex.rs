@@ -70,8 +70,8 @@ pub(super) fn tokens(text: &Text, diagnostics: &mut Diagnostics) -> Option<Vec<T
                 Symbol::Operator(operator) => {
                     (TokenKind::Operator(operator), operator.name().len())
                 }
+                // Said, and read as what it means, so that other mistakes are found as well.
                 Symbol::Foreign { written, meant, kind } => {
-                    failed = true;
                     diagnostics.add(
                         Diagnostic::error(
                             Code::ForeignToken,
