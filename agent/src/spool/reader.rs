@@ -122,6 +122,10 @@ impl Reader {
                     let first = self.open.take().map_or(0, |open| open.first);
                     let next = self.after(first)?;
                     self.enter(next)?;
+                    if self.open.is_none() {
+                        read.missing.push((self.next, durable));
+                        self.next = durable + 1;
+                    }
                 }
             }
         }

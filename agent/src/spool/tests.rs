@@ -1,1 +1,377 @@
+use std::{
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
+use super::{
+    disk::{Disk, DiskFile, LocalDisk},
+    recover::{recover, scan},
+    *,
+};
+use crate::alert::{
+    Notice,
+    build::Scene,
+    key::{PublicKey, SigningKey},
+    model::HostInfo,
+    seal::{SealedAlert, Sealer},
+    verify::{Repeats, Verifier},
+};
+
+const STREAM: &str = "00112233445566778899aabbccddeeff";
+
+fn scene() -> Scene {
+    let host = HostInfo { boot_id: "b".into(), kernel: "k".into(), name: "h".into() };
+    Scene { host, wall_minus_boot_ns: 0 }
+}
+
+fn sealed(sealer: &mut Sealer, count: usize) -> Vec<SealedAlert> {
+    let notice = |at| Notice::Stopped { reason: format!("n{at}") }.alert(&scene(), 1);
+    sealer.seal((0..count).map(notice).collect())
+}
+
+fn limits() -> Limits {
+    Limits { max_bytes: 1 << 20, max_age: Duration::from_secs(3_600), segment_bytes: 8 << 10 }
+}
+
+fn open(folder: &Path, disk: Arc<dyn Disk>) -> (Spool, recover::Recovered) {
+    Spool::open(folder, limits(), disk, |_| 0, STREAM.to_owned()).unwrap()
+}
+
+fn local() -> Arc<dyn Disk> {
+    Arc::new(LocalDisk)
+}
+
+fn seqs(read: &Read) -> Vec<u64> {
+    read.entries.iter().map(|entry| entry.seq).collect()
+}
+
+fn read_all(folder: &Path, durable: u64) -> Read {
+    let mut reader = Reader::new(folder, 1);
+    let mut all = Read::default();
+    while reader.next() <= durable {
+        let read = reader.read(durable, 7, 1 << 20).unwrap();
+        all.entries.extend(read.entries);
+        all.missing.extend(read.missing);
+    }
+    all
+}
+
+fn key() -> (SigningKey, PublicKey) {
+    let key = SigningKey::generate().unwrap();
+    let public = key.public();
+    (key, public)
+}
+
+#[test]
+fn what_was_appended_is_read_across_segments_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, public) = key();
+    let (spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key, spool.head().clone());
+    drop(spool);
+    for _ in 0..5 {
+        let (mut spool, recovered) = open(folder.path(), local());
+        assert_eq!(recovered.damage, None);
+        assert_eq!(spool.head(), sealer.head());
+        for size in [1, 9, 30] {
+            spool.append(&sealed(&mut sealer, size)).unwrap();
+        }
+    }
+    let read = read_all(folder.path(), 200);
+    assert_eq!(read.missing, []);
+    assert_eq!(seqs(&read), (1..=200).collect::<Vec<_>>());
+    assert!(segment::list(folder.path()).unwrap().len() > 5);
+    let mut verifier = Verifier::new(vec![public], Repeats::Refused);
+    for entry in &read.entries {
+        verifier.push(&entry.line, String::new);
+    }
+    assert_eq!(verifier.finish().findings, []);
+}
+
+#[test]
+fn a_second_agent_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_spool, _) = open(folder.path(), local());
+    let second = Spool::open(folder.path(), limits(), local(), |_| 0, STREAM.to_owned());
+    assert!(matches!(second, Err(SpoolError::InUse { .. })));
+}
+
+#[test]
+fn a_reader_sees_nothing_past_the_durable_mark_and_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    let mut reader = Reader::new(folder.path(), 1);
+    spool.append(&sealed(&mut sealer, 5)).unwrap();
+    assert_eq!(seqs(&reader.read(3, 100, 1 << 20).unwrap()), [1, 2, 3]);
+    assert_eq!(seqs(&reader.read(3, 100, 1 << 20).unwrap()), [0u64; 0]);
+    spool.append(&sealed(&mut sealer, 40)).unwrap();
+    assert_eq!(seqs(&reader.read(45, 2, 1 << 20).unwrap()), [4, 5]);
+    assert_eq!(seqs(&reader.read(45, 100, 1).unwrap()), [6]);
+    assert_eq!(seqs(&reader.read(45, 100, 1 << 20).unwrap()), (7..=45).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_oldest_segments_go_and_a_reader_is_told_which_alerts_it_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = Limits { max_bytes: 32 << 10, ..limits() };
+    let (mut spool, _) =
+        Spool::open(folder.path(), bounds, local(), |_| 0, STREAM.to_owned()).unwrap();
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    for _ in 0..40 {
+        spool.append(&sealed(&mut sealer, 5)).unwrap();
+    }
+    let dropped = spool.enforce_limits().unwrap();
+    assert!(spool.len_bytes() <= 32 << 10);
+    assert_eq!(dropped + 1, spool.oldest());
+    let read = read_all(folder.path(), 200);
+    assert_eq!(read.missing, [(1, dropped)]);
+    assert_eq!(seqs(&read), (dropped + 1..=200).collect::<Vec<_>>());
+}
+
+#[test]
+fn old_segments_go_with_their_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    for _ in 0..6 {
+        spool.append(&sealed(&mut sealer, 5)).unwrap();
+    }
+    drop(spool);
+    for first in segment::list(folder.path()).unwrap() {
+        let file =
+            fs::File::options().write(true).open(segment::path(folder.path(), first)).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    let (mut spool, _) = open(folder.path(), local());
+    assert_eq!(spool.enforce_limits(), Some(30));
+    assert_eq!(segment::list(folder.path()).unwrap(), [0u64; 0]);
+    // The stream goes on all the same, and the next start knows where.
+    spool.append(&sealed(&mut sealer, 1)).unwrap();
+    drop(spool);
+    let (spool, _) = open(folder.path(), local());
+    assert_eq!(spool.head(), sealer.head());
+}
+
+/// Every cut and every flipped byte of a segment: nothing panics, and only what was touched is lost.
+#[test]
+fn a_cut_anywhere_leaves_the_longest_good_prefix() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    spool.append(&sealed(&mut sealer, 4)).unwrap();
+    drop(spool);
+    let path = segment::path(folder.path(), 1);
+    let bytes = fs::read(&path).unwrap();
+    let whole = scan(&bytes, None);
+    assert_eq!((whole.records, whole.damaged_bytes, whole.torn_bytes), (4, 0, 0));
+    let mut ends = Vec::new();
+    let mut at = segment::HEADER_BYTES;
+    while let segment::Next::Record(record) = segment::next(&bytes[at..]) {
+        at += record.len_bytes();
+        ends.push(at);
+    }
+    for len in 0..bytes.len() {
+        let found = scan(&bytes[..len], None);
+        let expected = ends.iter().filter(|&&end| end <= len).count() as u64;
+        assert_eq!(found.records, expected, "cut at {len}");
+        if len >= segment::HEADER_BYTES {
+            assert_eq!(found.last.map(|(seq, _)| seq), (expected > 0).then_some(expected));
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_costs_one_record_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    spool.append(&sealed(&mut sealer, 6)).unwrap();
+    drop(spool);
+    let path = segment::path(folder.path(), 1);
+    let good = fs::read(&path).unwrap();
+    let lines: Vec<Vec<u8>> =
+        read_all(folder.path(), 6).entries.into_iter().map(|e| e.line).collect();
+    for at in (0..good.len()).step_by(3) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&path, &bytes).unwrap();
+        let read = read_all(folder.path(), 6);
+        let lost: u64 = read.missing.iter().map(|(first, last)| last - first + 1).sum();
+        assert!(lost <= 1, "byte {at}: {:?}", read.missing);
+        assert_eq!(read.entries.len() as u64, 6 - lost);
+        for entry in &read.entries {
+            assert_eq!(entry.line, lines[entry.seq as usize - 1], "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_number_that_a_sink_has_acknowledged_is_never_given_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    spool.append(&sealed(&mut sealer, 3)).unwrap();
+    drop(spool);
+    let path = segment::path(folder.path(), 1);
+    let len = fs::metadata(&path).unwrap().len();
+    LocalDisk.truncate(&path, len - 1).unwrap();
+    let floor = |stream: &str| if stream == STREAM { 3 } else { 0 };
+    let (spool, recovered) =
+        Spool::open(folder.path(), limits(), local(), floor, "x".repeat(32)).unwrap();
+    assert_eq!(spool.head().seq, 3);
+    assert!(recovered.damage.is_some());
+}
+
+/// A disk on which the operation number `fails_at` fails, or after which nothing works any more.
+#[derive(Debug)]
+struct FaultyDisk {
+    calls: Arc<AtomicU64>,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// Operation number so much fails, leaving half of a write behind; later ones work.
+    Once(u64),
+    /// From that operation on everything fails: the process has been killed, or the disk is full.
+    From(u64),
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    inner: Box<dyn DiskFile>,
+    calls: Arc<AtomicU64>,
+    fault: Fault,
+}
+
+fn faulty(calls: &AtomicU64, fault: Fault) -> io::Result<()> {
+    let call = calls.fetch_add(1, Ordering::Relaxed);
+    let fails = match fault {
+        Fault::Once(at) => call == at,
+        Fault::From(at) => call >= at,
+    };
+    if fails { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        faulty(&self.calls, self.fault)?;
+        let inner = LocalDisk.create(path)?;
+        Ok(Box::new(FaultyFile { inner, calls: Arc::clone(&self.calls), fault: self.fault }))
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        faulty(&self.calls, self.fault)?;
+        LocalDisk.remove(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        faulty(&self.calls, self.fault)?;
+        LocalDisk.rename(from, to)
+    }
+    fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()> {
+        faulty(&self.calls, self.fault)?;
+        LocalDisk.truncate(path, len_bytes)
+    }
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        faulty(&self.calls, self.fault)?;
+        LocalDisk.sync_folder(path)
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Err(error) = faulty(&self.calls, self.fault) {
+            self.inner.append(&bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
+        self.inner.append(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        faulty(&self.calls, self.fault)?;
+        self.inner.sync()
+    }
+}
+
+/// Writes through a disk with a fault. Returns what was acknowledged, by sequence number and line.
+fn write_with(folder: &Path, fault: Fault, key: SigningKey) -> (Vec<Vec<u8>>, u64) {
+    let calls = Arc::new(AtomicU64::new(0));
+    let disk = Arc::new(FaultyDisk { calls: Arc::clone(&calls), fault });
+    let mut acknowledged: Vec<Vec<u8>> = Vec::new();
+    let opened = Spool::open(folder, limits(), disk, |_| 0, STREAM.to_owned());
+    if let Ok((mut spool, _)) = opened {
+        let mut sealer = Sealer::new(key, spool.head().clone());
+        for size in [3, 1, 8, 8, 2] {
+            let before = sealer.head().clone();
+            let alerts = sealed(&mut sealer, size);
+            match spool.append(&alerts) {
+                Ok(()) => acknowledged.extend(alerts.iter().map(|alert| alert.line().to_vec())),
+                Err(_) => sealer.rewind(before),
+            }
+        }
+    }
+    (acknowledged, calls.load(Ordering::Relaxed))
+}
+
+/// A fault at each single disk operation: what was acknowledged is there afterwards, whole and in order, and the next
+/// start goes on from it.
+#[test]
+fn a_fault_at_any_operation_loses_nothing_that_was_acknowledged() {
+    let operations = {
+        let folder = tempfile::tempdir().unwrap();
+        write_with(folder.path(), Fault::Once(u64::MAX), key().0).1
+    };
+    assert!(operations > 15, "{operations}");
+    for make in [Fault::Once, Fault::From] {
+        for at in 0..operations {
+            let folder = tempfile::tempdir().unwrap();
+            let key_folder = tempfile::tempdir().unwrap();
+            let key_path = key_folder.path().join("k");
+            let key = SigningKey::create(&key_path).unwrap();
+            let public = key.public();
+            let (acknowledged, _) = write_with(folder.path(), make(at), key);
+            if matches!(make(at), Fault::Once(_)) {
+                assert_eq!(acknowledged.len(), 22, "one fault is tried again: {:?}", make(at));
+            }
+            let recovered = recover(folder.path()).unwrap();
+            let (mut spool, _) = open(folder.path(), local());
+            let head = spool.head().clone();
+            let count = acknowledged.len() as u64;
+            // A batch that failed at its sync may be there all the same, if the disk died before it could be started
+            // over; one that was acknowledged must be.
+            assert!(head.seq >= count, "{:?}: {} of {count}, {recovered:?}", make(at), head.seq);
+            let mut sealer = Sealer::new(SigningKey::open(&key_path).unwrap(), head);
+            spool.append(&sealed(&mut sealer, 4)).unwrap();
+            let read = read_all(folder.path(), sealer.head().seq);
+            assert_eq!(read.missing, [], "{:?}", make(at));
+            for (entry, line) in read.entries.iter().zip(&acknowledged) {
+                assert_eq!(&entry.line, line, "{:?}", make(at));
+            }
+            let mut verifier = Verifier::new(vec![public], Repeats::Refused);
+            for entry in &read.entries {
+                verifier.push(&entry.line, String::new);
+            }
+            assert_eq!(verifier.finish().findings, [], "{:?}", make(at));
+        }
+    }
+}
+
+#[test]
+fn a_cursor_is_read_back_and_a_damaged_one_is_known_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let cursor = Cursor::new(folder.path(), "a/b", local());
+    assert_eq!(cursor.load(), cursor::Stored::Absent);
+    cursor.store(STREAM, 42).unwrap();
+    assert_eq!(cursor.load(), cursor::Stored::At { stream: STREAM.to_owned(), next: 42 });
+    let path = folder.path().join("cursors/a_b");
+    let good = fs::read(&path).unwrap();
+    for at in 0..good.len() - 1 {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(cursor.load(), cursor::Stored::Damaged, "byte {at}");
+    }
+}
