@@ -108,7 +108,15 @@ impl Intake {
     }
 
     pub(super) fn policy(&self, policy: Arc<PolicyView>) {
-        self.lock().policies.push(policy);
+        let notice = Notice::PolicyChanged {
+            generation: policy.generation,
+            digest: policy.digest.clone(),
+            rules: policy.metadata.rules.len(),
+        };
+        let mut waiting = self.lock();
+        waiting.policies.push(policy);
+        waiting.notices.push(notice);
+        drop(waiting);
         self.wake.notify_one();
     }
 

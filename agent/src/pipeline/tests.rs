@@ -1,1 +1,136 @@
+use std::{path::Path, sync::atomic::Ordering};
 
+use interdict_abi::{
+    event::{Head, VERSION, kind},
+    ids::{Act, Action, Family},
+};
+use interdict_rules::meta::Metadata;
+use serde_json::Value;
+use zerocopy::IntoBytes;
+
+use super::*;
+use crate::alert::{
+    key::PublicKey,
+    verify::{Outcome, Repeats, Verifier},
+};
+
+fn config(folder: &Path, more: &str) -> Config {
+    let text = format!(
+        "state: {0}\nalerts: {{ alive: 0s }}\nsinks:\n  - file: {{ path: {0}/out.ndjson }}\n{more}",
+        folder.display()
+    );
+    Config::parse(&text, Path::new("test.yaml")).unwrap()
+}
+
+fn decision(path: &str) -> Vec<u8> {
+    let mut head = Head::ZERO;
+    head.version = VERSION;
+    head.kind = kind::DECISION;
+    head.family = Family::File as u8;
+    head.verdict = Action::Block as u8;
+    head.would = Action::Block as u8;
+    head.acts = Act::FileRead.bit();
+    head.generation = 1;
+    head.pid = 0x4000_0001;
+    head.path_bytes = u16::try_from(path.len()).unwrap();
+    [head.as_bytes(), path.as_bytes()].concat()
+}
+
+fn lines(path: &Path) -> Vec<Vec<u8>> {
+    let text = fs::read(path).unwrap_or_default();
+    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+fn verified(lines: &[Vec<u8>], key: PublicKey) -> Outcome {
+    let mut verifier = Verifier::new(vec![key], Repeats::Refused);
+    for (at, line) in lines.iter().enumerate() {
+        verifier.push(line, || at.to_string());
+    }
+    verifier.finish()
+}
+
+fn named(lines: &[Vec<u8>], pointer: &str) -> Vec<String> {
+    let value = |line: &Vec<u8>| -> Value { serde_json::from_slice(line).unwrap() };
+    lines
+        .iter()
+        .filter_map(|line| Some(value(line).pointer(pointer)?.as_str()?.to_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_become_a_whole_stream_across_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "");
+    let mut key = None;
+    for run in 0..3 {
+        let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+        key = Some(pipeline.public_key());
+        pipeline.policy(Arc::new(PolicyView::new(1, "d".to_owned(), Metadata::default())));
+        for at in 0..300 {
+            assert!(pipeline.record(&decision(&format!("/run{run}/{at}"))));
+        }
+        pipeline.shutdown("test").await;
+    }
+    let lines = lines(&folder.path().join("out.ndjson"));
+    let outcome = verified(&lines, key.unwrap());
+    assert_eq!(outcome.findings, []);
+    assert_eq!((outcome.streams[0].first, outcome.streams[0].last), (1, 3 * 303));
+    let expected: Vec<String> =
+        (0..3).flat_map(|run| (0..300).map(move |at| format!("/run{run}/{at}"))).collect();
+    assert_eq!(named(&lines, "/object/path"), expected);
+    let notices = named(&lines, "/notice/name");
+    assert_eq!(notices[..4], ["started", "policy-changed", "stopped", "started"]);
+    let previous = named(&lines, "/notice/detail/previous_run");
+    assert_eq!(previous, ["none", "clean", "clean"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_the_queue_or_is_not_understood_is_counted_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "");
+    config.alerts.queue = 1 << 20;
+    let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    pipeline.record(b"not a record");
+    pipeline.lost("ring_full", 7);
+    let large = vec![0; 2 << 20];
+    assert!(!pipeline.record(&large));
+    pipeline.shutdown("test").await;
+    let lines = lines(&folder.path().join("out.ndjson"));
+    let mut counts = BTreeMap::new();
+    for line in &lines {
+        let alert: Value = serde_json::from_slice(line).unwrap();
+        for (reason, count) in
+            alert.pointer("/notice/detail/counts").and_then(Value::as_object).into_iter().flatten()
+        {
+            *counts.entry(reason.clone()).or_insert(0) += count.as_u64().unwrap();
+        }
+    }
+    let expected = [("queue_full_lifecycle", 1), ("record_short", 1), ("ring_full", 7)];
+    assert_eq!(counts, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_cannot_deliver_holds_up_nobody_and_catches_up_later() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody listens on port 9 of loopback.
+    let config = config(
+        folder.path(),
+        "  - name: dead\n    retry: { first: 1ms, max: 5ms, down_after: 2 }\n    webhook: { url: \"http://127.0.0.1:9/\" }\n",
+    );
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    pipeline.record(&decision("/a"));
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !pipeline.sinks()[1].is_down.load(Ordering::Relaxed) {
+        assert!(std::time::Instant::now() < deadline, "the sink never counted as down");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let cursor_before = pipeline.sinks()[1].next.load(Ordering::Relaxed);
+    assert_eq!(cursor_before, 1);
+    pipeline.intake.close();
+    let lines_now = || lines(&folder.path().join("out.ndjson"));
+    while !named(&lines_now(), "/notice/name").contains(&"sink-down".to_owned()) {
+        assert!(std::time::Instant::now() < deadline, "nobody told that the sink is down");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -90,7 +90,7 @@ impl Worker {
             let patience = TICK.saturating_sub(self.last_tick.elapsed());
             let taken = self.intake.take(patience, spare);
             self.work(&taken);
-            if self.last_tick.elapsed() >= TICK || taken.closed {
+            if self.last_tick.elapsed() >= TICK && !taken.closed {
                 self.tick();
             }
             self.flush();
@@ -105,7 +105,7 @@ impl Worker {
         let (wall_ns, boot_ns) = clocks();
         self.scene.wall_minus_boot_ns = wall_ns - i128::from(boot_ns);
         for policy in &taken.policies {
-            self.adopt(policy, boot_ns);
+            self.adopt(policy);
         }
         // A notice that the agent stops comes after everything it has seen.
         let (stops, notices): (Vec<&Notice>, Vec<&Notice>) =
@@ -153,18 +153,13 @@ impl Worker {
         }
     }
 
-    fn adopt(&mut self, policy: &Arc<PolicyView>, boot_ns: u64) {
-        let notice = Notice::PolicyChanged {
-            generation: policy.generation,
-            digest: policy.digest.clone(),
-            rules: policy.metadata.rules.len(),
-        };
+    /// That it is in force was told in its place among the notices.
+    fn adopt(&mut self, policy: &Arc<PolicyView>) {
         self.policies.retain(|known| known.generation != policy.generation);
         if self.policies.len() >= POLICIES {
             self.policies.pop_front();
         }
         self.policies.push_back(Arc::clone(policy));
-        self.tell(&notice, boot_ns);
     }
 
     fn tell(&mut self, notice: &Notice, boot_ns: u64) {
@@ -189,11 +184,10 @@ impl Worker {
 
     fn tell_losses(&mut self, boot_ns: u64) {
         let losses = self.intake.losses();
+        let told = self.telling_losses.as_ref().unwrap_or(&self.told_losses);
         let news: BTreeMap<String, u64> = losses
             .iter()
-            .map(|(reason, count)| {
-                (reason.clone(), count - self.told_losses.get(reason).copied().unwrap_or(0))
-            })
+            .map(|(reason, count)| (reason.clone(), count - told.get(reason).copied().unwrap_or(0)))
             .filter(|(_, count)| *count > 0)
             .collect();
         if !news.is_empty() {
