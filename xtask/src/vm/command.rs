@@ -64,6 +64,9 @@ pub struct Arguments {
     /// Start no agent.
     #[arg(long)]
     pub no_agent: bool,
+    /// No machine: this one's own kernel, in namespaces and a cgroup of their own.
+    #[arg(long, conflicts_with_all = ["kernel", "icount", "memory", "module"])]
+    pub native: bool,
     /// One processor on which a nanosecond is an instruction.
     #[arg(long)]
     pub icount: bool,
@@ -86,7 +89,10 @@ pub struct Arguments {
 
 /// Runs the command; answers the status that the guest's command ended with.
 pub fn main(arguments: &Arguments) -> Result<i32> {
-    let mut guest = Guest::new(&arguments.kernel, std::env::current_exe()?)?
+    let init = std::env::current_exe()?;
+    let guest =
+        if arguments.native { Guest::native(init)? } else { Guest::new(&arguments.kernel, init)? };
+    let mut guest = guest
         .memory(&arguments.memory)
         .timeout(Duration::from_secs(arguments.timeout))
         .out(arguments.out.clone().unwrap_or_else(|| paths::vm().join("out")))

@@ -138,10 +138,15 @@ pub fn unpack(source: &mut impl Read, to: &Path) -> io::Result<()> {
             return Ok(());
         }
         let path = inside(to, &name)?;
+        // What is there is replaced, never written through: it may be a link, and one that leads out of the folder.
+        if mode & KIND != DIRECTORY && path.symlink_metadata().is_ok() {
+            fs::remove_file(&path)?;
+        }
         match mode & KIND {
+            DIRECTORY if path.is_symlink() => return Err(broken("a directory where a link is")),
             DIRECTORY => fs::create_dir_all(&path)?,
             REGULAR => {
-                fs::write(&path, content)?;
+                fs::File::create_new(&path)?.write_all(&content)?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode & 0o777))?;
             }
             LINK => symlink(String::from_utf8_lossy(&content).as_ref(), &path)?,
@@ -201,6 +206,20 @@ mod tests {
             let to = tempfile::tempdir().unwrap();
             assert!(unpack(&mut bytes.as_slice(), to.path()).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_link_that_is_there_is_replaced_and_not_followed() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        fs::write(outside.path(), b"untouched").unwrap();
+        let mut archive = Archive::new(Vec::new());
+        archive.entry("file", REGULAR | 0o644, b"new").unwrap();
+        let bytes = archive.finish().unwrap();
+        let to = tempfile::tempdir().unwrap();
+        symlink(outside.path(), to.path().join("file")).unwrap();
+        unpack(&mut bytes.as_slice(), to.path()).unwrap();
+        assert_eq!(fs::read(outside.path()).unwrap(), b"untouched");
+        assert_eq!(fs::read(to.path().join("file")).unwrap(), b"new");
     }
 
     #[test]

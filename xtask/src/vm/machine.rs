@@ -97,52 +97,8 @@ impl Machine<'_> {
 
     /// Runs until the guest switches itself off; answers what it printed.
     pub fn run(&self) -> Result<Vec<u8>> {
-        let mut child = self.command().spawn().context("could not start qemu-system-x86_64")?;
-        let mut stdout = child.stdout.take().context("standard output is a pipe")?;
-        let mut stderr = child.stderr.take().context("standard error is a pipe")?;
-        let complaints = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = stderr.read_to_string(&mut text);
-            text
-        });
-        let (tell, told) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = vec![0; 1 << 16];
-            while let Ok(length @ 1..) = stdout.read(&mut buffer) {
-                if tell.send(buffer.get(..length).unwrap_or_default().to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        let deadline = Instant::now() + self.timeout;
-        let mut printed = Vec::new();
-        loop {
-            match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => {
-                    if self.echo == Echo::Live {
-                        let mut stdout = std::io::stdout();
-                        stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
-                    }
-                    printed.extend(bytes);
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    child.kill()?;
-                    child.wait()?;
-                    bail!(
-                        "the guest was not done after {} s and was ended{}",
-                        self.timeout.as_secs(),
-                        self.console_tail()
-                    );
-                }
-            }
-        }
-        let status = child.wait()?;
-        let complaints = complaints.join().unwrap_or_default();
-        if !status.success() {
-            bail!("qemu ended with {status}: {complaints}{}", self.console_tail());
-        }
-        Ok(printed)
+        attended(&mut self.command(), self.timeout, self.echo)
+            .with_context(|| format!("the guest{}", self.console_tail()))
     }
 
     /// The end of what the kernel and the first process said, for an error message.
@@ -156,4 +112,50 @@ impl Machine<'_> {
         }
         format!("\nthe console's last lines:\n  {}", tail.join("\n  "))
     }
+}
+
+/// Runs a program whose output is passed on as it comes and answered when it ended, with success and in time.
+pub(super) fn attended(command: &mut Command, timeout: Duration, echo: Echo) -> Result<Vec<u8>> {
+    let mut child = command.spawn().context("could not be started")?;
+    let mut stdout = child.stdout.take().context("standard output is a pipe")?;
+    let mut stderr = child.stderr.take().context("standard error is a pipe")?;
+    let complaints = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.read_to_string(&mut text);
+        text
+    });
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+            if tell.send(buffer.get(..length).unwrap_or_default().to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    let deadline = Instant::now() + timeout;
+    let mut printed = Vec::new();
+    loop {
+        match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => {
+                if echo == Echo::Live {
+                    let mut stdout = std::io::stdout();
+                    stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
+                }
+                printed.extend(bytes);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill()?;
+                child.wait()?;
+                bail!("was not done after {} s and was ended", timeout.as_secs());
+            }
+        }
+    }
+    let status = child.wait()?;
+    let complaints = complaints.join().unwrap_or_default();
+    if !status.success() {
+        bail!("ended with {status}: {complaints}");
+    }
+    Ok(printed)
 }

@@ -9,6 +9,7 @@ pub mod init;
 pub mod kernel;
 pub mod machine;
 pub mod module;
+mod native;
 pub mod plan;
 pub mod tree;
 
@@ -42,10 +43,19 @@ pub enum Mode {
     Enforce,
 }
 
+/// Where a guest runs.
+#[derive(Debug, Clone)]
+enum Place {
+    /// In a machine of its own, with this kernel.
+    Machine(Kernel),
+    /// On this machine's kernel, in namespaces and a cgroup of its own.
+    Native,
+}
+
 /// A guest as it is described before it runs.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    kernel: Kernel,
+    place: Place,
     init: PathBuf,
     agent: Option<PathBuf>,
     policies: Option<PathBuf>,
@@ -85,9 +95,21 @@ impl Guest {
     /// [`init::run_if_first`]: this one, or a test's own.
     pub fn new(kernel: &str, init: impl Into<PathBuf>) -> Result<Self> {
         tools::packages(tools::GUEST_PACKAGES, "guests")?;
-        Ok(Self {
-            kernel: Kernel::named(kernel)?,
-            init: init.into(),
+        Ok(Self::at(Place::Machine(Kernel::named(kernel)?), init.into()))
+    }
+
+    /// No machine of its own: namespaces and a cgroup on this machine's kernel, a file system whose changes vanish.
+    /// It is the honest test of a host without BPF LSM. What is attached to a cgroup or an interface is confined to it;
+    /// tracepoints are not, so give it no rules that kill by them.
+    pub fn native(init: impl Into<PathBuf>) -> Result<Self> {
+        anyhow::ensure!(rustix::process::geteuid().is_root(), "--native needs root");
+        Ok(Self::at(Place::Native, init.into()))
+    }
+
+    fn at(place: Place, init: PathBuf) -> Self {
+        Self {
+            place,
+            init,
             agent: None,
             policies: None,
             config: None,
@@ -104,7 +126,7 @@ impl Guest {
             timeout: Duration::from_secs(300),
             out: None,
             echo: Echo::Silent,
-        })
+        }
     }
 
     /// Starts this agent and waits until it enforces.
@@ -236,24 +258,27 @@ impl Guest {
     fn run_in(&self, work: &Path, name: &str, command: Vec<String>) -> Result<Outcome> {
         let (initrd, disk, console) =
             (work.join("initrd"), work.join("disk"), work.join("console"));
-        self.tree(work, command)?
-            .archive(BufWriter::with_capacity(1 << 20, File::create(&initrd)?))?;
+        let archive = BufWriter::with_capacity(1 << 20, File::create(&initrd)?);
+        self.tree(work, command)?.archive(archive)?;
         File::create(&disk)?.set_len(DISK_BYTES)?;
-        let machine = Machine {
-            kernel: &self.kernel,
-            initrd: &initrd,
-            disk: &disk,
-            console: &console,
-            memory: &self.memory,
-            clock: self.clock,
-            timeout: self.timeout,
-            echo: self.echo,
+        let printed = match &self.place {
+            Place::Machine(kernel) => {
+                let machine = Machine {
+                    kernel,
+                    initrd: &initrd,
+                    disk: &disk,
+                    console: &console,
+                    memory: &self.memory,
+                    clock: self.clock,
+                    timeout: self.timeout,
+                    echo: self.echo,
+                };
+                machine.run()?
+            }
+            Place::Native => native::run(&self.init, work, name, self.timeout, self.echo)?,
         };
-        let printed = machine.run()?;
         let folder = self.out.clone().unwrap_or_else(|| paths::vm().join("outs").join(name));
-        let answer = fetch(&disk, work, &folder).with_context(|| {
-            format!("the guest ended without an answer{}", machine.console_tail())
-        })?;
+        let answer = fetch(&disk, work, &folder).context("the guest ended without an answer")?;
         let _ = fs::copy(&console, folder.with_extension("console"));
         let Some(status) = answer.status else {
             bail!(
@@ -267,13 +292,19 @@ impl Guest {
     }
 
     fn tree(&self, work: &Path, command: Vec<String>) -> Result<Tree> {
-        let mut tree = Tree::of_a_host()?;
+        let mut tree = match self.place {
+            Place::Machine(_) => Tree::of_a_host()?,
+            Place::Native => Tree::on_this_machine(),
+        };
         // With its symbols a program of ours is ten times as large, and all of it is unpacked twice in the guest.
         let init = stripped(&self.init, work, "init")?;
         for path in [INIT].into_iter().chain(self.actors.iter().map(String::as_str)) {
             tree.copy(&init, Path::new(path))?;
         }
-        let modules = self.load(&mut tree)?;
+        let modules = match &self.place {
+            Place::Machine(kernel) => self.load(kernel, &mut tree)?,
+            Place::Native => Vec::new(),
+        };
         for (from, to) in &self.additions {
             tree.copy(from, to)?;
         }
@@ -285,15 +316,19 @@ impl Guest {
             modules,
             before: self.before.clone(),
             agent: agent.transpose()?,
-            command: program(command, &mut tree)?,
+            command: match self.place {
+                Place::Machine(_) => program(command, &mut tree)?,
+                // Everything this machine has is there.
+                Place::Native => command,
+            },
             environment: self.environment.clone(),
         };
         tree.write(PLAN, 0o600, &serde_json::to_vec_pretty(&plan)?);
         Ok(tree)
     }
 
-    fn load(&self, tree: &mut Tree) -> Result<Vec<String>> {
-        let modules = Modules::of(&self.kernel)?;
+    fn load(&self, kernel: &Kernel, tree: &mut Tree) -> Result<Vec<String>> {
+        let modules = Modules::of(kernel)?;
         let names: Vec<&str> =
             MODULES.iter().copied().chain(self.modules.iter().map(String::as_str)).collect();
         let mut paths = Vec::new();

@@ -42,6 +42,7 @@ enum Entry {
 pub struct Tree {
     entries: BTreeMap<String, Entry>,
     examined: BTreeSet<PathBuf>,
+    brings_libraries: bool,
 }
 
 /// `usr/bin/cat` for `/bin/cat`: the name in the archive, with merged directories resolved.
@@ -76,9 +77,14 @@ fn is_elf(path: &Path) -> bool {
 }
 
 impl Tree {
+    /// What is put on top of this machine's own file system, where libraries are at hand.
+    pub fn on_this_machine() -> Self {
+        Self::default()
+    }
+
     /// A host's file system without anything that is being tested.
     pub fn of_a_host() -> Result<Self> {
-        let mut tree = Self::default();
+        let mut tree = Self { brings_libraries: true, ..Self::default() };
         for name in MERGED {
             tree.entries.insert((*name).to_owned(), Entry::Link(format!("usr/{name}")));
             tree.entries.insert(format!("usr/{name}"), Entry::Directory);
@@ -169,7 +175,10 @@ impl Tree {
 
     /// Adds what the dynamic linker would load for a program, as `ldd` tells.
     fn libraries(&mut self, program: &Path) -> Result<()> {
-        if !self.examined.insert(program.to_path_buf()) || !is_elf(program) {
+        if !self.brings_libraries
+            || !self.examined.insert(program.to_path_buf())
+            || !is_elf(program)
+        {
             return Ok(());
         }
         // Not a dynamic program: ldd says so with a failure.
@@ -274,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_program_brings_its_libraries_and_its_interpreter() {
-        let mut tree = Tree::default();
+        let mut tree = Tree { brings_libraries: true, ..Tree::default() };
         tree.program(Path::new("/usr/bin/cat")).unwrap();
         assert!(tree.has(Path::new("/usr/bin/cat")));
         assert!(tree.has(Path::new("/lib64/ld-linux-x86-64.so.2")));

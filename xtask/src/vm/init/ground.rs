@@ -31,11 +31,17 @@ pub(super) fn switch_root() -> Result<()> {
             relocate(&entry.path(), &Path::new(NEW_ROOT).join(entry.file_name()))?;
         }
     }
-    std::env::set_current_dir(NEW_ROOT)?;
+    enter(Path::new(NEW_ROOT))?;
+    Err(Command::new(INIT).env_clear().env(SWITCHED, "1").exec()).context("starting again")
+}
+
+/// Makes a mounted file system the root.
+pub(super) fn enter(root: &Path) -> Result<()> {
+    std::env::set_current_dir(root)?;
     mount_move(".", "/")?;
     rustix::process::chroot(".")?;
     std::env::set_current_dir("/")?;
-    Err(Command::new(INIT).env_clear().env(SWITCHED, "1").exec()).context("starting again")
+    Ok(())
 }
 
 /// Copies and deletes: both are memory, and there may be little of it.
@@ -90,14 +96,20 @@ const MOUNTS: &[Mount] = &[
 /// Mounts what systemd mounts on a host.
 pub(super) fn mount_all() -> Result<()> {
     mount_change("/", MountPropagationFlags::SHARED.union(MountPropagationFlags::REC))?;
-    for Mount { kind, at, data, flags } in MOUNTS {
-        fs::create_dir_all(at)?;
-        mount(*kind, *at, *kind, *flags, *data).with_context(|| format!("mounting {at}"))?;
-    }
+    mount_some(|_| true)?;
     for (link, target) in
         [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
     {
         symlink(target, Path::new("/dev").join(link))?;
+    }
+    Ok(())
+}
+
+/// Mounts those of them that are wanted, by where they go.
+pub(super) fn mount_some(wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for Mount { kind, at, data, flags } in MOUNTS.iter().filter(|mount| wanted(mount.at)) {
+        fs::create_dir_all(at)?;
+        mount(*kind, *at, *kind, *flags, *data).with_context(|| format!("mounting {at}"))?;
     }
     Ok(())
 }
@@ -128,8 +140,6 @@ pub(super) fn settle() -> Result<()> {
         fs::create_dir_all(directory)?;
     }
     fs::set_permissions("/var/tmp", fs::Permissions::from_mode(0o1777))?;
-    // Kernels that can do without compiling BPF programs would otherwise interpret them.
-    let _ = fs::write("/proc/sys/net/core/bpf_jit_enable", "1");
     let status = Command::new("/usr/sbin/ip").args(["link", "set", "lo", "up"]).status()?;
     anyhow::ensure!(status.success(), "lo cannot be set up: {status}");
     std::env::set_current_dir("/root")?;

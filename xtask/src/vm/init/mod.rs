@@ -5,6 +5,7 @@
 //! It never ends while the guest lives: the last thing it does is to switch the machine off.
 
 mod ground;
+mod native;
 mod output;
 mod supervise;
 
@@ -18,6 +19,7 @@ use rustix::system::{RebootCommand, reboot};
 
 use super::cpio::Archive;
 use super::plan::{ANSWER, Agent, Answer, INIT, PLAN, Plan};
+pub use native::NATIVE;
 use output::Output;
 use supervise::Supervisor;
 
@@ -26,17 +28,24 @@ const DISK: &str = "/dev/vda";
 /// How long the agent may take to end after it was asked to.
 const STOP: Duration = Duration::from_secs(15);
 
-/// Runs the guest if this process is the first one of it; otherwise returns.
+/// Runs the guest, or the native stand-in for one, if this process is the first one of it; otherwise returns.
 pub fn run_if_first() {
-    if std::process::id() != 1 || std::env::args_os().next().is_none_or(|name| name != *INIT) {
+    if std::process::id() != 1 {
+        return;
+    }
+    if let Some(work) = native::asked_for() {
+        std::process::exit(native::run(&work));
+    }
+    if std::env::args_os().next().is_none_or(|name| name != *INIT) {
         return;
     }
     let mut answer = Answer::default();
-    if let Err(error) = ground::switch_root().and_then(|()| live(&mut answer)) {
-        eprintln!("guest: {error:#}");
-        answer.error.get_or_insert(format!("{error:#}"));
-    }
-    if let Err(error) = send_home(&answer) {
+    let lived = ground::switch_root().and_then(|()| {
+        ground::mount_all()?;
+        live(&mut answer, Output::to_port()?)
+    });
+    let sent = finish(lived, &mut answer, || Ok(OpenOptions::new().write(true).open(DISK)?));
+    if let Err(error) = sent {
         eprintln!("guest: sending /out home: {error:#}");
     }
     rustix::fs::sync();
@@ -47,13 +56,24 @@ pub fn run_if_first() {
     }
 }
 
-fn live(answer: &mut Answer) -> Result<()> {
-    ground::mount_all()?;
+/// Notes why it ended, if not as it should, and sends the answer and `/out` home.
+fn finish(
+    lived: Result<()>,
+    answer: &mut Answer,
+    home: impl FnOnce() -> Result<File>,
+) -> Result<()> {
+    if let Err(error) = lived {
+        eprintln!("guest: {error:#}");
+        answer.error.get_or_insert(format!("{error:#}"));
+    }
+    send_home(answer, home()?)
+}
+
+fn live(answer: &mut Answer, output: Output) -> Result<()> {
     let plan: Plan = serde_json::from_slice(&fs::read(PLAN)?).context("reading the plan")?;
     ground::load_modules(&plan.modules)?;
     ground::settle()?;
     answer.up_seconds = uptime()?;
-    let output = Output::open()?;
     let mut supervisor = Supervisor::new(plan.environment);
     if let Some(before) = &plan.before {
         let pid = supervisor.spawn(&["sh", "-c", before], &output)?;
@@ -96,14 +116,13 @@ fn enforce(supervisor: &mut Supervisor, agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-fn send_home(answer: &Answer) -> Result<()> {
-    let disk = OpenOptions::new().write(true).open(DISK).context(DISK)?;
-    let mut archive = Archive::new(std::io::BufWriter::with_capacity(1 << 20, disk));
+fn send_home(answer: &Answer, home: File) -> Result<()> {
+    let mut archive = Archive::new(std::io::BufWriter::with_capacity(1 << 20, home));
     // First, so that it arrives even if /out does not fit.
     archive.file(ANSWER, 0o644, &serde_json::to_vec(answer)?)?;
     archive.tree("out", Path::new("/out"))?;
-    let disk: File = archive.finish()?.into_inner().map_err(|error| error.into_error())?;
-    disk.sync_all()?;
+    let home: File = archive.finish()?.into_inner().map_err(|error| error.into_error())?;
+    home.sync_all()?;
     Ok(())
 }
 

@@ -1,9 +1,10 @@
-//! Where what runs in the guest writes to: one pipe, emptied into the second serial port byte for byte.
+//! Where what runs in the guest writes to: one pipe, emptied into the second serial port byte for byte, or, where there
+//! is no machine of its own, into our standard output.
 //!
 //! A pipe and not the port itself, so that programs do not take their output for a terminal.
 
 use std::fs::{File, OpenOptions};
-use std::io::{PipeWriter, Read as _, Write as _};
+use std::io::{PipeWriter, Read as _, Write};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -23,21 +24,37 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the port so that it passes bytes as they are.
-    pub(super) fn open() -> Result<Self> {
-        let mut port: File = OpenOptions::new().read(true).write(true).open(PORT).context(PORT)?;
+    /// Into the port, which is made to pass bytes as they are.
+    pub(super) fn to_port() -> Result<Self> {
+        let port: File = OpenOptions::new().read(true).write(true).open(PORT).context(PORT)?;
         let mut settings = tcgetattr(&port)?;
         settings.make_raw();
         tcsetattr(&port, OptionalActions::Now, &settings)?;
+        let drained = port.try_clone()?;
+        Self::into(port, move || {
+            let _ = tcdrain(&drained);
+        })
+    }
+
+    /// Into our own standard output.
+    pub(super) fn to_standard_output() -> Result<Self> {
+        Self::into(std::io::stdout(), || {})
+    }
+
+    fn into(
+        mut sink: impl Write + Send + 'static,
+        written: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
         let (mut reader, pipe) = std::io::pipe()?;
         let (tell, emptied) = channel();
         std::thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
-                if port.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
+                let bytes = buffer.get(..length).unwrap_or_default();
+                if sink.write_all(bytes).and_then(|()| sink.flush()).is_err() {
                     break;
                 }
-                let _ = tcdrain(&port);
+                written();
                 let _ = tell.send(());
             }
         });
