@@ -108,32 +108,35 @@ pub fn default_sentence(alert: &Alert) -> String {
 }
 
 fn push_object(sentence: &mut String, alert: &Alert) {
-    let Some(object) = &alert.object else { return };
-    if object.path.is_some() {
+    let object = object_text(alert);
+    if !object.is_empty() {
         sentence.push(' ');
-        push_field(sentence, alert, "file.path");
+        let end =
+            object.char_indices().nth(4 * VALUE_CHARACTERS).map_or(object.len(), |(at, _)| at);
+        text::for_people(sentence, &object[..end]);
     }
-    if object.second_path.is_some() {
-        sentence.push_str(" -> ");
-        push_field(sentence, alert, "file.new_path");
-    }
+}
+
+/// What was acted on, in few words: a path, a flow, a process. Not made safe to show.
+pub fn object_text(alert: &Alert) -> String {
+    let Some(object) = &alert.object else { return String::new() };
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(object.path.clone());
+    parts.extend(object.second_path.as_ref().map(|path| format!("-> {path}")));
     if let Some(flow) = &object.flow
         && let Some(ip) = &flow.remote_ip
     {
-        sentence.push(' ');
-        match flow.remote_port {
-            Some(port) if ip.contains(':') => sentence.push_str(&format!("[{ip}]:{port}")),
-            Some(port) => sentence.push_str(&format!("{ip}:{port}")),
-            None => sentence.push_str(ip),
-        }
+        parts.push(match flow.remote_port {
+            Some(port) if ip.contains(':') => format!("[{ip}]:{port}"),
+            Some(port) => format!("{ip}:{port}"),
+            None => ip.clone(),
+        });
     }
-    if let Some(pid) = object.target_pid {
-        sentence.push_str(&format!(" of process {pid}"));
-    }
+    parts.extend(object.target_pid.map(|pid| format!("of process {pid}")));
     if !object.args.is_empty() {
-        sentence.push_str(" with arguments ");
-        push_field(sentence, alert, "exec.args");
+        parts.push(format!("with arguments {}", object.args.join(" ")));
     }
+    parts.join(" ")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod explain;
 mod inspect;
 mod policies;
 mod test;
+mod report;
 mod verify;
 mod why;
 
@@ -32,6 +33,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Explain(explain::Arguments),
     Verify(verify::Arguments),
+    Report(report::Arguments),
 }
 
 /// Parses the arguments of this process and runs the command.
@@ -47,5 +49,6 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
     }
 }
