@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod demo;
+pub mod deploy;
 pub mod ebpf;
 pub mod paths;
 pub mod run;

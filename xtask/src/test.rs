@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::vm::kernel::Kernel;
-use crate::{ebpf, run, step, tools};
+use crate::{deploy, ebpf, run, step, tools};
 
 /// Runs all checks and tests.
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
         }
         let checking = step::begin("checking formatting");
         run::to_the_end(run::cargo().args(["fmt", "--all", "--check"]))?;
+        checking.done();
+        let checking = step::begin("checking what deploy/ ships");
+        deploy::check()?;
         checking.done();
     }
     let building = step::begin("building programs");
