@@ -59,8 +59,19 @@ pub struct CheckedRule<'p> {
     pub on_fault: OnFault,
     /// When it matches, scope included.
     pub when: Predicate,
-    /// What excuses it: the index of the exception as written, and when.
-    pub exceptions: Vec<(u16, Predicate)>,
+    /// What excuses it.
+    pub exceptions: Vec<CheckedException>,
+}
+
+/// One exception without mistakes.
+#[derive(Debug)]
+pub struct CheckedException {
+    /// Its index among those written.
+    pub index: u16,
+    /// The acts it excuses.
+    pub acts: Vec<Act>,
+    /// When.
+    pub when: Predicate,
 }
 
 /// A typed expression.

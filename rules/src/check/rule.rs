@@ -3,7 +3,8 @@
 use interdict_abi::ids::{Act, Action, Mode};
 
 use super::{
-    CheckedRule, Environment, Leaf, LeafTest, Predicate, expression::Checker, names::Names,
+    CheckedException, CheckedRule, Environment, Leaf, LeafTest, Predicate, expression::Checker,
+    names::Names,
 };
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, closest},
@@ -30,7 +31,7 @@ pub(super) fn check<'p>(
         Some(expression) => checker.predicate(expression),
         None => Some(Predicate::All(Vec::new())),
     };
-    let mut exceptions = Vec::new();
+    let mut exceptions: Vec<(u16, &Exception, Predicate)> = Vec::new();
     for (index, exception) in rule.except.iter().enumerate() {
         let predicate =
             exception.when.as_ref().and_then(|expression| checker.predicate(expression));
@@ -38,32 +39,43 @@ pub(super) fn check<'p>(
         if let Some(predicate) = predicate
             && !expired
         {
-            exceptions.push((u16::try_from(index).unwrap_or(u16::MAX), predicate));
+            exceptions.push((u16::try_from(index).unwrap_or(u16::MAX), exception, predicate));
         }
     }
     names_once(rule, diagnostics);
 
-    let predicates: Vec<&Predicate> =
-        when.iter().chain(exceptions.iter().map(|(_, predicate)| predicate)).collect();
-    let on_arguments = predicates.iter().any(|predicate| {
-        let mut found = false;
-        predicate.each(&mut |leaf| found |= leaf.field.of_arguments());
-        found
-    });
+    let mut on_arguments = false;
+    for predicate in when.iter().chain(exceptions.iter().map(|(_, _, predicate)| predicate)) {
+        predicate.each(&mut |leaf| on_arguments |= leaf.field.of_arguments());
+    }
+    let final_act = |act: Act| if on_arguments && act == Act::Exec { Act::ExecArgs } else { act };
     let mut acts = Vec::new();
-    for act in written {
-        let kernel_act =
-            if on_arguments && act.value == Act::Exec { Act::ExecArgs } else { act.value };
-        if !decides(&act, diagnostics) {
+    for act in &written {
+        let kernel_act = final_act(act.value);
+        if !decides(act, diagnostics) {
             continue;
         }
-        for predicate in &predicates {
-            predicate.each(&mut |leaf| resolves(leaf, act.value, kernel_act, diagnostics));
+        if let Some(when) = &when {
+            when.each(&mut |leaf| resolves(leaf, act.value, kernel_act, None, diagnostics));
         }
-        action(rule, kernel_act, &act, diagnostics);
-        scope(policy, &act, diagnostics);
+        action(rule, kernel_act, act, diagnostics);
+        scope(policy, act, diagnostics);
         acts.push(Spanned { value: kernel_act, span: act.span });
     }
+    let exceptions: Vec<CheckedException> = exceptions
+        .into_iter()
+        .map(|(index, exception, when)| {
+            let excused = excused_acts(exception, &written, diagnostics);
+            for act in &excused {
+                let name = &exception.name.value;
+                when.each(&mut |leaf| {
+                    resolves(leaf, *act, final_act(*act), Some(name), diagnostics);
+                });
+            }
+            let acts = excused.into_iter().map(final_act).collect();
+            CheckedException { index, acts, when }
+        })
+        .collect();
     if let Some(message) = &rule.message {
         template(message, &acts, diagnostics);
     }
@@ -105,6 +117,30 @@ impl Predicate {
             Self::Leaf(leaf) => visit(leaf),
         }
     }
+}
+
+/// The acts an exception excuses.
+fn excused_acts(
+    exception: &Exception,
+    of_rule: &[Spanned<Act>],
+    diagnostics: &mut Diagnostics,
+) -> Vec<Act> {
+    let Some(on) = &exception.on else { return of_rule.iter().map(|act| act.value).collect() };
+    let mut acts = Vec::new();
+    for word in on {
+        match of_rule.iter().find(|act| act.value.name() == word.value) {
+            Some(act) => acts.push(act.value),
+            None => diagnostics.add(
+                Diagnostic::error(
+                    Code::UnknownAct,
+                    word.span,
+                    format!("the rule is not about `{}`", word.value),
+                )
+                .label("not among the acts of the rule"),
+            ),
+        }
+    }
+    acts
 }
 
 fn names_once(rule: &Rule, diagnostics: &mut Diagnostics) {
@@ -182,7 +218,13 @@ fn decides(act: &Spanned<Act>, diagnostics: &mut Diagnostics) -> bool {
     false
 }
 
-fn resolves(leaf: &Leaf, act: Act, kernel_act: Act, diagnostics: &mut Diagnostics) {
+fn resolves(
+    leaf: &Leaf,
+    act: Act,
+    kernel_act: Act,
+    exception: Option<&str>,
+    diagnostics: &mut Diagnostics,
+) {
     let Err(reason) = leaf.field.resolve(kernel_act) else { return };
     let field = leaf.field;
     let diagnostic = match reason {
@@ -193,9 +235,13 @@ fn resolves(leaf: &Leaf, act: Act, kernel_act: Act, diagnostics: &mut Diagnostic
                 format!("`{}` is not known for `{}`", field.name, act.name()),
             )
             .label(format!("`{}` has no such thing", act.name()));
-            match counterpart(field, act) {
-                Some(name) => diagnostic.help(format!("for `{}` write `{name}`", act.name())),
-                None => diagnostic
+            match (counterpart(field, act), exception) {
+                (_, Some(_)) => diagnostic
+                    .help("say which acts it is about, as in `on: [exec]` beside its name"),
+                (Some(name), None) => {
+                    diagnostic.help(format!("for `{}` write `{name}`", act.name()))
+                }
+                (None, None) => diagnostic
                     .help("make a rule of its own for the acts that have it, or drop the test"),
             }
         }
@@ -300,6 +346,13 @@ fn scoped(policy: &Policy, when: Predicate, acts: &[Spanned<Act>]) -> Predicate 
 }
 
 fn mode(policy: &Policy, rule: &Rule, diagnostics: &mut Diagnostics) -> Option<Mode> {
+    if let Some(overridden) = &rule.mode_overridden {
+        return match overridden.value {
+            WrittenMode::Off => None,
+            WrittenMode::Audit => Some(Mode::Audit),
+            WrittenMode::Enforce => Some(Mode::Enforce),
+        };
+    }
     let of_policy = policy.mode.as_ref().map_or(WrittenMode::Enforce, |mode| mode.value);
     let of_rule = rule.mode.as_ref().map_or(WrittenMode::Enforce, |mode| mode.value);
     if let (Some(own), Some(whole)) = (&rule.mode, &policy.mode)

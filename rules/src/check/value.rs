@@ -116,6 +116,9 @@ pub(super) fn number(
                     None => diagnostic.help(format!("possible here: {}", names.join(", "))),
                 }
             }
+            _ if text == "root" => diagnostic
+                .label("user names are not known in the kernel")
+                .help("write the number: root is 0"),
             _ if text.len() > 1 && text.starts_with('0') => diagnostic
                 .label("a number that starts with 0")
                 .help(format!("octal numbers are written `0o{}`", text.trim_start_matches('0'))),

@@ -173,6 +173,14 @@ half of what it should.";
     FeedTooLong = 503, "the feed has more entries than allowed",
 "`feed.max` (1,000,000 unless stated) bounds the entries, so that a broken or hostile feed cannot fill the image.";
 
+    // Overrides.
+    SelectsNothing = 551, "an override changes nothing",
+"What an override was meant for is not there: no rule meets its selection, or an item to remove is not in the list.
+Perhaps a new version of the vendor's policies renamed it. It is refused, because the rule would run unchanged while
+the site believes it has been changed.";
+    OverridesDisagree = 552, "two overrides disagree",
+"Two overrides set the mode of the same rule differently, and nothing says which is meant. Narrow one selection.";
+
     // Tests.
     WrongEvent = 601, "the event of the test cannot be read",
 "An event names one act with its object, as in `{ file.read: { path: /etc/shadow } }`, and beside it what is known of the

@@ -11,6 +11,11 @@ pub fn closest<'a>(
         .map(|candidate| {
             let score = if candidate.eq_ignore_ascii_case(written) {
                 1.0
+            } else if lower.len() > 2
+                && strsim::osa_distance(&lower, &candidate.to_ascii_lowercase()) == 1
+            {
+                // One slip: short words are too short for the measure below.
+                0.99
             } else {
                 strsim::jaro_winkler(&lower, &candidate.to_ascii_lowercase()).max(
                     // `exe` is closer to `process.exe` than any edit distance says.
@@ -40,6 +45,7 @@ mod tests {
         assert_eq!(closest("proces.exe", fields), Some("process.exe"));
         assert_eq!(closest("file.paht", fields), Some("file.path"));
         assert_eq!(closest("FILE.PATH", fields), Some("file.path"));
+        assert_eq!(closest("tpc", ["icmp", "tcp", "udp"]), Some("tcp"));
     }
 
     #[test]

@@ -7,12 +7,15 @@ mod clauses;
 mod fact;
 mod tree;
 
-use interdict_abi::ids::{Act, Mode};
+use interdict_abi::{
+    ids::{Act, Mode},
+    limits::RESIDUALS,
+};
 
 use crate::{
     check::{Checked, CheckedRule, Predicate},
     diag::{Code, Diagnostic, Diagnostics},
-    ir::{self, Clause},
+    ir::{self, Clause, Test},
     meta::{ExceptionMeta, Metadata, RuleMeta, ThrottleMeta},
     parse::source::Sources,
 };
@@ -29,10 +32,13 @@ pub fn normalise(
     let mut program = ir::Program::default();
     let mut metadata = Metadata { lists: checked.lists, ..Metadata::default() };
     for rule in &checked.rules {
-        let clauses = unfold(rule, &rule.when, 0, diagnostics);
+        let acts: Vec<Act> = rule.acts.iter().map(|act| act.value).collect();
+        let clauses = unfold(rule, &rule.when, &acts, 0, diagnostics);
         let mut exceptions = Vec::new();
-        for (origin, predicate) in &rule.exceptions {
-            exceptions.extend(unfold(rule, predicate, *origin, diagnostics));
+        for exception in &rule.exceptions {
+            let unfolded =
+                unfold(rule, &exception.when, &exception.acts, exception.index, diagnostics);
+            exceptions.extend(unfolded);
         }
         if clauses.is_empty() && !diagnostics.failed() {
             diagnostics.add(
@@ -63,20 +69,34 @@ pub fn normalise(
 fn unfold(
     rule: &CheckedRule<'_>,
     predicate: &Predicate,
+    about: &[Act],
     origin: u16,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Clause> {
     let mut groups: Vec<(Vec<Act>, Vec<Vec<ir::Literal>>)> = Vec::new();
-    for act in &rule.acts {
-        let tree = tree::of(predicate, act.value);
+    for act in about.iter().copied() {
+        let tree = tree::of(predicate, act);
         match clauses::unfold(&tree, CLAUSES_MAX) {
             Ok(unfolded) => {
+                if let Some(count) = too_many_sets(&unfolded) {
+                    let span = rule.rule.when.as_ref().map_or(rule.rule.span, |when| when.span);
+                    diagnostics.add(
+                        Diagnostic::error(
+                            Code::TooManySets,
+                            span,
+                            format!("{count} tests on ancestors and arguments are joined by `and`"),
+                        )
+                        .label(format!("there may be {RESIDUALS}"))
+                        .help("join negated tests into one list, or split the rule in two"),
+                    );
+                    return Vec::new();
+                }
                 let shared = groups.iter_mut().find(|(acts, clauses)| {
-                    acts[0].family() == act.value.family() && *clauses == unfolded
+                    acts[0].family() == act.family() && *clauses == unfolded
                 });
                 match shared {
-                    Some((acts, _)) => acts.push(act.value),
-                    None => groups.push((vec![act.value], unfolded)),
+                    Some((acts, _)) => acts.push(act),
+                    None => groups.push((vec![act], unfolded)),
                 }
             }
             Err(count) => {
@@ -108,6 +128,17 @@ fn unfold(
         }));
     }
     all
+}
+
+/// How many tests on facts with many values some clause has, if it is more than a clause can carry.
+fn too_many_sets(clauses: &[Vec<ir::Literal>]) -> Option<usize> {
+    let sets = |clause: &Vec<ir::Literal>| {
+        let set = |literal: &&ir::Literal| {
+            matches!(literal.test, Test::Ancestor { .. } | Test::Argument { .. })
+        };
+        clause.iter().filter(set).count()
+    };
+    clauses.iter().map(sets).max().filter(|count| *count > RESIDUALS)
 }
 
 fn describe(checked: &CheckedRule<'_>, sources: &Sources) -> RuleMeta {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use interdict_abi::ids::Action;
 
 use super::{
+    keys,
     shape::{Fields, Shape, Spanned},
     source::Span,
     yaml::{Node, Value},
@@ -79,19 +80,13 @@ pub(super) fn document(shape: &mut Shape<'_>, document: &Fields<'_>) -> Option<C
 
 /// Reads one case.
 pub(super) fn case(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Case> {
-    let keys = ["name", "event", "expect", "rules", "would", "excepted_by"];
-    let fields = shape.fields(node, "a test", &keys)?;
+    let fields = shape.fields(node, "a test", keys::CASE)?;
     let name = shape.required(&fields, "name").and_then(|node| shape.plain(node, "`name`"));
     let event = shape.required(&fields, "event").and_then(|node| event(shape, node));
-    let words = [
-        ("pass", Action::Pass),
-        ("alert", Action::Alert),
-        ("block", Action::Block),
-        ("kill", Action::Kill),
-    ];
-    let expect =
-        shape.required(&fields, "expect").and_then(|node| shape.word(node, "expectation", &words));
-    let would = fields.find("would").and_then(|node| shape.word(node, "`would`", &words));
+    let expect = shape
+        .required(&fields, "expect")
+        .and_then(|node| shape.word(node, "expectation", keys::VERDICTS));
+    let would = fields.find("would").and_then(|node| shape.word(node, "`would`", keys::VERDICTS));
     let rules = fields.find("rules").map(|node| shape.plain_list(node, "`rules`"));
     let excepted_by = shape.optional(&fields, "excepted_by");
     let name = name?;
@@ -106,15 +101,12 @@ pub(super) fn case(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Case> {
     })
 }
 
-/// Keys of an event that are not acts.
-const CONTEXT: &[&str] = &["process", "container", "unknown"];
-
 fn event(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<WrittenEvent> {
     let entries = shape.mapping(node, "an event")?;
     let mut act: Option<Spanned<String>> = None;
     let mut values = Vec::new();
     for (key, node) in entries {
-        if CONTEXT.contains(&key.text.as_str()) {
+        if keys::CONTEXT.contains(&key.text.as_str()) {
             flatten(shape, &key.text, key.span, node, false, &mut values);
         } else if let Some(first) = &act {
             shape.diagnostics.add(

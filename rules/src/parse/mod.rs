@@ -4,12 +4,18 @@
 //! are fields, whether types agree and whether anything can be enforced is for `check`.
 
 pub mod cases;
+mod document;
 pub mod expression;
 pub mod feed;
+pub mod keys;
+mod list;
+mod overrides;
 pub mod policy;
+mod rule;
 mod shape;
 pub mod source;
 pub mod text;
+mod words;
 pub mod yaml;
 
 use crate::diag::Diagnostics;
@@ -20,6 +26,8 @@ use source::Sources;
 pub struct Parsed {
     /// Policies in the order of their files.
     pub policies: Vec<policy::Policy>,
+    /// Changes to them.
+    pub overrides: Vec<policy::Overrides>,
     /// Case files.
     pub cases: Vec<cases::Cases>,
 }
@@ -29,8 +37,9 @@ pub fn parse(sources: &Sources, diagnostics: &mut Diagnostics) -> Parsed {
     let mut parsed = Parsed::default();
     for (file, source) in sources.iter() {
         for document in yaml::documents(file, &source.text, diagnostics) {
-            policy::document(&document, &source.text, &mut parsed, diagnostics);
+            document::document(&document, &source.text, &mut parsed, diagnostics);
         }
     }
+    overrides::apply(&mut parsed, diagnostics);
     parsed
 }

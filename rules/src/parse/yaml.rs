@@ -102,8 +102,9 @@ enum OpenKind {
 pub fn documents(file: FileId, text: &str, diagnostics: &mut Diagnostics) -> Vec<Rc<Node>> {
     let mut options = granit_parser::options! {};
     options.set_emit_comments(false);
-    options.block_nesting_limit = DEPTH_MAX;
-    options.flow_nesting_limit = DEPTH_MAX;
+    // Deeper than `DEPTH_MAX`, so that it is this reader that says what is wrong.
+    options.block_nesting_limit = 2 * DEPTH_MAX;
+    options.flow_nesting_limit = 2 * DEPTH_MAX;
     let mut reader = Reader {
         file,
         text,

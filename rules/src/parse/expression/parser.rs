@@ -169,21 +169,19 @@ impl Parser<'_> {
             TokenKind::Open => {
                 let inner = self.any(depth + 1)?;
                 let close = self.take();
+                if close.kind == TokenKind::End {
+                    self.diagnostics.add(
+                        Diagnostic::error(
+                            Code::WrongToken,
+                            self.span(&token),
+                            "a parenthesis is not closed",
+                        )
+                        .label("opened here"),
+                    );
+                    return None;
+                }
                 if close.kind != TokenKind::Close {
-                    let open = self.span(&token);
-                    let expected = "`and`, `or` or `)`";
-                    let before = self.diagnostics.count();
-                    self.unexpected(&close, expected);
-                    if self.diagnostics.count() > before && close.kind == TokenKind::End {
-                        self.diagnostics.add(
-                            Diagnostic::error(
-                                Code::WrongToken,
-                                open,
-                                "a parenthesis is not closed",
-                            )
-                            .label("opened here"),
-                        );
-                    }
+                    self.unexpected(&close, "`and`, `or` or `)`");
                     return None;
                 }
                 let span = self.place(token.start, close.end);
@@ -191,7 +189,6 @@ impl Parser<'_> {
             }
             TokenKind::Word(word) => self.test(Word { text: word, span: self.span(&token) }),
             _ => {
-                self.unexpected(&token, "a field, a macro, `not` or `(`");
                 if matches!(token.kind, TokenKind::Quoted(..)) {
                     self.diagnostics.add(
                         Diagnostic::error(
@@ -199,8 +196,11 @@ impl Parser<'_> {
                             self.span(&token),
                             "the field stands on the left, the value on the right",
                         )
+                        .label("this is a value")
                         .help("write `process.exe == \"/usr/bin/nc\"`, not the other way round"),
                     );
+                } else {
+                    self.unexpected(&token, "a field, a macro, `not` or `(`");
                 }
                 None
             }

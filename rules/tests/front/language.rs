@@ -1,0 +1,408 @@
+//! What expressions mean: a policy decides events as its words say.
+
+use interdict_abi::ids::Action;
+use interdict_rules::{diag::Code, suite};
+
+use super::{compiled, policy, when};
+
+/// Runs the inline tests of a policy and demands that all pass.
+fn holds(text: &str) {
+    let (sources, outcome) = compiled(text);
+    let image = outcome.image.as_ref().unwrap_or_else(|| {
+        panic!(
+            "{}",
+            interdict_rules::diag::terminal(
+                &outcome.diagnostics,
+                &sources,
+                interdict_rules::diag::Colour::Plain
+            )
+        )
+    });
+    let results = suite::run(&outcome.parsed, &sources, image);
+    assert!(!results.results.is_empty(), "no tests");
+    assert_eq!(results.failed(), 0, "{}", suite::human(&results, image, false));
+}
+
+/// `expression` over `act` must hold for the first events and not for the second.
+fn means(act: &str, expression: &str, matching: &[&str], others: &[&str]) {
+    let quoted = serde_json::Value::String(expression.to_owned());
+    let mut tests = String::new();
+    for (expected, events) in [("alert", matching), ("pass", others)] {
+        for event in events {
+            let name = serde_json::Value::String((*event).to_owned());
+            tests.push_str(&format!(
+                "\n  - {{ name: {name}, event: {{ {event} }}, expect: {expected} }}"
+            ));
+        }
+    }
+    holds(&policy(&format!(
+        "id: R\ntitle: T\non: {act}\nwhen: {quoted}\naction: alert\ntests:{tests}"
+    )));
+}
+
+/// The codes a policy is refused with.
+fn codes(text: &str) -> Vec<Code> {
+    let (_, outcome) = compiled(text);
+    outcome.diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
+}
+
+#[test]
+fn and_binds_stronger_than_or_and_not_strongest() {
+    means(
+        "exec",
+        r#"exec.memfd or not exec.deleted and exec.setuid"#,
+        &["exec: { path: /x, memfd: true, deleted: true }", "exec: { path: /x, setuid: true }"],
+        &["exec: { path: /x }", "exec: { path: /x, setuid: true, deleted: true }"],
+    );
+}
+
+#[test]
+fn paths_are_exact_unless_they_hold_a_glob() {
+    means(
+        "file.read",
+        r#"file.path in ["/etc/shadow", "/etc/sudoers.d/**", "/home/*/.ssh/id_*"]"#,
+        &[
+            "file.read: { path: /etc/shadow }",
+            "file.read: { path: /etc/sudoers.d/a/b }",
+            "file.read: { path: /home/ana/.ssh/id_rsa }",
+        ],
+        &[
+            "file.read: { path: /etc/shadow2 }",
+            "file.read: { path: /x/etc/shadow }",
+            "file.read: { path: /home/a/b/.ssh/id_rsa }",
+        ],
+    );
+}
+
+#[test]
+fn a_backslash_makes_a_star_ordinary() {
+    means(
+        "file.read",
+        r#"file.path == "/tmp/\*x""#,
+        &[r#"file.read: { path: "/tmp/*x" }"#],
+        &["file.read: { path: /tmp/ax }"],
+    );
+}
+
+#[test]
+fn the_text_operators_do_what_they_say() {
+    let shadow = "file.read: { path: /etc/shadow }";
+    let other = "file.read: { path: /var/log/x }";
+    for expression in [
+        r#"file.path startswith "/etc/""#,
+        r#"file.path endswith "shadow""#,
+        r#"file.path contains "tc/sh""#,
+        r#"file.path glob "/e*/shad?w""#,
+        r#"file.path matches "^/etc/s[a-h]+""#,
+        r#"file.path startswith ["/etc", "/usr"]"#,
+        r#"file.dir == "/etc""#,
+        r#"file.dir startswith "/et""#,
+        r#"file.dir in ["/etc/**"]"#,
+        r#"file.name == "shadow""#,
+        r#"file.name in ["sha*", "x.y"]"#,
+    ] {
+        means("file.read", expression, &[shadow], &[other]);
+    }
+}
+
+#[test]
+fn numbers_compare_and_lie_in_ranges() {
+    let event = |uid: u32| format!("exec: {{ path: /x }}, process: {{ uid: {uid} }}");
+    let (zero, small, large) = (event(0), event(999), event(1000));
+    let (zero, small, large) = (zero.as_str(), small.as_str(), large.as_str());
+    means("exec", "process.uid == 0", &[zero], &[small, large]);
+    means("exec", "process.uid != 0", &[small, large], &[zero]);
+    means("exec", "process.uid < 1000", &[zero, small], &[large]);
+    means("exec", "process.uid >= 1000", &[large], &[zero, small]);
+    means("exec", "process.uid in [0, 500..999]", &[zero, small], &[large]);
+    means("exec", "not process.uid in [0, 500..999]", &[large], &[zero, small]);
+}
+
+#[test]
+fn permission_bits_and_types_of_files_are_tested_apart() {
+    means(
+        "file.read",
+        "file.mode == 0o600 and file.type == regular",
+        &["file.read: { path: /x, mode: 0o600 }"],
+        &[
+            "file.read: { path: /x, mode: 0o644 }",
+            "file.read: { path: /x, mode: 0o600, type: fifo }",
+        ],
+    );
+}
+
+#[test]
+fn addresses_lie_in_blocks_of_both_families() {
+    means(
+        "net.connect",
+        r#"net.dst.ip in [10.0.0.0/8, "2001:db8::/32", 192.0.2.5-192.0.2.9]"#,
+        &[
+            "net.connect: { dst: { ip: 10.255.0.1 } }",
+            r#"net.connect: { dst: { ip: "2001:db8:1::1" } }"#,
+            "net.connect: { dst: { ip: 192.0.2.9 } }",
+            r#"net.connect: { dst: { ip: "::ffff:10.0.0.1" } }"#,
+        ],
+        &[
+            "net.connect: { dst: { ip: 11.0.0.1 } }",
+            r#"net.connect: { dst: { ip: "2001:db9::1" } }"#,
+            "net.connect: { dst: { ip: 192.0.2.10 } }",
+        ],
+    );
+}
+
+#[test]
+fn the_source_of_a_packet_is_its_sender() {
+    means(
+        "packet.in",
+        "net.src.ip == 192.0.2.1 and net.dst.port == 22 and net.proto == tcp",
+        &["packet.in: { src: { ip: 192.0.2.1 }, dst: { ip: 192.0.2.2, port: 22 } }"],
+        &[
+            "packet.in: { src: { ip: 192.0.2.2 }, dst: { ip: 192.0.2.1, port: 22 } }",
+            "packet.in: { src: { ip: 192.0.2.1 }, dst: { ip: 192.0.2.2, port: 22 }, proto: udp }",
+        ],
+    );
+}
+
+#[test]
+fn a_test_on_ancestors_holds_for_any_and_its_negation_for_none() {
+    let below = "exec: { path: /x }, process: { ancestors: [/usr/bin/a, /usr/bin/b] }";
+    let beside = "exec: { path: /x }, process: { ancestors: [/usr/bin/a] }";
+    means("exec", r#"process.ancestor.exe == "/usr/bin/b""#, &[below], &[beside]);
+    means("exec", r#"process.ancestor.exe != "/usr/bin/b""#, &[beside], &[below]);
+}
+
+#[test]
+fn containers_are_told_from_the_host() {
+    let inside = "exec: { path: /x }, container: { id: web }";
+    let outside = "exec: { path: /x }";
+    means("exec", "container.id != host", &[inside], &[outside]);
+    means("exec", "container.id == host", &[outside], &[inside]);
+}
+
+#[test]
+fn existing_means_having_a_value() {
+    means(
+        "exec",
+        "process.exe exists",
+        &["exec: { path: /x }, process: { exe: /y }"],
+        &["exec: { path: /x }"],
+    );
+}
+
+#[test]
+fn macros_and_lists_stand_for_what_they_name() {
+    holds(
+        r#"
+apiVersion: interdict.dev/v1
+kind: Policy
+metadata: { name: test }
+spec:
+  lists:
+    shells: { type: path, items: [/bin/sh, "/bin/*sh"] }
+    ports: { type: port, items: [22, 8000..8999] }
+  macros:
+    privileged: process.uid == 0 or process.euid == 0
+    shell_by_root: privileged and exec.path in shells
+  rules:
+    - id: R
+      title: T
+      on: exec
+      when: shell_by_root and not exec.path in [shells, "/x"] or shell_by_root and exec.setuid
+      action: alert
+      tests:
+        - { name: a, event: { exec: { path: /bin/bash, setuid: true }, process: { euid: 0 } }, expect: alert }
+        - { name: b, event: { exec: { path: /bin/bash }, process: { euid: 0 } }, expect: pass }
+    - id: S
+      title: T
+      on: net.connect
+      when: net.dst.port in ports
+      action: alert
+      tests:
+        - { name: c, event: { net.connect: { dst: { ip: 192.0.2.1, port: 8500 } } }, expect: alert }
+        - { name: d, event: { net.connect: { dst: { ip: 192.0.2.1, port: 9000 } } }, expect: pass }
+"#,
+    );
+}
+
+#[test]
+fn lists_and_macros_are_shared_by_all_files() {
+    let mut sources = interdict_rules::parse::source::Sources::new();
+    sources.add(
+        "a.yaml",
+        "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: { name: a }\nspec:\n  lists: { shells: { type: path, items: [/bin/sh] } }\n",
+    );
+    sources.add("b.yaml", when("exec", "exec.path in shells"));
+    let outcome = interdict_rules::compile(&sources, &super::options());
+    assert!(outcome.image.is_some(), "{:?}", outcome.diagnostics);
+}
+
+#[test]
+fn several_documents_may_share_a_file() {
+    let one = when("exec", "exec.memfd");
+    let two = one.replace("name: test", "name: other").replace("id: R", "id: S");
+    let (_, outcome) = compiled(&format!("{one}---\n{two}"));
+    assert_eq!(outcome.image.expect("compiles").metadata().rules.len(), 2);
+}
+
+#[test]
+fn an_expired_exception_no_longer_excuses() {
+    let rule = |date: &str, expected: &str| {
+        policy(&format!(
+            r#"id: R
+title: T
+on: exec
+when: exec.path == "/x"
+except:
+  - {{ name: e, when: process.uid == 0, owner: o, reason: r, expires: {date} }}
+action: block
+tests:
+  - {{ name: t, event: {{ exec: {{ path: /x }}, process: {{ uid: 0 }} }}, expect: {expected} }}"#
+        ))
+    };
+    // Today is 2026-06-30: the last day is still excused.
+    holds(&rule("2026-06-30", "pass"));
+    holds(&rule("2026-06-29", "block"));
+    assert_eq!(codes(&rule("2026-06-29", "block")), [Code::Expired]);
+}
+
+#[test]
+fn the_weaker_of_two_modes_holds() {
+    for (of_policy, of_rule, verdict) in [
+        ("enforce", "enforce", Some(Action::Block)),
+        ("enforce", "audit", Some(Action::Pass)),
+        ("audit", "enforce", Some(Action::Pass)),
+        ("off", "enforce", None),
+        ("enforce", "off", None),
+    ] {
+        let text = policy(&format!("id: R\ntitle: T\non: exec\nmode: {of_rule}\naction: block"))
+            .replace("spec:\n", &format!("spec:\n  mode: {of_policy}\n"));
+        let (_, outcome) = compiled(&text);
+        let image = outcome.image.expect("compiles");
+        let event = interdict_rules::run::Event::new(interdict_abi::ids::Act::Exec);
+        let decision =
+            interdict_rules::run::decide(&image, &event, interdict_abi::ids::Mode::Enforce);
+        assert_eq!(decision.matched.is_empty(), verdict.is_none(), "{of_policy} {of_rule}");
+        if let Some(verdict) = verdict {
+            assert_eq!(decision.verdict, verdict, "{of_policy} {of_rule}");
+        }
+    }
+}
+
+#[test]
+fn the_scope_of_a_policy_holds_for_its_rules() {
+    let scoped = |scope: &str, inside: &str, outside: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: exec\naction: alert\ntests:\n  - {{ name: i, event: {{ exec: {{ path: /x }}, container: {{ id: c }} }}, expect: {inside} }}\n  - {{ name: o, event: {{ exec: {{ path: /x }} }}, expect: {outside} }}"
+        ))
+        .replace("spec:\n", &format!("spec:\n  scope: {scope}\n"))
+    };
+    holds(&scoped("{ host: false, containers: true }", "alert", "pass"));
+    holds(&scoped("{ host: true, containers: false }", "pass", "alert"));
+    holds(&scoped("{ host: true, containers: true }", "alert", "alert"));
+}
+
+#[test]
+fn a_rule_on_arguments_may_kill_and_not_block() {
+    let rule = |action: &str| when("exec", r#"exec.args == "-e""#).replace("action: alert", action);
+    assert_eq!(codes(&rule("action: block")), [Code::ActionNotPossible]);
+    assert_eq!(codes(&rule("action: kill")), []);
+    let (_, outcome) = compiled(&rule("action: kill"));
+    assert_eq!(outcome.program.rules[0].clauses[0].family, interdict_abi::ids::Family::Started);
+}
+
+#[test]
+fn every_act_and_field_is_decided_or_refused() {
+    use interdict_abi::ids::Act;
+    use interdict_rules::field::{FIELDS, Type, decided};
+    for act in Act::ALL.iter().filter(|act| **act != Act::ExecArgs) {
+        let refused =
+            codes(&policy(&format!("id: R\ntitle: T\non: {}\naction: alert", act.name())));
+        match decided(*act) {
+            Some(_) => assert_eq!(refused, [], "{}", act.name()),
+            None => assert_eq!(refused, [Code::ActNotDecided], "{}", act.name()),
+        }
+        if decided(*act).is_none() {
+            continue;
+        }
+        for field in FIELDS {
+            let test = match field.kind {
+                Type::Path => format!("{} == \"/x\"", field.name),
+                Type::Name | Type::Text => format!("{} == \"x\"", field.name),
+                Type::Number(_) | Type::Port | Type::Word(_) => format!("{} == 1", field.name),
+                Type::Address => format!("{} == 192.0.2.1", field.name),
+                Type::Flag => field.name.to_owned(),
+                Type::Container => format!("{} != host", field.name),
+            };
+            let (_, outcome) = compiled(&when(act.name(), &test));
+            let kernel_act =
+                if field.of_arguments() && *act == Act::Exec { Act::ExecArgs } else { *act };
+            let known = field.resolve(kernel_act).is_ok();
+            assert_eq!(outcome.image.is_some(), known, "{} on {}", field.name, act.name());
+            if known {
+                // A test that was accepted is in the program, not dropped on the way.
+                let literals = &outcome.program.rules[0].clauses[0].literals;
+                assert_eq!(literals.len(), 1, "{} on {}", field.name, act.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn alternatives_over_one_field_are_one_clause() {
+    let (_, outcome) = compiled(&when(
+        "exec",
+        r#"exec.path == "/a" or exec.path == "/b" or exec.path in ["/c", "/d"]"#,
+    ));
+    assert_eq!(outcome.program.rules[0].clauses.len(), 1);
+    let (_, outcome) = compiled(&when(
+        "exec",
+        r#"exec.path != "/a" and exec.path != "/b" and not exec.path in ["/c", "/d"]"#,
+    ));
+    assert_eq!(outcome.program.rules[0].clauses[0].literals.len(), 1);
+}
+
+#[test]
+fn acts_that_mean_the_same_share_their_clauses() {
+    let text = when("file.read", r#"file.path == "/a""#)
+        .replace("on: file.read", "on: [file.read, file.write]");
+    let (_, outcome) = compiled(&text);
+    assert_eq!(outcome.program.rules[0].clauses.len(), 1);
+    let text = when("exec", "process.uid == 0").replace("on: exec", "on: [exec, file.read]");
+    let (_, outcome) = compiled(&text);
+    assert_eq!(outcome.program.rules[0].clauses.len(), 2);
+}
+
+#[test]
+fn the_same_text_gives_the_same_bytes() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/execution.yaml"))
+            .unwrap();
+    let encode = || compiled(&text).1.image.expect("compiles").encode().unwrap();
+    assert_eq!(encode(), encode());
+}
+
+#[test]
+fn hostile_documents_are_refused_and_not_obeyed() {
+    // An alias bomb: nine levels of nine.
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..9 {
+        let previous = format!("*a{}", level - 1);
+        let items = vec![previous; 9].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    assert!(codes(&bomb).contains(&Code::TooComplex));
+    // Deep nesting, in YAML and in an expression.
+    assert!(!codes(&"[".repeat(100_000)).is_empty());
+    assert_eq!(
+        codes(&when("exec", &format!("{}exec.memfd{}", "(".repeat(5_000), ")".repeat(5_000)))),
+        [Code::TooDeep]
+    );
+    assert_eq!(
+        codes(&when("exec", &format!("{}exec.memfd", "not ".repeat(5_000)))),
+        [Code::TooDeep]
+    );
+    // `and` of many `or`s: counted before it is unfolded.
+    let product =
+        vec!["(exec.memfd or exec.setuid or process.uid == 0 or exec.path == \"/x\")"; 60];
+    assert_eq!(codes(&when("exec", &product.join(" and "))), [Code::TooManyClauses]);
+}

@@ -1,0 +1,53 @@
+//! The front end from outside: text in, diagnostics or an image out.
+
+mod changes;
+mod golden;
+mod language;
+mod places;
+
+use interdict_rules::{
+    Options, Outcome, compile,
+    lower::Budget,
+    parse::source::{Files, Sources},
+};
+
+/// Compiles one file that may name the feeds `feeds/*` of this test.
+fn compiled(text: &str) -> (Sources, Outcome) {
+    let mut sources = Sources::new();
+    sources.add("policy.yaml", text);
+    let outcome = compile(&sources, &options());
+    (sources, outcome)
+}
+
+fn options() -> Options<'static> {
+    Options { files: &Feeds, today: "2026-06-30", budget: Budget::default() }
+}
+
+/// Feeds as the cases need them.
+struct Feeds;
+
+impl Files for Feeds {
+    fn read(&self, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+        match path.to_str() {
+            Some("feeds/good.cidr") => Ok(b"192.0.2.0/24\n203.0.113.9\n2001:db8::/32\n".to_vec()),
+            Some("feeds/bad.cidr") => Ok(b"192.0.2.0/24 # fine\n192.0.2.300\n".to_vec()),
+            Some("feeds/empty.cidr") => Ok(b"# nothing yet\n".to_vec()),
+            _ => Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no such file")),
+        }
+    }
+}
+
+/// A policy around one rule.
+fn policy(rule: &str) -> String {
+    let indented: String = rule.lines().map(|line| format!("      {line}\n")).collect();
+    let rule = indented.replacen("      ", "    - ", 1);
+    format!(
+        "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: {{ name: test }}\nspec:\n  rules:\n{rule}"
+    )
+}
+
+/// A policy around one expression over one act.
+fn when(act: &str, expression: &str) -> String {
+    let quoted = serde_json::Value::String(expression.to_owned());
+    policy(&format!("id: R\ntitle: T\non: {act}\nwhen: {quoted}\naction: alert"))
+}
