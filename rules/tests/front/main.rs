@@ -20,7 +20,9 @@ fn compiled(text: &str) -> (Sources, Outcome) {
 }
 
 fn options() -> Options<'static> {
-    Options { files: &Feeds, today: "2026-06-30", budget: Budget::default() }
+    // Small, so that going over it does not take long.
+    let budget = Budget { table_bytes: 2 << 20, work_bytes: 8 << 20, ..Budget::default() };
+    Options { files: &Feeds, today: "2026-06-30", budget }
 }
 
 /// Feeds as the cases need them.
