@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use interdict_abi::{
-    ids::{ACT_COMBINATIONS, Fact, SetFact},
+    ids::{ACT_COMBINATIONS, Fact, Family},
     image::{
         CLAUSE_BYTES, COLUMN_BYTES, FAMILY_BYTES, TableKind, clause, clause_flags, column, family,
         header,
@@ -13,6 +13,7 @@ use interdict_abi::{
 
 use super::{
     Budget,
+    automata::{self, Built, Owner},
     error::Problem,
     gather::{Gathered, Tested, acts_of, gather},
     number::{FamilyClauses, Numbered},
@@ -34,14 +35,14 @@ pub(super) fn assemble(
     problems: &mut Vec<Problem>,
 ) -> Option<(Vec<u8>, Stats)> {
     let gathered = gather(program, families, problems);
+    let built = automata::build(program, &gathered, budget, problems);
     let mut writer = Writer {
         arena: Arena::new(),
         stats: Stats { rules: program.rules.len(), ..Stats::default() },
         program,
-        budget,
         problems,
     };
-    writer.write(families, gathered);
+    writer.write(families, gathered, built);
     let Writer { arena, mut stats, problems, .. } = writer;
     if !problems.is_empty() {
         return None;
@@ -65,7 +66,6 @@ struct Writer<'w> {
     arena: Arena,
     stats: Stats,
     program: &'w Program,
-    budget: &'w Budget,
     problems: &'w mut Vec<Problem>,
 }
 
@@ -88,12 +88,23 @@ impl Writer<'_> {
         self.stats.parts.push(PartStats { name, bytes: self.arena.len() - before });
     }
 
-    fn write(&mut self, families: &[FamilyClauses<'_>], gathered: Gathered<'_>) {
+    fn write(
+        &mut self,
+        families: &[FamilyClauses<'_>],
+        gathered: Gathered<'_>,
+        mut built: BTreeMap<Owner, Built>,
+    ) {
         let Gathered { columns, residuals, sets, programs, arguments, ancestors } = gathered;
         let directories: Vec<u32> =
             families.iter().map(|_| self.arena.reserve(FAMILY_BYTES)).collect();
-        let labels = self.programs(&programs, &ancestors);
-        self.arguments(&arguments);
+        let mut labels = vec![Vec::new()];
+        if let Some(built) = built.remove(&Owner::Programs) {
+            self.programs(&programs, &built, &ancestors);
+            labels = built.labels;
+        }
+        if let Some(built) = built.remove(&Owner::Arguments) {
+            self.arguments(&arguments, &built);
+        }
         for (at, family) in families.iter().enumerate() {
             let directory = directories[at];
             self.arena.put(header::FAMILIES + family.family as u32 * 4, directory);
@@ -101,78 +112,58 @@ impl Writer<'_> {
             let mut needs = 0;
             for (fact, tested) in &columns[at] {
                 needs |= 1 << *fact as u32;
-                self.column(directory, family, *fact, tested, &labels);
+                let built = built.remove(&Owner::Column(at, *fact));
+                self.column(directory, family, *fact, tested, built.as_ref(), &labels);
             }
             self.arena.put(directory + family::NEEDS, needs);
         }
     }
 
-    /// Writes an automaton over the strings of `space`; answers its offset and what is true under each label.
+    /// Writes an automaton.
     fn automaton(
         &mut self,
-        name: &'static str,
+        family: Option<Family>,
         fact: Option<Fact>,
         space: &Space<'_>,
-    ) -> Option<(u32, Vec<Vec<u32>>)> {
-        let mut truths = vec![Vec::new()];
-        let mut known: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
-        let automaton =
-            space.automaton(name, self.program, self.budget, self.problems, &mut |held| {
-                if let Some(label) = known.get(held) {
-                    return *label;
-                }
-                let label = truths.len() as u32;
-                truths.push(held.to_vec());
-                known.insert(held.to_vec(), label);
-                label
-            })?;
-        let at = self.arena.automaton(&automaton);
+        built: &Built,
+    ) -> u32 {
+        let before = self.arena.len();
+        let at = self.arena.automaton(&built.automaton);
         self.stats.automata.push(AutomatonStats {
-            family: None,
+            family,
             fact,
             patterns: space.patterns(),
-            states: automaton.states(),
-            classes: automaton.class_count,
-            labels: truths.len(),
-            bytes: automaton.rows.len() * 4,
+            states: built.automaton.states(),
+            tails: built.automaton.tails.len(),
+            classes: built.automaton.class_count,
+            labels: built.labels.len(),
+            bytes: self.arena.len() - before,
         });
-        Some((at, truths))
+        at
     }
 
-    /// The automaton over programs; answers what is true under each label.
-    fn programs(&mut self, programs: &Space<'_>, ancestors: &[u32]) -> Vec<Vec<u32>> {
-        if programs.predicates() == 0 {
-            return vec![Vec::new()];
-        }
+    /// The automaton over programs and the sets of ancestors.
+    fn programs(&mut self, programs: &Space<'_>, built: &Built, ancestors: &[u32]) {
         let before = self.arena.len();
-        let Some((at, truths)) = self.automaton(Fact::Exe.name(), Some(Fact::Exe), programs) else {
-            return vec![Vec::new()];
-        };
+        let at = self.automaton(None, Some(Fact::Exe), programs, built);
         self.arena.put(header::EXE_AUTOMATON, at);
-        self.arena.put(header::EXE_LABELS, truths.len() as u32);
+        self.arena.put(header::EXE_LABELS, built.labels.len() as u32);
         if !ancestors.is_empty() {
             let bits: HashMap<u32, u32> = ancestors.iter().copied().zip(0..).collect();
-            let sets: Vec<_> = truths
-                .iter()
-                .map(|truths| bit_set(truths.iter().filter_map(|held| bits.get(held).copied())))
-                .collect();
+            let set =
+                |held: &Vec<u32>| bit_set(held.iter().filter_map(|one| bits.get(one).copied()));
+            let sets: Vec<_> = built.labels.iter().map(set).collect();
             let at = self.arena.sets(&sets);
             self.arena.put(header::ANCESTOR_SETS, at);
         }
         self.note("programs".to_owned(), before);
-        truths
     }
 
-    /// The automaton over arguments.
-    fn arguments(&mut self, arguments: &Space<'_>) {
-        if arguments.predicates() == 0 {
-            return;
-        }
+    /// The automaton over arguments and the sets of arguments.
+    fn arguments(&mut self, arguments: &Space<'_>, built: &Built) {
         let before = self.arena.len();
-        let Some((at, truths)) = self.automaton(SetFact::Args.name(), None, arguments) else {
-            return;
-        };
-        let sets: Vec<_> = truths.iter().map(|held| bit_set(held.iter().copied())).collect();
+        let at = self.automaton(None, None, arguments, built);
+        let sets: Vec<_> = built.labels.iter().map(|held| bit_set(held.iter().copied())).collect();
         let sets = self.arena.sets(&sets);
         self.arena.put(header::ARG_AUTOMATON, at);
         self.arena.put(header::ARG_SETS, sets);
@@ -222,6 +213,7 @@ impl Writer<'_> {
         family: &FamilyClauses<'_>,
         fact: Fact,
         tested: &Tested<'_>,
+        built: Option<&Built>,
         labels: &[Vec<u32>],
     ) {
         let before = self.arena.len();
@@ -255,7 +247,13 @@ impl Writer<'_> {
                     .collect();
                 Some(Table::direct(self.arena.direct(&deltas)))
             }
-            Values::Text(space) => self.text(family, fact, tested, space),
+            // Without one there is a problem that has been told.
+            Values::Text(space) => built.map(|built| {
+                let automaton = self.automaton(Some(family.family), Some(fact), space, built);
+                let deltas: Vec<u32> =
+                    built.labels.iter().map(|flips| self.arena.delta_row(flips)).collect();
+                Table { automaton, ..Table::direct(self.arena.direct(&deltas)) }
+            }),
             Values::Numbers(lists) => self.numbers(family, fact, tested, lists),
             Values::Addresses(predicates, v4, v6) => {
                 let arena = &mut self.arena;
@@ -288,43 +286,6 @@ impl Writer<'_> {
             self.arena.put(at + offset, word);
         }
         self.note(format!("{} {}", family.family.name(), fact.name()), before);
-    }
-
-    /// A string column: labels are distinct sets of clauses, so states that differ in nothing else become one.
-    fn text(
-        &mut self,
-        family: &FamilyClauses<'_>,
-        fact: Fact,
-        tested: &Tested<'_>,
-        space: &Space<'_>,
-    ) -> Option<Table> {
-        let mut deltas = vec![0];
-        let mut known: HashMap<u32, u32> = HashMap::from([(0, 0)]);
-        let arena = &mut self.arena;
-        let automaton = space.automaton(
-            fact.name(),
-            self.program,
-            self.budget,
-            self.problems,
-            &mut |truths| {
-                let delta = arena.delta_row(&tested.column.flips(truths));
-                *known.entry(delta).or_insert_with(|| {
-                    deltas.push(delta);
-                    deltas.len() as u32 - 1
-                })
-            },
-        )?;
-        let at = self.arena.automaton(&automaton);
-        self.stats.automata.push(AutomatonStats {
-            family: Some(family.family),
-            fact: Some(fact),
-            patterns: space.patterns(),
-            states: automaton.states(),
-            classes: automaton.class_count,
-            labels: deltas.len(),
-            bytes: automaton.rows.len() * 4,
-        });
-        Some(Table { automaton: at, ..Table::direct(self.arena.direct(&deltas)) })
     }
 
     fn numbers(

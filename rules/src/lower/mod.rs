@@ -2,10 +2,11 @@
 //!
 //! In: an [`ir::Program`], which has passed every test that needs an operator's eyes, and the metadata of its rules.
 //! Out: one [`PolicyImage`]. Same rules, same bytes: no clocks, no hash-map order, no environment.
-//! [`number`] gives clauses their numbers, [`space`] and [`column`] gather what is asked of each fact, [`assemble`]
-//! writes the tables. Refuses to exceed [`Budget`], and tells everything that is wrong at once.
+//! [`number`] gives clauses their numbers, [`space`] and [`column`] gather what is asked of each fact, [`automata`] builds what
+//! reads strings, [`assemble`] writes the tables. Refuses to exceed [`Budget`], and tells everything that is wrong at once.
 
 mod assemble;
+mod automata;
 mod column;
 mod error;
 mod gather;

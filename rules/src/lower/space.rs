@@ -81,10 +81,9 @@ impl<'p> Space<'p> {
         fact: &'static str,
         program: &Program,
         budget: &Budget,
-        problems: &mut Vec<Problem>,
         label: &mut dyn FnMut(&[u32]) -> u32,
-    ) -> Option<Automaton> {
-        let before = problems.len();
+    ) -> Result<Automaton, Vec<Problem>> {
+        let mut problems = Vec::new();
         let id = |rule: u32| program.rules[rule as usize].id.clone();
         let mut expressions = Vec::with_capacity(self.patterns.len());
         for (pattern, rule) in &self.patterns {
@@ -97,25 +96,24 @@ impl<'p> Space<'p> {
                 }),
             }
         }
-        if problems.len() > before {
-            return None;
+        if !problems.is_empty() {
+            return Err(problems);
         }
         let limits = Limits { table_bytes: budget.table_bytes, work_bytes: budget.work_bytes };
         let built = dfa::build(&expressions, limits, &mut |matched| label(&self.truths(matched)));
         match built {
-            Ok(automaton) => Some(automaton),
+            Ok(automaton) => Ok(automaton),
             Err(BuildError::Large { budget }) => {
                 let costliest = (0..expressions.len())
                     .max_by_key(|at| (pattern::openness(&expressions[*at]), usize::MAX - at));
                 let (pattern, rule) = self.patterns[costliest.unwrap_or(0)];
-                problems.push(Problem::AutomatonTooLarge {
+                Err(vec![Problem::AutomatonTooLarge {
                     rule: id(rule),
                     pattern: show(pattern),
                     fact,
                     patterns: self.patterns.len(),
                     budget,
-                });
-                None
+                }])
             }
             Err(BuildError::Unsupported) => {
                 let culprit = (0..expressions.len()).find(|at| {
@@ -123,9 +121,7 @@ impl<'p> Space<'p> {
                         == Err(BuildError::Unsupported)
                 });
                 let (pattern, rule) = self.patterns[culprit.unwrap_or(0)];
-                problems
-                    .push(Problem::PatternUnsupported { rule: id(rule), pattern: show(pattern) });
-                None
+                Err(vec![Problem::PatternUnsupported { rule: id(rule), pattern: show(pattern) }])
             }
         }
     }

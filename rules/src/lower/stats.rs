@@ -28,6 +28,8 @@ pub struct AutomatonStats {
     pub patterns: usize,
     /// States after reduction.
     pub states: usize,
+    /// Rests of single strings that need no states.
+    pub tails: usize,
     /// Byte classes.
     pub classes: usize,
     /// Labels, "matches nothing" included.
