@@ -4,6 +4,8 @@
 //! could change between being filled and being judged. So each invocation claims one of a few areas of its CPU with an
 //! atomic bit and gives it back at the end.
 
+use core::sync::atomic::AtomicU64;
+
 use interdict_abi::{
     event::Head,
     ids::Fault,
@@ -52,24 +54,43 @@ pub struct Work {
 
 /// The strings of a record.
 #[repr(C, align(8))]
-pub struct Text(pub [u8; TEXT_BYTES + SLACK_BYTES]);
+pub struct Text(pub [u8; TEXT_BYTES + SLACK_BYTES], AtomicU64);
 
 impl Bytes for Text {
     #[inline(always)]
     fn at(&self, index: u32) -> u8 {
         self.0[index as usize & (TEXT_BYTES - 1)]
     }
+
+    #[inline(always)]
+    fn forget(&self, index: u32) -> u32 {
+        through_memory(&self.1, index)
+    }
 }
 
 /// A short string.
 #[repr(C, align(8))]
-pub struct Short(pub [u8; 512]);
+pub struct Short(pub [u8; 512], AtomicU64);
 
 impl Bytes for Short {
     #[inline(always)]
     fn at(&self, index: u32) -> u8 {
         self.0[index as usize & 511]
     }
+
+    #[inline(always)]
+    fn forget(&self, index: u32) -> u32 {
+        through_memory(&self.1, index)
+    }
+}
+
+/// `value`, written to map memory and read back: the verifier does not know what map memory holds.
+#[inline(always)]
+fn through_memory(cell: &AtomicU64, value: u32) -> u32 {
+    // SAFETY: a live map value of an area that this invocation has claimed; volatile, so that both accesses stay.
+    unsafe { cell.as_ptr().write_volatile(u64::from(value)) };
+    // SAFETY: as above.
+    unsafe { cell.as_ptr().read_volatile() as u32 }
 }
 
 /// A claimed area; [`Claim::release`] must be called on every path.

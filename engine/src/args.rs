@@ -39,7 +39,8 @@ impl Gathering {
         let byte = text.at(self.index);
         self.index += 1;
         if self.state & 1 == 0 {
-            let class = u32::from(image.byte(self.automaton + automaton::CLASSES + u32::from(byte)));
+            let class =
+                u32::from(image.byte(self.automaton + automaton::CLASSES + u32::from(byte)));
             self.state = image.word(self.state.wrapping_add(class * 4));
         }
         if byte == 0 {

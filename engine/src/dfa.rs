@@ -44,7 +44,7 @@ pub fn walk_bounded<M: Memory + ?Sized, B: Bytes + ?Sized, const LIMIT: u32>(
     if label & automaton::TAIL == 0 {
         Some(label)
     } else {
-        Some(compare(image, label, text, index))
+        Some(compare(image, label, text, text.forget(index)))
     }
 }
 

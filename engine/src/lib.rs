@@ -31,6 +31,13 @@ pub trait Memory {
 pub trait Bytes {
     /// The byte at `index`; 0 at and past the end.
     fn at(&self, index: u32) -> u8;
+
+    /// `index`, after a loop that ended at it. The BPF verifier follows a loop's counter value by value, and would check
+    /// what comes after the loop once for each: in the kernel this takes the value out of its sight.
+    #[inline(always)]
+    fn forget(&self, index: u32) -> u32 {
+        index
+    }
 }
 
 /// A string in user space. It must not hold a zero byte itself: what follows would not be seen.

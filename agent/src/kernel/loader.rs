@@ -271,11 +271,12 @@ impl Loaded {
         globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
         globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
         let mut loader = EbpfLoader::new();
-        // The log of a refused program is megabytes and costs the kernel minutes: only on demand.
+        // The full log of a refused program is megabytes and takes the kernel minutes: only on demand. The last words of the
+        // verifier come with its statistics.
         loader.verifier_log_level(if std::env::var_os("INTERDICT_VERIFIER_LOG").is_some() {
             VerifierLogLevel::default()
         } else {
-            VerifierLogLevel::DISABLE
+            VerifierLogLevel::STATS
         });
         for (name, value) in &globals {
             loader.override_global(name, value, true);

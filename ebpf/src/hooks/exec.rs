@@ -1,12 +1,9 @@
 //! A program is about to run.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
-use interdict_abi::{
-    ids::{Act, Fact, Family, Fault, object_flags},
-};
-use interdict_engine::facts::Narrowing;
+use interdict_abi::ids::{Act, Family, Fault, object_flags};
 
-use super::{judge, report, report::Told};
+use super::{judge::Case, report, report::Told};
 use crate::{
     bounds, emit,
     kernel::{
@@ -16,7 +13,7 @@ use crate::{
     },
     maps::EXECS,
     policy::{self, Policy},
-    scratch::{self, Area, Work},
+    scratch::{self, Area},
 };
 
 /// A binary, a script or an interpreter is about to run: called once for each step of a script's chain, with the file
@@ -42,44 +39,21 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
     let known = told.path(built);
     remember(known, area);
 
-    let Work { progress, short, text, .. } = area.work();
-    let slot = policy.generation.slot();
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Exec, progress) else {
+    let Some(case) = Case::start(policy, area, Family::Exec) else { return 0 };
+    if !case.path(known) || !case.name::<Typed>(file) {
         return 0;
-    };
-    if known {
-        judge::narrow_path(&mut narrowing, area, slot);
-    } else {
-        narrowing.unknown(Fact::Path);
-    }
-    if !narrowing.alive() {
-        return 0;
-    }
-    if narrowing.needs(Fact::Name) {
-        if path::name::<Typed>(file, short) {
-            narrowing.short_string(Fact::Name, short);
-        } else {
-            narrowing.unknown(Fact::Name);
-        }
     }
     let Some(object) = Object::of_file::<Typed>(file) else { return 0 };
-    let mut object = match text.0.first_chunk::<8>() {
-        Some(start) => object.with_path(start),
-        None => object,
-    };
+    let mut object = object.with_path(&area.work().text);
     let magic: [u8; 2] = probed(bprm, fields::bprm_buf()).unwrap_or([0; 2]);
     if magic == *b"#!" {
         object.flags |= object_flags::SCRIPT;
     }
-    narrowing.number(Fact::ObjectMode, object.mode);
-    narrowing.number(Fact::ObjectOwner, object.owner);
-    narrowing.number(Fact::FsMagic, object.magic);
-    narrowing.number(Fact::ObjectFlags, object.flags);
-    if !narrowing.alive() {
+    if !case.object(&object) {
         return 0;
     }
-    told.flags |= judge::narrow_actor(area, policy.generation);
-    if !judge::decide(area, policy.generation, policy.mode) {
+    told.flags |= case.actor();
+    if !case.decide() {
         return 0;
     }
     report::begin(area, policy, Family::Exec, &told);

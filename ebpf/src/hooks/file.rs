@@ -1,13 +1,9 @@
 //! File acts.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
-use interdict_abi::{
-    event::flags,
-    ids::{ACT_COMBINATIONS, Act, Fact, Family, READ_AND_WRITE},
-};
-use interdict_engine::facts::Narrowing;
+use interdict_abi::ids::{ACT_COMBINATIONS, Act, Fact, Family, READ_AND_WRITE};
 
-use super::{judge, report, report::Told, with_policy};
+use super::{judge::Case, report, report::Told, with_policy};
 use crate::{
     kernel::{
         fields,
@@ -15,7 +11,7 @@ use crate::{
         path,
     },
     policy::Policy,
-    scratch::{Area, Work},
+    scratch::Area,
 };
 
 const FMODE_READ: u32 = 1;
@@ -44,49 +40,32 @@ fn open(file: *const u8, policy: &Policy, area: Area) -> i32 {
 /// Decides an act on `file`; `act` is a value of `Fact::Act`.
 #[inline(always)]
 fn decide(file: *const u8, act: u32, policy: &Policy, area: Area) -> i32 {
-    let Work { progress, short, text, .. } = area.work();
-    let slot = policy.generation.slot();
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::File, progress) else {
-        return 0;
-    };
-    if !narrowing.number(Fact::Act, act) {
+    let Some(case) = Case::start(policy, area, Family::File) else { return 0 };
+    if !case.number(Fact::Act, act) {
         return 0;
     }
     let mut told = Told::default();
-    if narrowing.needs(Fact::Path) {
-        if told.path(path::seen::<Typed>(file, text)) {
-            judge::narrow_path(&mut narrowing, area, slot);
-        } else {
-            narrowing.unknown(Fact::Path);
-        }
-        if !narrowing.alive() {
+    let mut built = false;
+    if case.needs(Fact::Path) {
+        built = true;
+        let known = told.path(path::seen::<Typed>(file, &mut area.work().text));
+        if !case.path(known) {
             return 0;
         }
     }
-    if narrowing.needs(Fact::Name) {
-        if path::name::<Typed>(file, short) {
-            narrowing.short_string(Fact::Name, short);
-        } else {
-            narrowing.unknown(Fact::Name);
-        }
-        if !narrowing.alive() {
-            return 0;
-        }
+    if !case.name::<Typed>(file) {
+        return 0;
     }
     let Some(object) = Object::of_file::<Typed>(file) else { return 0 };
-    narrowing.number(Fact::ObjectMode, object.mode);
-    narrowing.number(Fact::ObjectOwner, object.owner);
-    narrowing.number(Fact::FsMagic, object.magic);
-    narrowing.number(Fact::ObjectFlags, object.flags);
-    if !narrowing.alive() {
+    if !case.object(&object) {
         return 0;
     }
-    told.flags |= judge::narrow_actor(area, policy.generation);
-    if !judge::decide(area, policy.generation, policy.mode) {
+    told.flags |= case.actor();
+    if !case.decide() {
         return 0;
     }
-    if told.path_bytes == 0 && told.flags & flags::PATH_UNKNOWN == 0 {
-        told.path(path::seen::<Typed>(file, text));
+    if !built {
+        told.path(path::seen::<Typed>(file, &mut area.work().text));
     }
     told.acts = if act < 16 { 1 << act } else { ACT_COMBINATIONS[READ_AND_WRITE as usize] };
     report::begin(area, policy, Family::File, &told);

@@ -7,19 +7,23 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use interdict_abi::{
     event::flags,
-    ids::{Fact, Fault, Generation, Mode, SetFact},
+    ids::{Fact, Family, Fault, Generation, Mode, SetFact},
     limits::{COMM_BYTES, DECIDE_STEPS},
 };
 use interdict_engine::{
     dfa,
     facts::{Narrowing, SetFacts},
+    tables::Address,
     verdict::{Decision, Walk},
 };
 
 use crate::{
     emit,
-    kernel::{path, task},
-    policy::{self, Image},
+    kernel::{
+        object::{Object, Reader},
+        path, task,
+    },
+    policy::{self, Image, Policy},
     scratch::{self, Area},
 };
 
@@ -36,6 +40,42 @@ extern "C" fn interdict_label(area: u32, slot: u32, automaton: u32) -> u64 {
     }
 }
 
+/// As [`interdict_label`] for the short string in the area.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_short_label(area: u32, slot: u32, automaton: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    match dfa::walk_bounded::<_, _, 257>(&image, automaton, &work.short) {
+        Some(label) => u64::from(label) + 1,
+        None => 0,
+    }
+}
+
+/// Narrows by a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_number(area: u32, slot: u32, fact: u32, value: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    let Ok(fact) = Fact::try_from(fact as u8) else { return 0 };
+    u64::from(Narrowing::resume(&image, &mut work.progress).number(fact, value))
+}
+
+/// Narrows by an address; IPv4 as mapped IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_address(area: u32, slot: u32, fact: u32, upper: u64, lower: u64) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    let Ok(fact) = Fact::try_from(fact as u8) else { return 0 };
+    let address = Address::v6(upper, lower);
+    u64::from(Narrowing::resume(&image, &mut work.progress).address(fact, address))
+}
+
 /// The label of the path in the area under an automaton.
 #[inline(always)]
 pub fn label(area: Area, slot: u32, automaton: u32) -> Option<u32> {
@@ -43,16 +83,123 @@ pub fn label(area: Area, slot: u32, automaton: u32) -> Option<u32> {
     if label == 0 { None } else { Some((label - 1) as u32) }
 }
 
-/// Narrows by the path in the area, if a rule tests it.
-#[inline(always)]
-pub fn narrow_path(narrowing: &mut Narrowing<'_, Image>, area: Area, slot: u32) -> bool {
-    let automaton = narrowing.automaton(Fact::Path);
-    if automaton == 0 {
-        return narrowing.alive();
+/// One act being judged: a policy, a scratch area, and how far narrowing has come, which is in the area.
+pub struct Case<'a> {
+    policy: &'a Policy,
+    area: Area,
+}
+
+impl<'a> Case<'a> {
+    /// Starts with all clauses of `family`. `None` when there are none.
+    #[inline(always)]
+    pub fn start(policy: &'a Policy, area: Area, family: Family) -> Option<Self> {
+        let progress = &mut area.work().progress;
+        Narrowing::start(&policy.image, family, progress)?;
+        Some(Self { policy, area })
     }
-    match label(area, slot, automaton) {
-        Some(label) => narrowing.label(Fact::Path, label),
-        None => narrowing.unknown(Fact::Path),
+
+    #[inline(always)]
+    fn narrowing(&self) -> Narrowing<'_, Image> {
+        Narrowing::resume(&self.policy.image, &mut self.area.work().progress)
+    }
+
+    #[inline(always)]
+    fn slot(&self) -> u32 {
+        self.policy.generation.slot()
+    }
+
+    /// Whether some clause may still hold.
+    #[inline(always)]
+    pub fn alive(&self) -> bool {
+        self.narrowing().alive()
+    }
+
+    /// Whether some clause of the family tests `fact`.
+    #[inline(always)]
+    pub fn needs(&self, fact: Fact) -> bool {
+        self.narrowing().needs(fact)
+    }
+
+    /// Whether some clause of the family tests `fact`.
+    #[inline(always)]
+    pub fn needs_set(&self, fact: SetFact) -> bool {
+        self.narrowing().needs_set(fact)
+    }
+
+    /// Narrows by a number or flags, if some clause tests them.
+    #[inline(always)]
+    pub fn number(&self, fact: Fact, value: u32) -> bool {
+        if !self.needs(fact) {
+            return self.alive();
+        }
+        interdict_number(self.area.number, self.slot(), fact as u32, value) != 0
+    }
+
+    /// Narrows by an address (halves in host order, IPv4 as mapped IPv6), if some clause tests it.
+    #[inline(always)]
+    pub fn address(&self, fact: Fact, upper: u64, lower: u64) -> bool {
+        if !self.needs(fact) {
+            return self.alive();
+        }
+        interdict_address(self.area.number, self.slot(), fact as u32, upper, lower) != 0
+    }
+
+    /// Narrows by a fact that could not be learned.
+    #[inline(always)]
+    pub fn unknown(&self, fact: Fact) -> bool {
+        self.narrowing().unknown(fact)
+    }
+
+    /// Narrows by the path in the area, if some clause tests it. Without one it counts as unknown.
+    #[inline(always)]
+    pub fn path(&self, known: bool) -> bool {
+        let automaton = self.narrowing().automaton(Fact::Path);
+        if automaton == 0 {
+            return self.alive();
+        }
+        let label = if known { label(self.area, self.slot(), automaton) } else { None };
+        match label {
+            Some(label) => self.narrowing().label(Fact::Path, label),
+            None => self.unknown(Fact::Path),
+        }
+    }
+
+    /// Narrows by the last component of the path of `file`, if some clause tests it.
+    #[inline(always)]
+    pub fn name<R: Reader>(&self, file: *const u8) -> bool {
+        let automaton = self.narrowing().automaton(Fact::Name);
+        if automaton == 0 {
+            return self.alive();
+        }
+        if !path::name::<R>(file, &mut self.area.work().short) {
+            return self.unknown(Fact::Name);
+        }
+        match interdict_short_label(self.area.number, self.slot(), automaton) {
+            0 => self.unknown(Fact::Name),
+            label => self.narrowing().label(Fact::Name, (label - 1) as u32),
+        }
+    }
+
+    /// Narrows by what is known of the object.
+    #[inline(always)]
+    pub fn object(&self, object: &Object) -> bool {
+        self.number(Fact::ObjectFlags, object.flags)
+            && self.number(Fact::ObjectMode, object.mode)
+            && self.number(Fact::ObjectOwner, object.owner)
+            && self.number(Fact::FsMagic, object.magic)
+    }
+
+    /// Narrows by what is known of the acting process, and clears the sets. Answers record flags.
+    #[inline(always)]
+    pub fn actor(&self) -> u32 {
+        interdict_actor(self.area.number, self.slot(), self.policy.generation.0) as u32
+    }
+
+    /// Decides what is left. Answers whether there is anything to tell; the decision is in the area.
+    #[inline(always)]
+    pub fn decide(&self) -> bool {
+        self.alive()
+            && interdict_decide(self.area.number, self.slot(), self.policy.mode as u32) != 0
     }
 }
 
@@ -152,12 +299,6 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
     u64::from(told)
 }
 
-/// Narrows by what is known of the acting process. Answers record flags.
-#[inline(always)]
-pub fn narrow_actor(area: Area, generation: Generation) -> u32 {
-    interdict_actor(area.number, generation.slot(), generation.0) as u32
-}
-
 /// What [`step`] works on.
 #[repr(C)]
 struct Deciding<'a> {
@@ -208,10 +349,4 @@ extern "C" fn interdict_decide(area: u32, slot: u32, mode: u32) -> u64 {
         narrowing.exhausted(&work.walk, mode, &mut work.decision);
     }
     u64::from(work.decision.tells())
-}
-
-/// Decides what is left after narrowing. Answers whether there is anything to tell; the decision is in the area.
-#[inline(always)]
-pub fn decide(area: Area, generation: Generation, mode: Mode) -> bool {
-    interdict_decide(area.number, generation.slot(), mode as u32) != 0
 }

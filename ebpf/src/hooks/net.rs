@@ -6,9 +6,8 @@ use aya_ebpf::{
     programs::{LsmContext, SockAddrContext},
 };
 use interdict_abi::ids::{Act, Action, Fact, Family};
-use interdict_engine::{facts::Narrowing, tables::Address};
 
-use super::{judge, report, report::Told, with_policy};
+use super::{judge::Case, report, report::Told, with_policy};
 use crate::{
     kernel::{
         copy, fields,
@@ -28,9 +27,8 @@ struct Flow {
     family: u16,
     protocol: u16,
     kind: u16,
-    remote: Address,
-    /// The remote address as in records.
-    remote_bytes: [u8; 16],
+    /// The remote address, IPv4 as mapped IPv6.
+    remote: [u8; 16],
     remote_port: u16,
 }
 
@@ -57,12 +55,14 @@ fn connect(
         return 0;
     }
     let kind = Typed::read::<u16>(socket, fields::socket_type()).unwrap_or(0);
+    // From 6.12 on the verifier wants to see that `sk` is not null.
     let protocol = Typed::read::<*const u8>(socket, fields::socket_sk())
+        .filter(|sock| !sock.is_null())
         .and_then(|sock| Typed::read::<u16>(sock, fields::sock_protocol()))
         .unwrap_or(0);
     match flow(Act::NetConnect, kind, protocol, &area.work().short) {
-        Some(flow) => decide(&flow, policy, area),
-        None => 0,
+        Some(flow) if decide(&flow, policy, area) => report::finish(area),
+        Some(_) | None => 0,
     }
 }
 
@@ -74,18 +74,15 @@ fn flow(act: Act, kind: u16, protocol: u16, short: &Short) -> Option<Flow> {
     let remote_port = u16::from_be_bytes([bytes[2], bytes[3]]);
     if family == AF_INET {
         let address = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-        let remote = Address::V4(address);
-        Some(Flow { act, family, protocol, kind, remote, remote_bytes: mapped(address), remote_port })
+        Some(Flow { act, family, protocol, kind, remote: mapped(address), remote_port })
     } else if family == AF_INET6 {
-        let mut remote_bytes = [0; 16];
+        let mut remote = [0; 16];
         let mut index = 0;
         while index < 16 {
-            remote_bytes[index] = bytes[8 + index];
+            remote[index] = bytes[8 + index];
             index += 1;
         }
-        let whole = u128::from_be_bytes(remote_bytes);
-        let remote = Address::v6((whole >> 64) as u64, whole as u64);
-        Some(Flow { act, family, protocol, kind, remote, remote_bytes, remote_port })
+        Some(Flow { act, family, protocol, kind, remote, remote_port })
     } else {
         None
     }
@@ -98,36 +95,33 @@ pub fn mapped(address: u32) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
+/// Decides a flow. Answers whether there is something to tell; the record is begun.
 #[inline(always)]
-fn decide(flow: &Flow, policy: &Policy, area: Area) -> i32 {
-    let progress = &mut area.work().progress;
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Net, progress) else {
-        return 0;
-    };
-    if !narrowing.number(Fact::Act, flow.act.value())
-        || !narrowing.address(Fact::RemoteIp, flow.remote)
-        || !narrowing.number(Fact::RemotePort, u32::from(flow.remote_port))
+fn decide(flow: &Flow, policy: &Policy, area: Area) -> bool {
+    let Some(case) = Case::start(policy, area, Family::Net) else { return false };
+    let remote = u128::from_be_bytes(flow.remote);
+    if !case.number(Fact::Act, flow.act.value())
+        || !case.address(Fact::RemoteIp, (remote >> 64) as u64, remote as u64)
+        || !case.number(Fact::RemotePort, u32::from(flow.remote_port))
+        || !case.number(Fact::Protocol, u32::from(flow.protocol))
+        || !case.number(Fact::AddressFamily, u32::from(flow.family))
+        || !case.number(Fact::SocketType, u32::from(flow.kind))
     {
-        return 0;
-    }
-    narrowing.number(Fact::Protocol, u32::from(flow.protocol));
-    narrowing.number(Fact::AddressFamily, u32::from(flow.family));
-    narrowing.number(Fact::SocketType, u32::from(flow.kind));
-    if !narrowing.alive() {
-        return 0;
+        return false;
     }
     let mut told = Told { acts: flow.act.bit(), ..Told::default() };
-    told.flags = judge::narrow_actor(area, policy.generation);
-    if !judge::decide(area, policy.generation, policy.mode) {
-        return 0;
+    told.flags = case.actor();
+    if !case.decide() {
+        return false;
     }
     report::begin(area, policy, Family::Net, &told);
     report::actor(area);
-    area.work().head.remote_ip = flow.remote_bytes;
-    area.work().head.remote_port = flow.remote_port;
-    area.work().head.protocol = flow.protocol;
-    area.work().head.address_family = flow.family;
-    report::finish(area)
+    let head = &mut area.work().head;
+    head.remote_ip = flow.remote;
+    head.remote_port = flow.remote_port;
+    head.protocol = flow.protocol;
+    head.address_family = flow.family;
+    true
 }
 
 /// `connect` to an IPv4 address on hosts whose kernel has no BPF LSM. Answers 1 to let it pass, 0 for `EPERM`.
@@ -144,11 +138,12 @@ pub fn connect4(context: SockAddrContext) -> i32 {
         family: AF_INET,
         protocol: protocol as u16,
         kind: kind as u16,
-        remote: Address::V4(address),
-        remote_bytes: mapped(address),
+        remote: mapped(address),
         remote_port: u16::from_be(port as u16),
     };
-    allowed(with_policy(Family::Net, |policy, area| decide(&flow, policy, area)))
+    allowed(with_policy(Family::Net, |policy, area| {
+        if decide(&flow, policy, area) { report::finish_without_kill(area) } else { 0 }
+    }))
 }
 
 /// `connect` to an IPv6 address, as [`connect4`].
@@ -173,11 +168,12 @@ pub fn connect6(context: SockAddrContext) -> i32 {
         family: AF_INET6,
         protocol: protocol as u16,
         kind: kind as u16,
-        remote: Address::v6(upper, lower),
-        remote_bytes: ((u128::from(upper) << 64) | u128::from(lower)).to_be_bytes(),
+        remote: ((u128::from(upper) << 64) | u128::from(lower)).to_be_bytes(),
         remote_port: u16::from_be(port as u16),
     };
-    allowed(with_policy(Family::Net, |policy, area| decide(&flow, policy, area)))
+    allowed(with_policy(Family::Net, |policy, area| {
+        if decide(&flow, policy, area) { report::finish_without_kill(area) } else { 0 }
+    }))
 }
 
 /// What a cgroup program answers: 1 lets the call go on.

@@ -7,9 +7,9 @@ use core::mem;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use interdict_abi::ids::{Act, Action, Fact, Family, Fault};
-use interdict_engine::{facts::Narrowing, facts::SetFacts, tables::Address};
+use interdict_engine::facts::SetFacts;
 
-use super::{judge, net::mapped, report, report::Told};
+use super::{judge::Case, net::mapped, report, report::Told};
 use crate::{
     bounds::masked,
     emit,
@@ -189,12 +189,6 @@ fn parse_v6(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
 }
 
 #[inline(always)]
-fn folded(bytes: &[u8; 16]) -> Address {
-    let whole = u128::from_be_bytes(*bytes);
-    Address::v6((whole >> 64) as u64, whole as u64)
-}
-
-#[inline(always)]
 fn ports(context: &XdpContext, offset: u64, packet: &mut Packet) {
     if !matches!(packet.protocol, TCP | UDP | SCTP | DCCP | UDPLITE) {
         return;
@@ -208,27 +202,29 @@ fn ports(context: &XdpContext, offset: u64, packet: &mut Packet) {
 
 #[inline(always)]
 fn decide(policy: &Policy, area: Area) -> u32 {
-    let Work { progress, sets, packet, .. } = area.work();
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Packet, progress) else {
+    let Some(case) = Case::start(policy, area, Family::Packet) else {
         return xdp_action::XDP_PASS;
     };
-    if !narrowing.number(Fact::Act, Act::PacketIn.value())
-        || !narrowing.address(Fact::RemoteIp, folded(&packet.source))
-        || !narrowing.address(Fact::LocalIp, folded(&packet.destination))
+    let packet = &area.work().packet;
+    let source = u128::from_be_bytes(packet.source);
+    let destination = u128::from_be_bytes(packet.destination);
+    if !case.number(Fact::Act, Act::PacketIn.value())
+        || !case.address(Fact::RemoteIp, (source >> 64) as u64, source as u64)
+        || !case.address(Fact::LocalIp, (destination >> 64) as u64, destination as u64)
+        || !case.number(Fact::Protocol, u32::from(packet.protocol))
+        || !case.number(Fact::AddressFamily, u32::from(packet.version))
     {
         return xdp_action::XDP_PASS;
     }
-    narrowing.number(Fact::Protocol, u32::from(packet.protocol));
-    narrowing.number(Fact::AddressFamily, u32::from(packet.version));
     if packet.has_ports != 0 {
-        narrowing.number(Fact::RemotePort, u32::from(packet.source_port));
-        narrowing.number(Fact::LocalPort, u32::from(packet.destination_port));
+        case.number(Fact::RemotePort, u32::from(packet.source_port));
+        case.number(Fact::LocalPort, u32::from(packet.destination_port));
     } else {
-        narrowing.unknown(Fact::RemotePort);
-        narrowing.unknown(Fact::LocalPort);
+        case.unknown(Fact::RemotePort);
+        case.unknown(Fact::LocalPort);
     }
-    *sets = SetFacts { ancestors: [0; 4], args: [0; 4], unknown: 0 };
-    if !narrowing.alive() || !judge::decide(area, policy.generation, policy.mode) {
+    area.work().sets = SetFacts { ancestors: [0; 4], args: [0; 4], unknown: 0 };
+    if !case.decide() {
         return xdp_action::XDP_PASS;
     }
     let told = Told { acts: Act::PacketIn.bit(), ..Told::default() };

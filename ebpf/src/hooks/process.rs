@@ -12,16 +12,21 @@ use interdict_abi::{
     limits::{ARGS_BYTES, PATH_BYTES, SET_WORDS},
     maps::{ExecInFlight, ProcessKey},
 };
-use interdict_engine::{Bytes, Memory, args::Gathering, facts::Narrowing};
+use interdict_engine::{Bytes, Memory, args::Gathering};
 
-use super::{faulted, judge, report, report::Told};
+use super::{
+    faulted,
+    judge::{self, Case},
+    report,
+    report::Told,
+};
 use crate::{
     bounds::masked,
     emit::{self, Weight},
     kernel::{
         copy_user, fields,
         object::{Object, Probed},
-        path::{self, Built},
+        path::Built,
         probed, task,
     },
     maps::{ANCESTORS, EXECS, EXES},
@@ -269,38 +274,33 @@ struct Read {
 #[inline(always)]
 fn judge_arguments(read: Read, policy: &Policy, area: Area) {
     let Read { path_bytes, args_bytes, truncated } = read;
-    let slot = policy.generation.slot();
-    let Work { progress, gathering, sets, text, .. } = area.work();
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Started, progress) else {
-        return;
-    };
+    let Some(case) = Case::start(policy, area, Family::Started) else { return };
     let mut told = Told {
         acts: Act::ExecArgs.bit(),
         path_bytes,
         extra_bytes: args_bytes,
         ..Told::default()
     };
-    if narrowing.needs(Fact::Path) {
+    if case.needs(Fact::Path) {
         // The arguments follow the path in place of its terminator: the automaton needs one.
         let start = path_bytes as usize & (PATH_BYTES - 1);
-        let kept = text.0[start];
-        text.0[start] = 0;
+        let kept = area.work().text.0[start];
+        area.work().text.0[start] = 0;
         if path_bytes == 0 {
             told.fault = faulted(Fault::Path);
-            narrowing.unknown(Fact::Path);
-        } else {
-            judge::narrow_path(&mut narrowing, area, slot);
         }
-        text.0[start] = kept;
-        if !narrowing.alive() {
+        let alive = case.path(path_bytes != 0);
+        area.work().text.0[start] = kept;
+        if !alive {
             return;
         }
     }
-    told.flags |= judge::narrow_actor(area, policy.generation);
-    if !narrowing.alive() {
+    told.flags |= case.actor();
+    if !case.alive() {
         return;
     }
-    if narrowing.needs_set(SetFact::Args) {
+    let Work { gathering, sets, text, .. } = area.work();
+    if case.needs_set(SetFact::Args) {
         let automaton = policy.image.word(header::ARG_AUTOMATON);
         let table = policy.image.word(header::ARG_SETS);
         *gathering = Gathering::start(&policy.image, automaton, table, args_bytes as u32);
@@ -319,7 +319,7 @@ fn judge_arguments(read: Read, policy: &Policy, area: Area) {
     if truncated {
         told.flags |= flags::ARGS_TRUNCATED;
     }
-    if judge::decide(area, policy.generation, policy.mode) {
+    if case.decide() {
         report::begin(area, policy, Family::Started, &told);
         report::actor(area);
         report::finish(area);
@@ -334,42 +334,22 @@ fn exec_without_lsm(
     policy: &Policy,
     area: Area,
 ) {
-    let slot = policy.generation.slot();
-    let Work { progress, short, text, decision, .. } = area.work();
-    let Some(mut narrowing) = Narrowing::start(&policy.image, Family::Exec, progress) else {
-        return;
-    };
+    let Some(case) = Case::start(policy, area, Family::Exec) else { return };
     let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
-    if told.path(built) {
-        judge::narrow_path(&mut narrowing, area, slot);
-    } else {
-        narrowing.unknown(Fact::Path);
-    }
-    if !narrowing.alive() {
+    let known = told.path(built);
+    if !case.path(known) || !case.name::<Probed>(file) {
         return;
-    }
-    if narrowing.needs(Fact::Name) {
-        if path::name::<Probed>(file, short) {
-            narrowing.short_string(Fact::Name, short);
-        } else {
-            narrowing.unknown(Fact::Name);
-        }
     }
     let Some(object) = Object::of_file::<Probed>(file) else { return };
-    let object = match text.0.first_chunk::<8>() {
-        Some(start) => object.with_path(start),
-        None => object,
-    };
-    narrowing.number(Fact::ObjectMode, object.mode);
-    narrowing.number(Fact::ObjectOwner, object.owner);
-    narrowing.number(Fact::ObjectFlags, object.flags);
-    if !narrowing.alive() {
+    let object = object.with_path(&area.work().text);
+    if !case.object(&object) {
         return;
     }
-    told.flags |= judge::narrow_actor(area, policy.generation);
-    if !judge::decide(area, policy.generation, policy.mode) {
+    told.flags |= case.actor();
+    if !case.decide() {
         return;
     }
+    let decision = &mut area.work().decision;
     decision.verdict = report::without_lsm(decision.verdict);
     report::begin(area, policy, Family::Exec, &told);
     report::actor(area);

@@ -108,6 +108,26 @@ pub fn object(area: Area, object: &Object) {
 /// Sends the record and does what was decided. Answers what an LSM program returns.
 #[inline(always)]
 pub fn finish(area: Area) -> i32 {
+    let answer = tell(area);
+    if area.work().decision.verdict as u8 == Action::Kill as u8 {
+        // SAFETY: the helper has no preconditions; it aims at the current task.
+        unsafe { bpf_send_signal(SIGKILL) };
+    }
+    answer
+}
+
+/// [`finish`] for programs that may not send signals (cgroup): a kill is told as the refusal it comes to.
+#[inline(always)]
+pub fn finish_without_kill(area: Area) -> i32 {
+    if area.work().decision.verdict as u8 == Action::Kill as u8 {
+        area.work().decision.verdict = Action::Block;
+        area.work().head.verdict = Action::Block as u8;
+    }
+    tell(area)
+}
+
+#[inline(always)]
+fn tell(area: Area) -> i32 {
     let work = area.work();
     let verdict = work.decision.verdict;
     let errno = work.decision.errno;
@@ -117,9 +137,5 @@ pub fn finish(area: Area) -> i32 {
     }
     emit::count_decision(work.head.family, verdict);
     emit::send(work, if refused { Weight::Refusal } else { Weight::Audit });
-    if verdict as u8 == Action::Kill as u8 {
-        // SAFETY: the helper has no preconditions; it aims at the current task.
-        unsafe { bpf_send_signal(SIGKILL) };
-    }
     if refused { bounds::refusal(errno) } else { 0 }
 }

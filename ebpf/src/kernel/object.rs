@@ -3,6 +3,7 @@
 use interdict_abi::ids::object_flags;
 
 use super::{fields, probed, typed};
+use crate::scratch::Text;
 
 /// How fields are read: by typed loads where the verifier knows the pointers, by probing elsewhere.
 pub trait Reader {
@@ -97,10 +98,11 @@ impl Object {
     /// With the memfd flag, for which the kernel's name of the file is needed too: a memfd is an unlinked shmem file
     /// whose name the kernel made up, and its path starts with `/memfd:`.
     #[inline(always)]
-    pub fn with_path(mut self, text: &[u8; 8]) -> Self {
+    pub fn with_path(mut self, text: &Text) -> Self {
+        let Some(start) = text.0.first_chunk::<8>() else { return self };
         if self.magic == TMPFS_MAGIC
             && self.flags & object_flags::DELETED != 0
-            && u64::from_ne_bytes(*text) & 0x00ff_ffff_ffff_ffff
+            && u64::from_ne_bytes(*start) & 0x00ff_ffff_ffff_ffff
                 == u64::from_ne_bytes(*b"/memfd:\0")
         {
             self.flags |= object_flags::MEMFD;
