@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod act;
+pub mod bench;
 pub mod demo;
 pub mod deploy;
 pub mod ebpf;

@@ -19,6 +19,8 @@ enum Command {
     Demo(xtask::demo::Arguments),
     /// Run all checks and tests: unit, property and guest tests.
     Test(xtask::test::Arguments),
+    /// Measure what interdict costs.
+    Bench(xtask::bench::Arguments),
     /// Build the kernel object into ebpf/prebuilt, or compare the one there with its sources.
     Ebpf(xtask::ebpf::Arguments),
     /// Run a command in a guest with a stock kernel, the agent and some policies.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => {
             xtask::test::main(&arguments).map(|all_well| ExitCode::from(u8::from(!all_well)))
         }
+        Command::Bench(arguments) => xtask::bench::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Vm(arguments) => xtask::vm::command::main(&arguments).map(exit_code),
     };

@@ -44,6 +44,8 @@ pub struct Answer {
     pub error: Option<String>,
     /// Seconds since boot at which the guest had its file systems and modules.
     pub up_seconds: f64,
+    /// Seconds since boot at which the agent was started.
+    pub agent_started_seconds: Option<f64>,
     /// Seconds since boot at which the agent enforced.
     pub enforcing_seconds: Option<f64>,
     /// How often the agent had to be started again.

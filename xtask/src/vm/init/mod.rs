@@ -83,6 +83,7 @@ fn live(answer: &mut Answer, output: Output) -> Result<()> {
         }
     }
     if let Some(agent) = &plan.agent {
+        answer.agent_started_seconds = Some(uptime()?);
         enforce(&mut supervisor, agent)?;
         answer.enforcing_seconds = Some(uptime()?);
     }
