@@ -7,6 +7,7 @@
 //! network; runs on any OS. Same rules, same bytes.
 #![forbid(unsafe_code)]
 
+pub mod analyse;
 pub mod check;
 pub mod dfa;
 pub mod diag;

@@ -1,6 +1,7 @@
 //! All stages in a row: what callers outside this crate use.
 
 use crate::{
+    analyse,
     check::{self, Environment},
     diag::{Code, Diagnostic, Diagnostics, Level},
     image::PolicyImage,
@@ -83,11 +84,15 @@ pub fn compile(sources: &Sources, options: &Options<'_>) -> Outcome {
     if !diagnostics.failed() {
         match lower::lower_with_stats(&program, metadata.clone(), options.budget) {
             Ok((made, counted)) => {
+                analyse::analyse(&parsed, &program, &made, &mut diagnostics);
                 image = Some(made);
                 stats = Some(counted);
             }
             Err(error) => unfit(&error, &parsed, &metadata, &mut diagnostics),
         }
+    }
+    if diagnostics.failed() {
+        image = None;
     }
     Outcome { image, stats, diagnostics: diagnostics.into_sorted(), program, parsed }
 }

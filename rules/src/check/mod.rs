@@ -127,7 +127,7 @@ pub fn check<'p>(
             rules.extend(rule::check(policy, rule, &names, environment, diagnostics));
         }
     }
-    Checked { rules, lists: names.into_metadata() }
+    Checked { rules, lists: names.finish(diagnostics) }
 }
 
 /// The path of a feed: relative to the file of the policy that names it.

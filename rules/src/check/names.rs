@@ -54,7 +54,36 @@ pub(super) enum Values {
 }
 
 impl<'p> Names<'p> {
-    pub(super) fn into_metadata(self) -> Vec<ListMeta> {
+    /// Says what no rule uses, and answers the lists for the metadata.
+    pub(super) fn finish(self, diagnostics: &mut Diagnostics) -> Vec<ListMeta> {
+        let lists = self
+            .lists
+            .values()
+            .filter(|named| !named.used.get())
+            .map(|named| ("list", &named.list.name.value, named.list.name.span));
+        let macros = self
+            .macros
+            .iter()
+            .filter(|(_, named)| !named.used.get())
+            .map(|(name, named)| ("macro", *name, named.span));
+        let mut unused: Vec<(&str, String, Span)> = lists
+            .map(|(what, name, span)| (what, name.clone(), span))
+            .chain(macros.map(|(what, name, span)| (what, name.to_owned(), span)))
+            .collect();
+        unused.sort_by_key(|(.., span)| *span);
+        // Where something else is wrong, rules may not have been read as far as their lists.
+        if !diagnostics.failed() {
+            for (what, name, span) in unused {
+                diagnostics.add(
+                    Diagnostic::warning(
+                        Code::Unused,
+                        span,
+                        format!("the {what} `{name}` is used by no rule"),
+                    )
+                    .label("never used"),
+                );
+            }
+        }
         self.metadata
     }
 

@@ -194,6 +194,21 @@ acting process: `process: { exe, name, uid, euid, gid, parent: { exe }, ancestor
 says so until somebody renews it or removes it.";
     NeverMatches = 702, "the rule can never match",
 "Every alternative of the rule contradicts itself, so no act can meet it.";
+    Duplicate = 703, "two rules are about the same acts",
+"Two rules have the same clauses and exceptions. If they ask for the same, one is superfluous; if they do not, the
+strongest action in force holds, and the other one misleads its readers.";
+    Shadowed = 704, "the rule changes no verdict",
+"Whatever the rule matches, another rule matches as well, and that one is at least as strong. The rule is still told,
+but removing it would change no verdict.";
+    UselessException = 705, "the exception can never excuse anything",
+"The exception asks for something that contradicts what its rule asks for, so the two never hold together.";
+    Unused = 706, "a list or macro is used by no rule",
+"It is read and checked and then forgotten. Perhaps a rule was meant to use it and names another one.";
+    LockOut = 707, "the rule would lock people out",
+"The compiler decides some ninety acts that a host needs to be administered: init and services starting, logging in by
+SSH and at the console, sudo and su, the package manager, cron, the container runtime, and this agent's own work. A
+rule that would refuse one of them in force is refused, because nobody could correct it afterwards. Narrow it, except
+what must stay possible, try it in `mode: audit` first, or say `means_to: lock_out` in the rule.";
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn expand(tree: &Tree) -> Vec<Vec<Literal>> {
 }
 
 /// Whether a conjunction can never hold.
-fn contradicts(clause: &[Literal]) -> bool {
+pub(crate) fn contradicts(clause: &[Literal]) -> bool {
     clause.iter().enumerate().any(|(index, one)| {
         clause[index + 1..].iter().any(|other| match (one.negated, other.negated) {
             (false, false) => apart(&one.test, &other.test),
@@ -111,7 +111,7 @@ fn apart(one: &Test, other: &Test) -> bool {
 }
 
 /// Whether every value (or set of values) that passes `one` passes `other`.
-fn within(one: &Test, other: &Test) -> bool {
+pub(crate) fn within(one: &Test, other: &Test) -> bool {
     match (one, other) {
         (
             Test::Text { fact: one_fact, patterns: one },

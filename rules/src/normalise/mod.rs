@@ -7,6 +7,8 @@ mod clauses;
 mod fact;
 mod tree;
 
+pub(crate) use clauses::{contradicts, within as implies};
+
 use interdict_abi::{
     ids::{Act, Mode},
     limits::RESIDUALS,

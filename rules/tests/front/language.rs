@@ -274,11 +274,16 @@ fn the_weaker_of_two_modes_holds() {
         ("off", "enforce", None),
         ("enforce", "off", None),
     ] {
-        let text = policy(&format!("id: R\ntitle: T\non: exec\nmode: {of_rule}\naction: block"))
-            .replace("spec:\n", &format!("spec:\n  mode: {of_policy}\n"));
+        let text = policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: exec.memfd\nmode: {of_rule}\naction: block"
+        ))
+        .replace("spec:\n", &format!("spec:\n  mode: {of_policy}\n"));
         let (_, outcome) = compiled(&text);
         let image = outcome.image.expect("compiles");
-        let event = interdict_rules::run::Event::new(interdict_abi::ids::Act::Exec);
+        let event = interdict_rules::run::Event::new(interdict_abi::ids::Act::Exec).with(
+            interdict_abi::ids::Fact::ObjectFlags,
+            interdict_rules::run::Value::Number(interdict_abi::ids::object_flags::MEMFD),
+        );
         let decision =
             interdict_rules::run::decide(&image, &event, interdict_abi::ids::Mode::Enforce);
         assert_eq!(decision.matched.is_empty(), verdict.is_none(), "{of_policy} {of_rule}");
@@ -405,4 +410,45 @@ fn hostile_documents_are_refused_and_not_obeyed() {
     let product =
         vec!["(exec.memfd or exec.setuid or process.uid == 0 or exec.path == \"/x\")"; 60];
     assert_eq!(codes(&when("exec", &product.join(" and "))), [Code::TooManyClauses]);
+}
+
+#[test]
+fn a_rule_that_locks_people_out_is_refused_unless_it_means_to() {
+    let shells = |more: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: exec.path == \"/usr/bin/bash\"\naction: block\n{more}"
+        ))
+    };
+    assert_eq!(codes(&shells("")), [Code::LockOut]);
+    assert_eq!(codes(&shells("means_to: lock_out")), []);
+    assert_eq!(codes(&shells("mode: audit")), []);
+    // Denying a port to the world is not denying it to some.
+    let port = |when: &str| {
+        policy(&format!("id: R\ntitle: T\non: packet.in\nwhen: {when}\naction: block"))
+    };
+    assert_eq!(codes(&port("net.dst.port == 22")), [Code::LockOut]);
+    assert_eq!(codes(&port("net.dst.port == 22 and net.src.ip in [192.168.0.0/16]")), []);
+}
+
+#[test]
+fn rules_of_the_starter_pack_overlap_in_nothing() {
+    let mut sources = interdict_rules::parse::source::Sources::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    sources.load(std::path::Path::new(folder)).unwrap();
+    let options = interdict_rules::Options {
+        files: &interdict_rules::parse::source::Disk,
+        today: "2026-06-30",
+        budget: interdict_rules::lower::Budget::default(),
+    };
+    let outcome = interdict_rules::compile(&sources, &options);
+    let said = interdict_rules::diag::terminal(
+        &outcome.diagnostics,
+        &sources,
+        interdict_rules::diag::Colour::Plain,
+    );
+    assert_eq!(said, "");
+    let image = outcome.image.expect("compiles");
+    let results = suite::run(&outcome.parsed, &sources, &image);
+    assert_eq!(results.failed(), 0, "{}", suite::human(&results, &image, false));
+    assert!(results.results.len() > 60);
 }

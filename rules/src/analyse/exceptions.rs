@@ -1,0 +1,49 @@
+//! Exceptions that can never excuse anything.
+
+use crate::{
+    diag::{Code, Diagnostic, Diagnostics},
+    ir::{Clause, Program},
+    normalise::contradicts,
+    parse::policy::Rule,
+};
+
+/// Says which exceptions contradict every clause of their rule.
+pub(super) fn check(rules: &[&Rule], program: &Program, diagnostics: &mut Diagnostics) {
+    for (rule, lowered) in rules.iter().zip(&program.rules) {
+        let mut origins: Vec<u16> =
+            lowered.exceptions.iter().map(|exception| exception.origin).collect();
+        origins.sort_unstable();
+        origins.dedup();
+        for origin in origins {
+            let of_origin = lowered.exceptions.iter().filter(|clause| clause.origin == origin);
+            let mut used = false;
+            for exception in of_origin {
+                used |= lowered.clauses.iter().any(|clause| meets(clause, exception));
+            }
+            let Some(written) = rule.except.get(usize::from(origin)) else { continue };
+            if used {
+                continue;
+            }
+            diagnostics.add(
+                Diagnostic::warning(
+                    Code::UselessException,
+                    written.name.span,
+                    format!(
+                        "the exception `{}` can never excuse the rule `{}`",
+                        written.name.value, rule.id.value
+                    ),
+                )
+                .label("it contradicts what the rule asks for")
+                .help("remove it, or correct the one that is wrong"),
+            );
+        }
+    }
+}
+
+fn meets(clause: &Clause, exception: &Clause) -> bool {
+    if clause.family != exception.family || clause.acts & exception.acts == 0 {
+        return false;
+    }
+    let both: Vec<_> = clause.literals.iter().chain(&exception.literals).cloned().collect();
+    !contradicts(&both)
+}
