@@ -115,6 +115,14 @@ impl PolicyImage {
         &self.metadata
     }
 
+    /// The same metadata with other bytes for the kernel, if they are an image that the metadata describes.
+    pub fn with_kernel(&self, kernel: Vec<u8>) -> Result<Self, DecodeError> {
+        verify::verify(&kernel)?;
+        verify::verify_metadata(&kernel, &self.metadata)
+            .map_err(|reason| DecodeError::Mismatch { reason })?;
+        Ok(Self { kernel, metadata: self.metadata.clone() })
+    }
+
     /// SHA-256 of the kernel's half.
     pub fn kernel_digest(&self) -> [u8; 32] {
         Sha256::digest(&self.kernel).into()

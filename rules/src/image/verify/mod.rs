@@ -100,7 +100,7 @@ pub fn verify(bytes: &[u8]) -> Result<(), ImageError> {
         return Err(ImageError::Length { named, length_bytes });
     }
     let found = tables.word(header::CHECKSUM)?;
-    let computed = checksum(bytes);
+    let computed = crc(bytes);
     if found != computed {
         return Err(ImageError::Checksum { found, computed });
     }
@@ -115,13 +115,13 @@ pub fn verify(bytes: &[u8]) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// CRC of an image with the checksum's own word zero.
-fn checksum(bytes: &[u8]) -> u32 {
-    let at = header::CHECKSUM as usize;
+/// CRC of an image with the checksum's own word zero: what that word must be. The image must have a header.
+pub fn crc(bytes: &[u8]) -> u32 {
+    let (before, rest) = bytes.split_at(bytes.len().min(header::CHECKSUM as usize));
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes[..at]);
+    hasher.update(before);
     hasher.update(&[0; 4]);
-    hasher.update(&bytes[at + 4..]);
+    hasher.update(rest.get(4..).unwrap_or_default());
     hasher.finalize()
 }
 
