@@ -15,6 +15,8 @@ use interdict_abi::ids::Mode;
 use interdict_rules::meta::Severity;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::alert::render::Format;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -61,6 +63,10 @@ pub struct Config {
     pub log: String,
     /// Interfaces whose incoming packets are judged; `all` in place of the list: every one there is.
     pub interfaces: Vec<String>,
+    /// Use BPF LSM where the kernel has it; `false`: act as on a host without.
+    pub lsm: bool,
+    /// Cgroup whose processes' flows are judged on hosts without BPF LSM. Default: where cgroup v2 is mounted.
+    pub cgroup: Option<PathBuf>,
     /// Guard the agent's own process, files and BPF objects.
     pub protect: bool,
     /// Canary acts that must be refused, and how often they are tried.
@@ -83,6 +89,8 @@ impl Default for Config {
             pins: "/sys/fs/bpf/interdict".into(),
             log: "info".to_owned(),
             interfaces: Vec::new(),
+            lsm: true,
+            cgroup: None,
             protect: true,
             canary: Canary::default(),
             alerts: Alerts::default(),
@@ -168,6 +176,8 @@ pub struct SinkConfig {
     pub name: Option<String>,
     /// What it is sent.
     pub filter: Filter,
+    /// How alerts are rendered.
+    pub format: Format,
     /// How alerts are put together.
     pub batch: Batch,
     /// How it is tried again.

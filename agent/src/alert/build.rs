@@ -218,7 +218,7 @@ impl Marks {
 fn acts(decision: &Decision<'_>) -> Vec<Word> {
     let mut acts: Vec<Word> = decision.acts.iter().map(|act| Word::Borrowed(act.name())).collect();
     let unknown = decision.acts.unknown();
-    if unknown != 0 {
+    if unknown != 0 || acts.is_empty() {
         acts.push(Word::Owned(format!("{}.unknown-{unknown:#x}", decision.acts.family().name())));
     }
     acts
@@ -390,6 +390,26 @@ pub fn rfc3339(unix_ns: u64) -> String {
         second % 60,
         unix_ns % 1_000_000_000
     )
+}
+
+/// The unix time in ns that [`rfc3339`] wrote. `None`: not of its making.
+pub fn unix_ns(text: &str) -> Option<u64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    if text.len() != 30 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
+        return None;
+    }
+    // The inverse of the above: years start in March.
+    let march_year = if month <= 2 { year - 1 } else { year };
+    let march_month = (month + 9) % 12;
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let days =
+        365 * march_year + march_year / 4 - march_year / 100 + march_year / 400 + day_of_year;
+    let seconds = (days - 719_468) * 86_400
+        + number(11..13)? * 3_600
+        + number(14..16)? * 60
+        + number(17..19)?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(number(20..29)?)
 }
 
 #[cfg(test)]

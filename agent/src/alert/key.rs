@@ -205,6 +205,28 @@ impl PublicKey {
     }
 }
 
+/// Where the key lies that takes over at the next start.
+pub fn next_key_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".next");
+    path.with_file_name(name)
+}
+
+/// Puts the next key in the place of the current one. After a crash in between, the next start does it again.
+pub fn take_over(path: &Path) -> Result<(), KeyError> {
+    let next = next_key_path(path);
+    let rename = |from: &Path, to: &Path| {
+        fs::rename(from, to).map_err(|source| KeyError::File { path: from.to_owned(), source })
+    };
+    let next_public = next.with_extension("pub");
+    rename(&next, path)?;
+    let key = SigningKey::open(path)?;
+    let public = path.with_extension("pub");
+    let _gone = fs::remove_file(next_public);
+    fs::write(&public, key.public().pem())
+        .map_err(|source| KeyError::File { path: public.clone(), source })
+}
+
 fn key_id(raw: &[u8]) -> String {
     to_hex(&Sha256::digest(raw)[..8])
 }

@@ -14,6 +14,7 @@ pub mod message;
 pub mod model;
 pub mod notice;
 pub mod redact;
+pub mod render;
 pub mod seal;
 pub mod text;
 pub mod verify;

@@ -106,9 +106,10 @@ fn rotate(path: &Path, keep: u32) -> io::Result<()> {
 
 impl Sink for File {
     fn deliver<'a>(&'a mut self, batch: &'a [Entry]) -> Delivery<'a> {
-        let mut bytes = Vec::with_capacity(batch.iter().map(|entry| entry.line.len() + 1).sum());
+        let mut bytes =
+            Vec::with_capacity(batch.iter().map(|entry| entry.payload().len() + 1).sum());
         for entry in batch {
-            bytes.extend_from_slice(&entry.line);
+            bytes.extend_from_slice(entry.payload());
             bytes.push(b'\n');
         }
         let outcome = self.write(&bytes).map(|()| batch.len()).map_err(DeliveryError::retry);
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     fn entry(seq: u64, text: &str) -> Entry {
-        Entry { seq, severity: 0, is_notice: false, line: text.as_bytes().to_vec() }
+        Entry { seq, severity: 0, is_notice: false, line: text.as_bytes().to_vec(), rendered: None }
     }
 
     fn sink(path: &Path, max_bytes: u64) -> File {

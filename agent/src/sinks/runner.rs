@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{DeliveryError, Sink, backoff, backoff::Backoff};
 use crate::{
-    alert::Notice,
+    alert::{Notice, render::Format},
     config::{Filter, SinkConfig},
     spool::{Cursor, Entry, Read, Reader, SpoolError, cursor::Stored},
 };
@@ -162,6 +162,7 @@ impl State {
         let mut wanted: Vec<Entry> =
             read.entries.into_iter().filter(|entry| passes(filter, entry)).collect();
         self.task.status.filtered.fetch_add((total - wanted.len()) as u64, Ordering::Relaxed);
+        render(&mut wanted, self.task.config.format);
         while !wanted.is_empty() {
             let taken = self.deliver(&wanted).await;
             wanted.drain(..taken);
@@ -307,6 +308,19 @@ pub fn passes(filter: &Filter, entry: &Entry) -> bool {
                 .any(|tag| filter.tags.iter().any(|wanted| wanted == tag));
         by_id && by_tag
     })
+}
+
+/// Puts alerts into a sink's format. One that can't be read as an alert is sent as it is: better odd than lost.
+pub fn render(entries: &mut [Entry], format: Format) {
+    if format == Format::Native {
+        return;
+    }
+    for entry in entries {
+        match crate::alert::render::render(&entry.line, format) {
+            Ok(rendered) => entry.rendered = Some(rendered),
+            Err(error) => tracing::error!(seq = entry.seq, %error, "cannot render"),
+        }
+    }
 }
 
 /// The folder of dead letters.

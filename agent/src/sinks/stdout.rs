@@ -9,9 +9,10 @@ pub(super) struct Stdout;
 
 impl Sink for Stdout {
     fn deliver<'a>(&'a mut self, batch: &'a [Entry]) -> Delivery<'a> {
-        let mut bytes = Vec::with_capacity(batch.iter().map(|entry| entry.line.len() + 1).sum());
+        let mut bytes =
+            Vec::with_capacity(batch.iter().map(|entry| entry.payload().len() + 1).sum());
         for entry in batch {
-            bytes.extend_from_slice(&entry.line);
+            bytes.extend_from_slice(entry.payload());
             bytes.push(b'\n');
         }
         let count = batch.len();

@@ -163,7 +163,7 @@ fn shared_secret(bytes: &[u8]) -> Option<hmac::Key> {
 }
 
 fn body(form: WebhookBody, batch: &[Entry]) -> Vec<u8> {
-    let len: usize = batch.iter().map(|entry| entry.line.len() + 1).sum();
+    let len: usize = batch.iter().map(|entry| entry.payload().len() + 1).sum();
     let mut body = Vec::with_capacity(len + 2);
     match form {
         WebhookBody::Array => {
@@ -172,13 +172,13 @@ fn body(form: WebhookBody, batch: &[Entry]) -> Vec<u8> {
                 if index > 0 {
                     body.push(b',');
                 }
-                body.extend_from_slice(&entry.line);
+                body.extend_from_slice(entry.payload());
             }
             body.push(b']');
         }
         WebhookBody::Ndjson => {
             for entry in batch {
-                body.extend_from_slice(&entry.line);
+                body.extend_from_slice(entry.payload());
                 body.push(b'\n');
             }
         }

@@ -26,6 +26,15 @@ pub struct Entry {
     pub is_notice: bool,
     /// The sealed JSON line.
     pub line: Vec<u8>,
+    /// The same in the sink's format, if that is another.
+    pub rendered: Option<Vec<u8>>,
+}
+
+impl Entry {
+    /// What a sink is to send.
+    pub fn payload(&self) -> &[u8] {
+        self.rendered.as_deref().unwrap_or(&self.line)
+    }
 }
 
 /// What one read gave.
@@ -163,6 +172,7 @@ impl Reader {
                         severity: record.severity,
                         is_notice: record.is_notice,
                         line: record.line.to_vec(),
+                        rendered: None,
                     });
                     self.next = record.seq + 1;
                 }

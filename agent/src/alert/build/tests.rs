@@ -157,6 +157,7 @@ fn times_are_written_as_dates() {
         (4_102_444_800_000_000_000, "2100-01-01T00:00:00.000000000Z"),
     ] {
         assert_eq!(rfc3339(unix_ns), expected);
+        assert_eq!(super::unix_ns(expected), Some(unix_ns));
     }
 }
 
