@@ -16,6 +16,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     fs,
+    path::Path,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -31,7 +32,8 @@ pub use crate::alert::build::PolicyView;
 use crate::{
     alert::{
         Notice,
-        key::{KeyError, SigningKey, to_hex},
+        build::Scene,
+        key::{self, KeyError, SigningKey, to_hex},
         model::HostInfo,
         redact::Redaction,
         seal::Sealer,
@@ -78,8 +80,6 @@ impl Pipeline {
     /// Opens key, spool and sinks and starts working. `mode` is told in the first notice. Call within a tokio runtime.
     pub fn start(config: &Config, host: HostInfo, mode: Mode) -> Result<Self, PipelineError> {
         let key = SigningKey::open_or_create(&config.key_path())?;
-        // The webhook sink signs requests with the same key; its messages can't be mistaken for seals.
-        let shared = Arc::new(SigningKey::open(&config.key_path())?);
         let folder = config.spool_path();
         let disk = Arc::new(LocalDisk);
         let names: Vec<String> = config.sinks.iter().map(|sink| sink.name()).collect();
@@ -87,7 +87,7 @@ impl Pipeline {
             names.iter().map(|name| Cursor::new(&folder, name, disk.clone())).collect();
         let stored: Vec<Stored> = cursors.iter().map(Cursor::load).collect();
         let acknowledged = |stream: &str| highest(&stored, stream);
-        let (spool, recovered) = Spool::open(
+        let (mut spool, recovered) = Spool::open(
             &folder,
             config.spool_limits(),
             disk,
@@ -95,6 +95,10 @@ impl Pipeline {
             random_stream().ok_or(PipelineError::System("no randomness"))?,
         )?;
 
+        let sealer = Sealer::new(key, spool.head().clone());
+        let sealer = change_key(sealer, &mut spool, &config.key_path(), &host)?;
+        // The webhook sink signs requests with the same key; its messages can't be mistaken for seals.
+        let shared = Arc::new(SigningKey::open(&config.key_path())?);
         let intake = Arc::new(Intake::new(usize::try_from(config.alerts.queue).unwrap_or(1 << 24)));
         let stream = spool.head().stream.clone();
         let last = watch::Sender::new(None);
@@ -126,7 +130,7 @@ impl Pipeline {
         };
         intake.notice(Notice::Started {
             mode: mode.name().to_owned(),
-            public_key: key.public().base64(),
+            public_key: shared.public().base64(),
             previous,
         });
         if let Some((bytes, segment)) = recovered.damage {
@@ -134,7 +138,7 @@ impl Pipeline {
         }
         let worker = worker::Worker::new(
             Arc::clone(&intake),
-            Sealer::new(key, spool.head().clone()),
+            sealer,
             spool,
             Redaction::with_words(&config.alerts.redact),
             host,
@@ -254,6 +258,28 @@ impl Records {
     pub fn notice(&self, notice: Notice) {
         self.intake.notice(notice);
     }
+}
+
+/// Changes to the next key if one lies ready: the old key's last word names it.
+fn change_key(
+    mut sealer: Sealer,
+    spool: &mut Spool,
+    path: &Path,
+    host: &HostInfo,
+) -> Result<Sealer, PipelineError> {
+    let next_path = key::next_key_path(path);
+    if !next_path.exists() {
+        return Ok(sealer);
+    }
+    let next = SigningKey::open(&next_path)?;
+    let (wall_ns, boot_ns) = worker::clocks();
+    let scene = Scene { host: host.clone(), wall_minus_boot_ns: wall_ns - i128::from(boot_ns) };
+    let notice = Notice::KeyRotated { public_key: next.public().base64() };
+    let sealed = sealer.seal(vec![notice.alert(&scene, boot_ns)]);
+    spool.append(&sealed)?;
+    key::take_over(path)?;
+    sealer.change_key(next);
+    Ok(sealer)
 }
 
 /// The highest sequence number that some sink has acknowledged.

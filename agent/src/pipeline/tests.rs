@@ -134,3 +134,23 @@ async fn a_sink_that_cannot_deliver_holds_up_nobody_and_catches_up_later() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_lies_ready_takes_over_and_the_old_one_vouches_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "");
+    let first = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    let old = first.public_key();
+    first.shutdown("test").await;
+    SigningKey::create(&key::next_key_path(&config.key_path())).unwrap();
+    let second = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    let new = second.public_key();
+    second.shutdown("test").await;
+    assert_ne!(old, new);
+    assert_eq!(PublicKey::open(&config.key_path().with_extension("pub")).unwrap(), new);
+    let lines = lines(&folder.path().join("out.ndjson"));
+    let expected = ["started", "stopped", "key-rotated", "started", "stopped"];
+    assert_eq!(named(&lines, "/notice/name"), expected);
+    assert_eq!(verified(&lines, old).findings, []);
+    assert_ne!(verified(&lines[..3], new).findings, []);
+}

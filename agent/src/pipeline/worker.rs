@@ -225,7 +225,7 @@ impl Worker {
 }
 
 /// Wall clock and boot time, ns.
-fn clocks() -> (i128, u64) {
+pub(super) fn clocks() -> (i128, u64) {
     let ns = |time: Timespec| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
     let boot = ns(clock_gettime(ClockId::Boottime));
     (ns(clock_gettime(ClockId::Realtime)), u64::try_from(boot).unwrap_or(0))
