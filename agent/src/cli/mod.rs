@@ -4,17 +4,25 @@
 
 mod check;
 mod compile;
+mod doctor;
 mod explain;
 mod inspect;
+mod keys;
 mod policies;
-mod test;
 mod report;
+mod run;
+mod spool;
+mod test;
+mod unload;
 mod verify;
 mod why;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Where the configuration is unless something else is said.
+const CONFIG_PATH: &str = "/etc/interdict/config.yaml";
 
 /// Runtime security enforcement for Linux.
 #[derive(Debug, Parser)]
@@ -26,6 +34,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
+    Doctor(doctor::Arguments),
+    Unload(unload::Arguments),
     Check(check::Arguments),
     Compile(compile::Arguments),
     Test(test::Arguments),
@@ -34,6 +45,8 @@ enum Command {
     Explain(explain::Arguments),
     Verify(verify::Arguments),
     Report(report::Arguments),
+    Spool(spool::Arguments),
+    Keys(keys::Arguments),
 }
 
 /// Parses the arguments of this process and runs the command.
@@ -42,6 +55,9 @@ pub fn main() -> ExitCode {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = Arguments::parse();
     match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Unload(arguments) => unload::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
@@ -50,5 +66,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Spool(arguments) => spool::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
     }
 }
