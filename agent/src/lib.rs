@@ -5,11 +5,13 @@
 //! keeps, `sinks` deliver, `health` answers. Unsafe code lives in `sys` alone.
 #![deny(unsafe_code)]
 
+pub mod app;
 pub mod cli;
-
 pub mod kernel;
+pub mod policy;
 pub mod sys;
 pub mod alert;
+pub mod bundle;
 pub mod config;
 pub mod enrich;
 pub mod events;

@@ -2,15 +2,19 @@
 //!
 //! Exit codes: 0 done, 1 the answer is no (a rule is wrong, a test failed, a stream is broken), 2 could not be tried.
 
+mod bundle;
 mod check;
 mod compile;
+mod diff;
 mod doctor;
 mod explain;
+mod fields;
 mod inspect;
 mod keys;
 mod policies;
 mod report;
 mod run;
+mod schema;
 mod spool;
 mod test;
 mod unload;
@@ -43,6 +47,10 @@ enum Command {
     Why(why::Arguments),
     Inspect(inspect::Arguments),
     Explain(explain::Arguments),
+    Fields(fields::Arguments),
+    Schema(schema::Arguments),
+    Diff(diff::Arguments),
+    Bundle(bundle::Arguments),
     Verify(verify::Arguments),
     Report(report::Arguments),
     Spool(spool::Arguments),
@@ -64,6 +72,10 @@ pub fn main() -> ExitCode {
         Command::Why(arguments) => why::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Fields(arguments) => fields::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Spool(arguments) => spool::run(&arguments),

@@ -6,4 +6,5 @@ pub mod hooks;
 pub mod labels;
 pub mod loader;
 pub mod object;
+pub mod ring;
 pub mod slots;

@@ -1,1 +1,174 @@
-//! To be filled.
+//! Puts a policy image into the idle slot and makes it live by one atomic write.
+//!
+//! ```text
+//! grace period -> write idle slot -> read back -> stage (new processes are labelled for it too) -> label what runs
+//!              -> flip -> grace period -> sweep labels of the old generation
+//! ```
+//! The first grace period makes sure that no program still reads the idle slot since it was live; the second that no
+//! program still writes labels of the old generation.
+
+use std::io;
+
+use aya::maps::{Array, MapData, MapError};
+use interdict_abi::{
+    ids::{Generation, Mode},
+    maps::{Control, names},
+};
+use thiserror::Error;
+
+use super::{
+    labels::{LabelError, Labels},
+    loader::{LoadError, Loaded},
+};
+use crate::sys::{barrier, mapped::MappedArray};
+
+/// What can go wrong while swapping policies. The old policy stays in force in every case.
+#[derive(Debug, Error)]
+pub enum SwapError {
+    /// A map is gone.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A map refused to be read or written.
+    #[error("map {map}: {source}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        source: MapError,
+    },
+    /// A slot could not be mapped, written or read.
+    #[error("image slot: {0}")]
+    Slot(#[source] io::Error),
+    /// What was read back is not what was written.
+    #[error("the image slot holds something else than was written: its memory was changed by somebody else")]
+    ReadBack,
+    /// The kernel offers no grace period.
+    #[error("membarrier: {0} (machines with nohz_full processors are not supported)")]
+    Grace(#[source] io::Error),
+    /// Processes could not be labelled.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
+    /// The image is larger than a slot.
+    #[error("the image has {have} bytes, a slot {slot}")]
+    TooLarge {
+        /// Bytes of the image.
+        have: usize,
+        /// Bytes of a slot.
+        slot: usize,
+    },
+}
+
+/// The two image slots of a loaded instance.
+pub struct Slots {
+    control: Array<MapData, Control>,
+    memory: MappedArray,
+    slot_bytes: usize,
+    labels: Labels,
+}
+
+impl Slots {
+    /// Maps the slots of `loaded`.
+    ///
+    /// # Errors
+    /// A map is gone or cannot be mapped.
+    pub fn open(loaded: &Loaded) -> Result<Self, SwapError> {
+        let refused = |map| move |source| SwapError::Map { map, source };
+        let control =
+            Array::try_from(loaded.map(names::CONTROL)?).map_err(refused(names::CONTROL))?;
+        let image = super::loader::open_map(&loaded.directory().join("maps").join(names::IMAGE))?;
+        let memory =
+            MappedArray::new(image.fd(), 2 * loaded.slot_bytes()).map_err(SwapError::Slot)?;
+        Ok(Self {
+            control,
+            memory,
+            slot_bytes: loaded.slot_bytes(),
+            labels: Labels::open(loaded)?,
+        })
+    }
+
+    /// What the kernel programs are told now.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn control(&self) -> Result<Control, SwapError> {
+        self.control.get(&0, 0).map_err(|source| SwapError::Map { map: names::CONTROL, source })
+    }
+
+    fn tell(&mut self, control: Control) -> Result<(), SwapError> {
+        self.control
+            .set(0, control, 0)
+            .map_err(|source| SwapError::Map { map: names::CONTROL, source })
+    }
+
+    /// The generation in force.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn active(&self) -> Result<Generation, SwapError> {
+        Ok(Generation(self.control()?.active as u32))
+    }
+
+    /// The generation that the next swap makes.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn next(&self) -> Result<Generation, SwapError> {
+        Ok(Generation(self.active()?.0.wrapping_add(1).max(1)))
+    }
+
+    /// The bytes in the slot of the generation in force, if there is one.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn active_image(&self) -> Result<Option<Vec<u8>>, SwapError> {
+        let active = self.active()?;
+        if active.0 == 0 {
+            return Ok(None);
+        }
+        let start = active.slot() as usize * self.slot_bytes;
+        self.memory.read(start, self.slot_bytes).map(Some).map_err(SwapError::Slot)
+    }
+
+    /// Makes `image` the policy in force, under `mode`. Answers its generation.
+    ///
+    /// # Errors
+    /// See [`SwapError`]; the old policy stays in force.
+    pub fn swap(&mut self, image: &[u8], mode: Mode) -> Result<Generation, SwapError> {
+        if image.len() > self.slot_bytes {
+            return Err(SwapError::TooLarge { have: image.len(), slot: self.slot_bytes });
+        }
+        let before = self.control()?;
+        let next = self.next()?;
+        barrier::grace_period().map_err(SwapError::Grace)?;
+        let start = next.slot() as usize * self.slot_bytes;
+        self.memory.write(start, image).map_err(SwapError::Slot)?;
+        if self.memory.read(start, image.len()).map_err(SwapError::Slot)? != image {
+            return Err(SwapError::ReadBack);
+        }
+        self.labels.sweep(&[Generation(before.active as u32)])?;
+        let agent = u64::from(std::process::id());
+        self.tell(Control { staged: u64::from(next.0), agent, ..before })?;
+        // Whoever forked or executed before this knew nothing of the new generation: let them finish.
+        let labelled = barrier::grace_period()
+            .map_err(SwapError::Grace)
+            .and_then(|()| self.labels.seed(next, image).map_err(SwapError::Labels));
+        if let Err(error) = labelled {
+            self.tell(Control { staged: 0, agent, ..before })?;
+            return Err(error);
+        }
+        self.tell(Control { active: u64::from(next.0), staged: 0, mode: mode as u64, agent })?;
+        barrier::grace_period().map_err(SwapError::Grace)?;
+        self.labels.sweep(&[next])?;
+        Ok(next)
+    }
+
+    /// Changes the agent-wide mode of the policy in force.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_mode(&mut self, mode: Mode) -> Result<(), SwapError> {
+        let control = self.control()?;
+        let agent = u64::from(std::process::id());
+        self.tell(Control { mode: mode as u64, agent, ..control })
+    }
+}

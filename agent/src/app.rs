@@ -1,0 +1,319 @@
+//! Wires the stages of `interdict run` and owns their end.
+//!
+//! Policies are compiled first: with rules that are wrong nothing is touched. Then programs are loaded or adopted, the
+//! policy is put in force, hooks are attached, what earlier agents left is removed, and `ready` is written. After that:
+//! signals, changed policy files, faults to tell. When the agent ends, what is pinned goes on enforcing.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use interdict_abi::ids::Mode;
+use interdict_rules::meta::Severity;
+use thiserror::Error;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    alert::Notice,
+    config::{Config, ConfigError},
+    kernel::{
+        features::Features,
+        loader::{Deciding, LoadError, Loaded, Options},
+        ring::{Faults, Reader, is_loss},
+        slots::{Slots, SwapError},
+    },
+    pipeline::{Pipeline, PipelineError, PolicyView, this_host},
+    policy::{Policy, PolicyError, fingerprint},
+};
+
+/// Why the agent could not start, or go on.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The policies.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The kernel programs.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Putting a policy in force.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+    /// The alert pipeline.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// A file of the agent's own.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Signals cannot be received.
+    #[error("signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// How often policy files, counters and the kernel's switches are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where programs are loaded to, from the configuration and what the host has.
+pub fn load_options(config: &Config) -> Options {
+    let features = Features::find(&config.pins);
+    let cgroup = config
+        .cgroup
+        .clone()
+        .or(features.cgroup2)
+        .unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup"));
+    Options {
+        pins: config.pins.clone(),
+        cgroup,
+        interfaces: interfaces(&config.interfaces),
+        without_lsm: !config.lsm,
+    }
+}
+
+/// `all` stands for every interface but the loopback.
+fn interfaces(named: &[String]) -> Vec<String> {
+    if named != ["all"] {
+        return named.to_vec();
+    }
+    let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
+    let mut all: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != "lo" && name != "bonding_masters")
+        .collect();
+    all.sort();
+    all
+}
+
+/// The running agent.
+struct App {
+    config: Config,
+    mode: Mode,
+    loaded: Loaded,
+    slots: Slots,
+    pipeline: Pipeline,
+    faults: Faults,
+    reader: Option<Reader>,
+    seen: [u8; 32],
+    ftrace_off: bool,
+}
+
+/// Runs until a signal asks to stop.
+///
+/// # Errors
+/// See [`AppError`]; nothing is attached then, or everything that was stays.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    let mode = config.mode;
+    let seen = fingerprint(&config.policies);
+    let policy = Policy::open(&config.policies)?;
+    eprint!("{}", policy.warnings);
+    let options = load_options(&config);
+    make_folder(&config.runtime)?;
+    let ready = config.runtime.join("ready");
+    let _old = fs::remove_file(&ready);
+    write(&config.runtime.join("agent.pid"), &format!("{}\n", std::process::id()))?;
+
+    let loaded = Loaded::start(options, policy.image.kernel().len(), &policy.acts)?;
+    policy.demand(loaded.deciding().lsm())?;
+    let pipeline = Pipeline::start(&config, this_host(), mode)?;
+    let mut app = App {
+        slots: Slots::open(&loaded)?,
+        faults: Faults::open(&loaded)?,
+        reader: None,
+        loaded,
+        mode,
+        pipeline,
+        seen,
+        ftrace_off: false,
+        config,
+    };
+    app.loaded.attach_lifecycle()?;
+    app.enforce(&policy)?;
+    app.loaded.remove_others();
+    app.reader = Some(Reader::start(&app.loaded, app.pipeline.records())?);
+    app.tell_host();
+    write(&ready, &format!("{}\n", app.slots.active()?.0))?;
+    // Not started by systemd: there is nobody to tell.
+    let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(
+        rules = policy.image.metadata().rules.len(),
+        digest = &policy.digest[..12],
+        mode = mode.name(),
+        lsm = app.loaded.deciding().lsm(),
+        adopted = app.loaded.adopted(),
+        programs = ?app.loaded.attached(),
+        "enforcing"
+    );
+    let ended = app.serve().await;
+    let reason = ended?;
+    if let Some(reader) = app.reader.take() {
+        reader.stop();
+    }
+    let _gone = fs::remove_file(&ready);
+    app.pipeline.shutdown(reason).await;
+    Ok(())
+}
+
+impl App {
+    /// Puts a policy in force and attaches what it needs.
+    fn enforce(&mut self, policy: &Policy) -> Result<(), AppError> {
+        let next = self.slots.next()?;
+        let view = PolicyView::new(
+            next.0,
+            policy.digest.clone(),
+            policy.image.metadata().clone(),
+        );
+        self.pipeline.policy(Arc::new(view));
+        self.slots.swap(policy.image.kernel(), self.mode)?;
+        self.loaded.attach_for(&policy.acts)?;
+        self.loaded.detach_unneeded(&policy.acts);
+        Ok(())
+    }
+
+    /// Compiles the policies again and puts them in force. Whatever is wrong with them, the old ones stay.
+    fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(digest) => tracing::info!(digest = &digest[..12], "another policy is in force"),
+            Err(error) => {
+                tracing::error!(%error, "the policy in force stays");
+                self.pipeline.notice(Notice::PolicyRefused { reason: error.to_string() });
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<String, AppError> {
+        let policy = Policy::open(&self.config.policies)?;
+        policy.demand(self.loaded.deciding().lsm())?;
+        if !self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
+            self.replace(&policy)?;
+            return Ok(policy.digest);
+        }
+        self.enforce(&policy)?;
+        Ok(policy.digest)
+    }
+
+    /// Loads programs anew beside those that enforce, for a policy that they cannot serve, and then removes those.
+    fn replace(&mut self, policy: &Policy) -> Result<(), AppError> {
+        let options = load_options(&self.config);
+        let mut loaded = Loaded::start(options, policy.image.kernel().len(), &policy.acts)?;
+        loaded.attach_lifecycle()?;
+        let slots = Slots::open(&loaded)?;
+        let faults = Faults::open(&loaded)?;
+        let reader = Reader::start(&loaded, self.pipeline.records())?;
+        let old_slots = std::mem::replace(&mut self.slots, slots);
+        let old_loaded = std::mem::replace(&mut self.loaded, loaded);
+        if let Err(error) = self.enforce(policy) {
+            reader.stop();
+            crate::kernel::loader::remove_instance(self.loaded.directory());
+            self.slots = old_slots;
+            self.loaded = old_loaded;
+            return Err(error);
+        }
+        self.faults = faults;
+        self.loaded.remove_others();
+        if let Some(old) = self.reader.replace(reader) {
+            old.stop();
+        }
+        Ok(())
+    }
+
+    /// Says once what this host cannot do.
+    fn tell_host(&self) {
+        if let Deciding::WithoutLsm(reason) = self.loaded.deciding() {
+            self.pipeline.notice(Notice::Other {
+                name: "without-lsm",
+                severity: Severity::Medium,
+                message: "this host has no BPF LSM: `interdict doctor` tells what each rule comes to"
+                    .to_owned(),
+                detail: BTreeMap::from([("reason".to_owned(), reason.clone())]),
+            });
+        }
+    }
+
+    /// Works until a signal asks to stop; answers why.
+    async fn serve(&mut self) -> Result<&'static str, AppError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signals)?;
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok("SIGTERM"),
+                _ = interrupt.recv() => return Ok("SIGINT"),
+                _ = hangup.recv() => {
+                    self.seen = fingerprint(&self.config.policies);
+                    self.reload();
+                }
+                _ = look.tick() => self.look(),
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let _told = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        self.look_at_faults();
+        self.look_at_ftrace();
+        let seen = fingerprint(&self.config.policies);
+        if seen != self.seen {
+            self.seen = seen;
+            self.reload();
+        }
+    }
+
+    fn look_at_faults(&mut self) {
+        let mut counts = BTreeMap::new();
+        for (fault, count) in self.faults.new_ones() {
+            if is_loss(fault) {
+                self.pipeline.lost(fault.name(), count);
+            } else {
+                counts.insert(fault.name().to_owned(), count);
+            }
+        }
+        if !counts.is_empty() {
+            self.pipeline.notice(Notice::Faults { counts });
+        }
+    }
+
+    /// With `kernel.ftrace_enabled` at 0 the kernel calls no LSM program and says nothing.
+    fn look_at_ftrace(&mut self) {
+        if !self.loaded.deciding().lsm() {
+            return;
+        }
+        let value = fs::read_to_string("/proc/sys/kernel/ftrace_enabled").unwrap_or_default();
+        let off = value.trim() == "0";
+        if off && !self.ftrace_off {
+            tracing::error!("kernel.ftrace_enabled is 0: the kernel calls no LSM program");
+            self.pipeline.notice(Notice::CanaryFailed {
+                canary: "ftrace_enabled".to_owned(),
+                detail: "kernel.ftrace_enabled is 0: the kernel calls no LSM program, nothing is \
+                         refused; set it to 1"
+                    .to_owned(),
+            });
+        } else if !off && self.ftrace_off {
+            self.pipeline.notice(Notice::CanaryRecovered { canary: "ftrace_enabled".to_owned() });
+        }
+        self.ftrace_off = off;
+    }
+}
+
+fn make_folder(path: &PathBuf) -> Result<(), AppError> {
+    fs::create_dir_all(path).map_err(|source| AppError::File { path: path.clone(), source })
+}
+
+fn write(path: &PathBuf, text: &str) -> Result<(), AppError> {
+    fs::write(path, text).map_err(|source| AppError::File { path: path.clone(), source })
+}

@@ -1,0 +1,128 @@
+//! Reads the event ring and the counters beside it.
+//!
+//! The ring stays pinned: what an agent did not read before it died, the next one finds. Alerts wake the reader at
+//! once, lifecycle records do not: they are read along, or when the wait ends.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use interdict_abi::{ids::Fault, maps::names};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{
+    loader::{LoadError, Loaded},
+    slots::SwapError,
+};
+use crate::pipeline::Records;
+
+/// Longest wait for records that wake nobody.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// The thread that reads the ring.
+#[derive(Debug)]
+pub struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reader {
+    /// Starts reading into `records`.
+    ///
+    /// # Errors
+    /// The ring is gone, or no thread can be had.
+    pub fn start(loaded: &Loaded, records: Records) -> Result<Self, SwapError> {
+        let ring = RingBuf::try_from(loaded.map(names::EVENTS)?)
+            .map_err(|source| SwapError::Map { map: names::EVENTS, source })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("ring".to_owned())
+            .spawn(move || read(ring, &records, &stopped))
+            .map_err(SwapError::Slot)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Reads what is there and stops.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the ring's reader ended badly");
+        }
+    }
+}
+
+fn read(mut ring: RingBuf<MapData>, records: &Records, stop: &AtomicBool) {
+    loop {
+        // Before draining: what came until now is read even if this was the last round.
+        let last = stop.load(Ordering::Acquire);
+        while let Some(record) = ring.next() {
+            // A full queue is counted by the pipeline, which tells.
+            let _kept = records.record(&record);
+        }
+        if last {
+            return;
+        }
+        wait(ring.as_fd());
+    }
+}
+
+fn wait(ring: BorrowedFd<'_>) {
+    debug_assert!(ring.as_raw_fd() >= 0);
+    let mut one = [PollFd::new(&ring, PollFlags::IN)];
+    let timeout = Timespec { tv_sec: 0, tv_nsec: WAIT.subsec_nanos().into() };
+    // An interrupted wait is a short one.
+    let _ready = poll(&mut one, Some(&timeout));
+}
+
+/// The kernel's fault counters.
+pub struct Faults {
+    counters: PerCpuArray<MapData, u64>,
+    told: BTreeMap<Fault, u64>,
+}
+
+impl Faults {
+    /// Opens the counters. What was counted before is not told again.
+    ///
+    /// # Errors
+    /// The map is gone.
+    pub fn open(loaded: &Loaded) -> Result<Self, LoadError> {
+        let counters = PerCpuArray::try_from(loaded.map(names::FAULTS)?)
+            .map_err(|error| LoadError::Maps(error.into()))?;
+        let mut faults = Self { counters, told: BTreeMap::new() };
+        if loaded.adopted() {
+            return Ok(faults);
+        }
+        let _before = faults.new_ones();
+        Ok(faults)
+    }
+
+    /// What was counted since the last call.
+    pub fn new_ones(&mut self) -> BTreeMap<Fault, u64> {
+        let mut new = BTreeMap::new();
+        for fault in Fault::ALL {
+            let Ok(values) = self.counters.get(&u32::from(*fault as u8), 0) else { continue };
+            let total: u64 = values.iter().sum();
+            let before = self.told.insert(*fault, total).unwrap_or(0);
+            if total > before {
+                new.insert(*fault, total - before);
+            }
+        }
+        new
+    }
+}
+
+/// Whether a fault means that a record did not reach the ring.
+pub fn is_loss(fault: Fault) -> bool {
+    matches!(fault, Fault::RingFull | Fault::RingLifecycle | Fault::RingAudit)
+}

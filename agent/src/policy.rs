@@ -1,0 +1,220 @@
+//! Policies as the agent loads them: compiled from a folder or decoded from an image, with what they need of the host.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use interdict_abi::ids::{Act, Action};
+use interdict_rules::{
+    Options, compile,
+    diag::{self, Colour},
+    image::PolicyImage,
+    lower::Budget,
+    meta::RuleMeta,
+    parse::source::{Disk, Sources},
+};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::kernel::hooks::{Effect, effect};
+
+/// Why there is no policy to load.
+#[derive(Debug, Error)]
+pub enum PolicyError {
+    /// Files cannot be read.
+    #[error("{path}: {message}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        message: String,
+    },
+    /// The rules are wrong; every problem is in the text.
+    #[error("the policies do not compile\n{0}")]
+    Rules(String),
+    /// Rules demand what this host cannot do.
+    #[error("this host cannot refuse what these rules demand to be refused:\n{0}")]
+    Demands(String),
+}
+
+/// A policy that can be loaded.
+#[derive(Debug)]
+pub struct Policy {
+    /// Image and metadata.
+    pub image: PolicyImage,
+    /// SHA-256 of the kernel's half, hex.
+    pub digest: String,
+    /// Warnings, rendered.
+    pub warnings: String,
+    /// The acts its rules are about.
+    pub acts: Vec<Act>,
+}
+
+impl Policy {
+    /// Compiles a folder or file of rules, or decodes an image (`*.img`).
+    ///
+    /// # Errors
+    /// It cannot be read, or its rules are wrong.
+    pub fn open(path: &Path) -> Result<Self, PolicyError> {
+        let unread = |message: String| PolicyError::Read { path: path.display().to_string(), message };
+        if path.extension().is_some_and(|end| end == "img") {
+            let bytes = fs::read(path).map_err(|error| unread(error.to_string()))?;
+            let image = PolicyImage::decode(&bytes).map_err(|error| unread(error.to_string()))?;
+            return Ok(Self::of(image, String::new()));
+        }
+        let mut sources = Sources::new();
+        sources.load(path).map_err(|error| unread(error.to_string()))?;
+        let today = today();
+        let options = Options { files: &Disk, today: &today, budget: Budget::default() };
+        let outcome = compile(&sources, &options);
+        let said = diag::terminal(&outcome.diagnostics, &sources, Colour::Plain);
+        match outcome.image {
+            Some(image) => Ok(Self::of(image, said)),
+            None => Err(PolicyError::Rules(said)),
+        }
+    }
+
+    fn of(image: PolicyImage, warnings: String) -> Self {
+        let digest = image.kernel_digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut acts: Vec<Act> = image.metadata().rules.iter().flat_map(acts_of).collect();
+        acts.sort_unstable();
+        acts.dedup();
+        Self { image, digest, warnings, acts }
+    }
+
+    /// What every rule comes to on a host with or without BPF LSM.
+    pub fn effects(&self, lsm: bool) -> Vec<(&RuleMeta, Vec<(Act, Effect)>)> {
+        self.image
+            .metadata()
+            .rules
+            .iter()
+            .map(|rule| {
+                let action = action_of(rule);
+                let acts = acts_of(rule).map(|act| (act, effect(act, action, lsm))).collect();
+                (rule, acts)
+            })
+            .collect()
+    }
+
+    /// Refuses to pretend: a rule that demands a refusal gets one on this host, or the policy is not loaded.
+    ///
+    /// # Errors
+    /// A rule demands what the host cannot do.
+    pub fn demand(&self, lsm: bool) -> Result<(), PolicyError> {
+        let mut unmet = Vec::new();
+        for (rule, acts) in self.effects(lsm) {
+            if !rule.requires_block || rule.mode == "audit" {
+                continue;
+            }
+            for (act, effect) in acts {
+                if effect != Effect::Refused {
+                    unmet.push(format!(
+                        "  {}:{}: rule {} on {}: {}",
+                        rule.file,
+                        rule.line,
+                        rule.id,
+                        act.name(),
+                        said(effect)
+                    ));
+                }
+            }
+        }
+        if unmet.is_empty() { Ok(()) } else { Err(PolicyError::Demands(unmet.join("\n"))) }
+    }
+}
+
+/// An effect in words.
+pub fn said(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Refused => "refused before it happens",
+        Effect::Killed => "killed as it happens",
+        Effect::Told => "told only",
+        Effect::Unseen => "not seen on this host",
+    }
+}
+
+/// The action of a rule.
+pub fn action_of(rule: &RuleMeta) -> Action {
+    Action::ALL.iter().copied().find(|action| action.name() == rule.action).unwrap_or(Action::Alert)
+}
+
+/// The acts of a rule, by the names in its `on`.
+pub fn acts_of(rule: &RuleMeta) -> impl Iterator<Item = Act> + '_ {
+    Act::ALL.iter().copied().filter(|act| rule.acts.iter().any(|name| name == act.name()))
+}
+
+/// Today, `YYYY-MM-DD`, UTC.
+pub fn today() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let days = now.as_secs() / 86_400;
+    // Days to civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// A digest over names and contents below a folder: changes when any policy or feed does.
+pub fn fingerprint(folder: &Path) -> [u8; 32] {
+    let mut files = Vec::new();
+    collect(folder, 0, &mut files);
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(file.as_os_str().as_encoded_bytes());
+        let about = fs::metadata(&file);
+        let modified = about.as_ref().ok().and_then(|about| about.modified().ok());
+        let since = modified.and_then(|when| when.duration_since(UNIX_EPOCH).ok());
+        hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
+        hash.update(about.map(|about| about.len()).unwrap_or(0).to_le_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// Folders in folders that are looked into.
+const DEPTH: usize = 8;
+
+fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        files.push(folder.to_owned());
+        return;
+    };
+    for entry in entries.filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() && depth < DEPTH {
+            collect(&path, depth + 1, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn today_is_a_date_that_can_be() {
+        let today = today();
+        assert_eq!(today.len(), 10);
+        assert!(today.as_str() > "2025-01-01" && today.as_str() < "2200-01-01", "{today}");
+    }
+
+    #[test]
+    fn a_changed_file_changes_the_fingerprint() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.yaml"), "one").unwrap();
+        let before = fingerprint(folder.path());
+        assert_eq!(before, fingerprint(folder.path()));
+        fs::write(folder.path().join("a.yaml"), "another").unwrap();
+        assert_ne!(before, fingerprint(folder.path()));
+    }
+}
