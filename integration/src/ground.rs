@@ -41,10 +41,8 @@ const PROGRAMS: &[&str] = &[
 /// Done in the guest before anything is enforced: addresses of its own, a namespace beyond a veth pair, and programs in
 /// the file system that exists only there.
 const PREPARATION: &str = "set -e
-ip link add name act0 type dummy
-ip link set act0 up
-for last in 9 10 11 12 13; do ip address add 203.0.113.$last/24 dev act0; done
-for net in 2001:db8 2001:db8:bad; do ip address add $net::9/64 dev act0 nodad; done
+for last in 9 10 11 12 13; do ip address add 203.0.113.$last/32 dev lo; done
+for net in 2001:db8 2001:db8:bad; do ip address add $net::9/128 dev lo; done
 ip netns add far
 ip link add name gate type veth peer name far0
 ip link set far0 netns far

@@ -15,6 +15,8 @@ pub(super) struct Shown {
     pub(super) outcome: Outcome,
     /// Permitted.
     pub(super) twin: Step,
+    /// Whether only BPF LSM can refuse it: without, a kernel can at best kill after the fact.
+    pub(super) needs_lsm: bool,
     /// In the line of its alert and of no other.
     pub(super) in_alert: &'static str,
 }
@@ -27,10 +29,9 @@ pub(super) const BEYOND: &str = "beyond";
 
 /// Addresses and programs the acts need, made in the guest. The bad ones are on the feed in `policies/feeds/`.
 pub(super) const PREPARATION: &str = "set -e
-ip link add name act0 type dummy
-ip link set act0 up
-ip address add 203.0.113.9/24 dev act0
-ip address add 192.0.2.10/24 dev act0
+ip link set lo up
+ip address add 203.0.113.9/32 dev lo
+ip address add 192.0.2.10/32 dev lo
 ip netns add beyond
 ip link add name gate type veth peer name beyond0
 ip link set beyond0 netns beyond
@@ -66,6 +67,7 @@ pub(super) fn all() -> Vec<Shown> {
             refused: Step::new("shadow", cat("/etc/shadow")),
             outcome: Outcome::Refused(EPERM),
             twin: Step::new("hostname", cat("/etc/hostname")),
+            needs_lsm: true,
             in_alert: "/etc/shadow",
         },
         Shown {
@@ -73,6 +75,7 @@ pub(super) fn all() -> Vec<Shown> {
             refused: Step::new("implant", run("/dev/shm/implant")),
             outcome: Outcome::Refused(EPERM),
             twin: Step::new("installed", run("/opt/implant")),
+            needs_lsm: true,
             in_alert: "/dev/shm/implant",
         },
         Shown {
@@ -80,6 +83,7 @@ pub(super) fn all() -> Vec<Shown> {
             refused: Step::new("call", connect("203.0.113.9:443")),
             outcome: Outcome::Refused(EPERM),
             twin: Step::new("neighbour", connect("192.0.2.10:443")),
+            needs_lsm: false,
             in_alert: "IDT-NET-0301",
         },
         Shown {
@@ -87,6 +91,7 @@ pub(super) fn all() -> Vec<Shown> {
             refused: Step::new("knock", packet("198.51.100.7:4000")),
             outcome: Outcome::Lost,
             twin: Step::new("visit", packet("10.77.0.8:4000")),
+            needs_lsm: false,
             in_alert: "IDT-NET-0302",
         },
     ]

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the main job before one's eyes.
 //!
-//! The agent runs on `policies/` in a guest and sends its alerts to a real HTTPS receiver. Each act is done twice:
+//! The agent runs on `policies/` in a guest, or on this machine itself, and sends its alerts to a real HTTPS receiver. Each act is done twice:
 //! without the agent, where it succeeds, and with it. Shown is what was expected, what the kernel did, and the alert that
 //! arrived, proven with the public key alone. Anything else than expected makes the command fail.
 
@@ -26,6 +26,14 @@ pub struct Arguments {
     /// Short name of the kernel: 6.1, 6.12 or newest.
     #[arg(long, default_value = "6.1")]
     pub kernel: String,
+    /// On this machine's own kernel, which must have BPF LSM. For the seconds it takes, the rules hold for the whole
+    /// machine; everything else is in namespaces of its own.
+    #[arg(long, conflicts_with = "kernel")]
+    pub here: bool,
+    /// On this machine's own kernel without BPF LSM: only what cgroup and XDP programs can refuse, confined to a cgroup
+    /// and a network namespace of its own.
+    #[arg(long, conflicts_with_all = ["kernel", "here"])]
+    pub native: bool,
     /// Another program than this repository's agent.
     #[arg(long, hide = true)]
     pub agent: Option<PathBuf>,
@@ -53,7 +61,10 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     let receiver = run::built("receiver")?;
     building.done();
 
-    let shown = acts::all();
+    let mut shown = acts::all();
+    if arguments.native {
+        shown.retain(|shown| !shown.needs_lsm);
+    }
     let script: Vec<&Step> = shown.iter().flat_map(|shown| [&shown.refused, &shown.twin]).collect();
     let perform = |results: &str| format!("{PERFORMER} {} {SCRIPT} {results}", act::PERFORM);
     let mut await_alerts = format!("{PERFORMER} {} /out/receiver/received.ndjson", act::AWAIT);
@@ -71,9 +82,8 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
         "cp {PUBLIC_KEY} /out/agent.pub; {}; {await_alerts}",
         perform("/out/enforced.json")
     );
-    let guest = Guest::new(&arguments.kernel, std::env::current_exe()?)?
+    let guest = place(arguments)?
         .agent(&agent)
-        .policies(paths::root().join("policies"))
         .config_text(&config())
         .actor(PERFORMER)
         .add(stripped_receiver(&receiver)?, RECEIVER)
@@ -81,11 +91,17 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
         .file(PREPARE, 0o644, acts::PREPARATION)
         .before(&before)
         .out(paths::vm().join("demo"));
-    let booting = step::begin(&format!("acting in a guest on kernel {}", arguments.kernel));
+    let booting = step::begin(&if arguments.here || arguments.native {
+        "acting on this machine's own kernel".to_owned()
+    } else {
+        format!("acting in a guest on kernel {}", arguments.kernel)
+    });
     let outcome = guest.run(&["sh", "-c", &command])?;
+    let (started, enforcing) =
+        (outcome.answer.agent_started_seconds, outcome.answer.enforcing_seconds);
     booting.done_with(&format!(
-        "enforcing {:.1} s after power-on",
-        outcome.answer.enforcing_seconds.unwrap_or_default()
+        "the agent enforced after {:.1} s",
+        enforcing.zip(started).map(|(end, start)| end - start).unwrap_or_default()
     ));
 
     let received = outcome.out.join("receiver/received.ndjson");
@@ -105,6 +121,31 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     let as_expected = show::show(&shown, &evidence);
     step::note(&format!("everything is in {}", outcome.out.display()));
     Ok(as_expected)
+}
+
+/// Where it happens, with the policies that can hold there.
+fn place(arguments: &Arguments) -> Result<Guest> {
+    let init = std::env::current_exe()?;
+    let policies = paths::root().join("policies");
+    if arguments.native {
+        // Rules on programs and files become tracepoint rules without BPF LSM, and tracepoints see the whole machine.
+        let only = paths::vm().join("network-policies");
+        fs::create_dir_all(&only)?;
+        fs::copy(policies.join("network.yaml"), only.join("network.yaml"))?;
+        return Ok(Guest::native(init)?
+            .policies(&only)
+            .add(policies.join("feeds"), "/etc/interdict/policies/feeds"));
+    }
+    if arguments.here {
+        let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+        anyhow::ensure!(
+            modules.trim().split(',').any(|name| name == "bpf"),
+            "this kernel does not run BPF LSM (it runs `{}`): run the demonstration in a guest, or with --native",
+            modules.trim()
+        );
+        return Ok(Guest::native(init)?.policies(policies));
+    }
+    Ok(Guest::new(&arguments.kernel, init)?.policies(policies))
 }
 
 /// Without symbols the receiver is a tenth of its size, and a guest unpacks it twice.
