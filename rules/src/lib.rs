@@ -21,6 +21,7 @@ pub mod oracle;
 pub mod parse;
 mod pipeline;
 pub mod run;
+pub mod schema;
 pub mod suite;
 
 pub use pipeline::{Options, Outcome, compile};

@@ -16,6 +16,9 @@ pub(super) struct Arguments {
     /// How to say it.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+    /// Most bytes the kernel's half of the image may take: fail a build before a policy outgrows its hosts.
+    #[arg(long, value_name = "BYTES")]
+    image_bytes: Option<usize>,
     /// Warnings count as errors.
     #[arg(long)]
     deny_warnings: bool,
@@ -48,6 +51,15 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         }
         Format::Json => print_json(&diag::json(diagnostics, &compiled.sources)),
         Format::Sarif => print_json(&diag::sarif(diagnostics, &compiled.sources)),
+    }
+    let size = compiled.outcome.stats.as_ref().map_or(0, |stats| stats.image_bytes);
+    if let Some(most) = arguments.image_bytes
+        && size > most
+    {
+        eprintln!(
+            "interdict: the image takes {size} bytes, the budget is {most}; `interdict compile --costs` tells which rules"
+        );
+        return ExitCode::from(NO);
     }
     if compiled.outcome.failed() || arguments.deny_warnings && !diagnostics.is_empty() {
         return ExitCode::from(NO);

@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use interdict_rules::lower::Stats;
+use interdict_rules::{
+    analyse::{RuleCost, costs},
+    lower::{Budget, Stats},
+};
 use serde_json::json;
 
 use super::policies::{Format, NO, With, compiled, print, print_json, untried};
@@ -20,6 +23,9 @@ pub(super) struct Arguments {
     /// Show what the image is made of.
     #[arg(long)]
     stats: bool,
+    /// Show what each rule costs by itself.
+    #[arg(long)]
+    costs: bool,
     /// How to show it.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -43,6 +49,14 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         && let Err(error) = std::fs::write(output, &bytes)
     {
         return untried(&format_args!("{}: {error}", output.display()));
+    }
+    if arguments.costs {
+        let costs = costs(&compiled.outcome.program, image.metadata(), Budget::default());
+        match arguments.format {
+            Format::Human => print(&costs_human(&costs)),
+            Format::Json => print_json(&costs_json(&costs)),
+        }
+        return ExitCode::SUCCESS;
     }
     let stats = compiled.outcome.stats.as_ref();
     match (arguments.format, arguments.stats, stats) {
@@ -115,4 +129,32 @@ fn program(stats: &Stats, file_bytes: usize) -> serde_json::Value {
             .map(|part| json!({ "name": part.name, "bytes": part.bytes }))
             .collect::<Vec<_>>(),
     })
+}
+
+fn costs_human(costs: &[RuleCost]) -> String {
+    let mut text = format!(
+        "{:<24} {:>10} {:>10} {:>8} {:>8}\n",
+        "rule, by itself", "bytes", "patterns", "states", "clauses"
+    );
+    for cost in costs {
+        let _ = writeln!(
+            text,
+            "{:<24} {:>10} {:>10} {:>8} {:>8}",
+            cost.id, cost.bytes, cost.patterns, cost.states, cost.clauses
+        );
+    }
+    text
+}
+
+fn costs_json(costs: &[RuleCost]) -> serde_json::Value {
+    let one = |cost: &RuleCost| {
+        json!({
+            "rule": cost.id,
+            "bytes": cost.bytes,
+            "patterns": cost.patterns,
+            "states": cost.states,
+            "clauses": cost.clauses,
+        })
+    };
+    serde_json::Value::Array(costs.iter().map(one).collect())
 }

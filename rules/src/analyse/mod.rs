@@ -7,10 +7,12 @@ mod cost;
 mod exceptions;
 mod overlap;
 mod vital;
+mod witness;
 
 use std::collections::HashMap;
 
 pub use cost::{RuleCost, costs};
+pub use witness::{describe, witnesses};
 
 use crate::{
     diag::Diagnostics,

@@ -236,8 +236,14 @@ fn glob(literal: &Literal, diagnostics: &mut Diagnostics) -> Option<Pattern> {
 
 /// A regular expression that can be parsed.
 fn regex(literal: &Literal, diagnostics: &mut Diagnostics) -> Option<Pattern> {
-    let parsed =
-        regex_syntax::ParserBuilder::new().utf8(false).nest_limit(50).build().parse(&literal.text);
+    // As the automata are built: over bytes.
+    let parsed = regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .nest_limit(50)
+        .build()
+        .parse(&literal.text);
     let error = match parsed {
         Ok(_) => return Some(Pattern::Regex(literal.text.clone())),
         Err(error) => error,

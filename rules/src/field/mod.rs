@@ -4,6 +4,7 @@
 //! `normalise` asks [`Field::resolve`] which fact a field is for one act.
 
 mod decided;
+pub mod reference;
 mod words;
 
 use interdict_abi::ids::{Act, Fact, Family, SetFact, object_flags, process_flags};

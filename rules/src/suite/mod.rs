@@ -10,6 +10,7 @@ mod report;
 use interdict_abi::ids::{Action, Mode};
 
 pub use coverage::{Coverage, RuleCoverage};
+pub(crate) use event::address_value;
 pub use event::{EventError, Occurrence, occurrence};
 pub use report::{human, json, junit, tap};
 
