@@ -188,6 +188,20 @@ pub struct SinkConfig {
     pub file: Option<FileConfig>,
     /// An HTTPS receiver.
     pub webhook: Option<WebhookConfig>,
+    /// Syslog over TCP or TLS.
+    pub syslog: Option<SyslogConfig>,
+    /// Fluent Forward.
+    pub fluent: Option<FluentConfig>,
+    /// NATS JetStream.
+    pub nats: Option<NatsConfig>,
+    /// An OpenTelemetry collector.
+    pub otlp: Option<OtlpConfig>,
+    /// Splunk's HTTP Event Collector.
+    pub splunk: Option<SplunkConfig>,
+    /// Elasticsearch or OpenSearch.
+    pub elasticsearch: Option<ElasticsearchConfig>,
+    /// The journal of this host.
+    pub journald: Option<JournaldConfig>,
 }
 
 /// Which alerts a sink is sent: those that pass every condition. Notices of the agent pass `rules` and `tags`.
@@ -313,13 +327,207 @@ pub enum WebhookBody {
     Ndjson,
 }
 
+/// TLS to a receiver that isn't HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// PEM file of the only authorities believed; absent: those of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file of a client certificate (chain).
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    pub key: Option<PathBuf>,
+    /// Name in the receiver's certificate, if it isn't the host of the address.
+    pub server_name: Option<String>,
+}
+
+/// Syslog, RFC 5424, octet-counted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyslogConfig {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// TLS; absent: plain TCP.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Facility number.
+    #[serde(default = "default_facility")]
+    pub facility: u8,
+    /// Longest time for connecting and for one batch.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+/// `authpriv`.
+fn default_facility() -> u8 {
+    10
+}
+
+/// Fluent Forward.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FluentConfig {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// TLS; absent: plain TCP.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Tag of the events.
+    #[serde(default = "default_tag")]
+    pub tag: String,
+    /// Longest time for connecting and for one batch with its acknowledgement.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+fn default_tag() -> String {
+    "interdict.alert".to_owned()
+}
+
+/// NATS JetStream.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// TLS from the first byte (`handshake_first` of the server); absent: plain TCP.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Subject, which a stream must take.
+    pub subject: String,
+    /// File of an authentication token.
+    #[serde(default)]
+    pub token: Option<PathBuf>,
+    /// Longest time for connecting and for one batch with its acknowledgements.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+/// OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpConfig {
+    /// Where to, with the path: `https://collector:4318/v1/logs`.
+    pub url: String,
+    /// PEM file of the only authorities believed; absent: those of the system.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// PEM file of a client certificate (chain).
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// File of a bearer token.
+    #[serde(default)]
+    pub token: Option<PathBuf>,
+    /// Longest time for one request.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Allow `http://` to another host than this one.
+    #[serde(default)]
+    pub allow_plain_http: bool,
+}
+
+/// Splunk's HTTP Event Collector.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplunkConfig {
+    /// Where to, with the path: `https://splunk:8088/services/collector/event`.
+    pub url: String,
+    /// File of the token.
+    pub token: PathBuf,
+    /// Index; absent: the token's own.
+    #[serde(default)]
+    pub index: Option<String>,
+    /// Source type.
+    #[serde(default = "default_sourcetype")]
+    pub sourcetype: String,
+    /// PEM file of the only authorities believed; absent: those of the system.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Longest time for one request.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Allow `http://` to another host than this one.
+    #[serde(default)]
+    pub allow_plain_http: bool,
+}
+
+fn default_sourcetype() -> String {
+    "interdict:alert".to_owned()
+}
+
+/// Elasticsearch or OpenSearch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElasticsearchConfig {
+    /// Where to, without the path of an API.
+    pub url: String,
+    /// Index or data stream.
+    pub index: String,
+    /// File of an API key (base64, as Kibana shows it).
+    #[serde(default)]
+    pub api_key: Option<PathBuf>,
+    /// PEM file of the only authorities believed; absent: those of the system.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// PEM file of a client certificate (chain).
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// Longest time for one request.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Allow `http://` to another host than this one.
+    #[serde(default)]
+    pub allow_plain_http: bool,
+}
+
+/// The journal of this host.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournaldConfig {
+    /// Its socket.
+    pub socket: PathBuf,
+}
+
+impl Default for JournaldConfig {
+    fn default() -> Self {
+        Self { socket: "/run/systemd/journal/socket".into() }
+    }
+}
+
 impl SinkConfig {
+    /// All kinds of sinks.
+    const KINDS: [&'static str; 10] = [
+        "stdout",
+        "file",
+        "webhook",
+        "syslog",
+        "fluent",
+        "nats",
+        "otlp",
+        "splunk",
+        "elasticsearch",
+        "journald",
+    ];
+
     /// Names of the kinds that are set.
     fn kinds(&self) -> Vec<&'static str> {
         let set = [
             (self.stdout.is_some(), "stdout"),
             (self.file.is_some(), "file"),
             (self.webhook.is_some(), "webhook"),
+            (self.syslog.is_some(), "syslog"),
+            (self.fluent.is_some(), "fluent"),
+            (self.nats.is_some(), "nats"),
+            (self.otlp.is_some(), "otlp"),
+            (self.splunk.is_some(), "splunk"),
+            (self.elasticsearch.is_some(), "elasticsearch"),
+            (self.journald.is_some(), "journald"),
         ];
         set.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect()
     }
@@ -366,9 +574,10 @@ impl Config {
             let place = format!("{}: sinks[{index}] `{name}`", path.display());
             if kinds.len() != 1 {
                 problems.push(format!(
-                    "error[C0003]: {place}: {} kinds are set ({}); set exactly one of stdout, file, webhook",
+                    "error[C0003]: {place}: {} kinds are set ({}); set exactly one of {}",
                     kinds.len(),
-                    kinds.join(", ")
+                    kinds.join(", "),
+                    SinkConfig::KINDS.join(", ")
                 ));
             }
             if !names.insert(name.clone()) {
@@ -379,9 +588,8 @@ impl Config {
             if sink.batch.alerts == 0 {
                 problems.push(format!("error[C0005]: {place}: batch.alerts must be at least 1"));
             }
-            if let Some(webhook) = &sink.webhook {
-                webhook.check(&place, &mut problems);
-            }
+            sink.check_url(&place, &mut problems);
+            sink.check_format(&place, &mut problems);
         }
         if self.spool.segment_bytes < 64 << 10
             || self.spool.max_bytes < self.spool.segment_bytes.saturating_mul(2)
@@ -423,25 +631,69 @@ impl Config {
     }
 }
 
-impl WebhookConfig {
-    fn check(&self, place: &str, problems: &mut Vec<String>) {
-        let loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
-        let is_tls = self.url.starts_with("https://");
-        let is_plain = self.url.starts_with("http://");
-        if !is_tls && !is_plain {
-            problems.push(format!("error[C0007]: {place}: webhook.url must start with https://"));
+impl SinkConfig {
+    /// URL, whether it may be plain, and whether certificate and key are both there or both not.
+    fn url(&self) -> Option<(&str, bool, bool)> {
+        if let Some(webhook) = &self.webhook {
+            let paired = webhook.certificate.is_some() == webhook.key.is_some();
+            return Some((&webhook.url, webhook.allow_plain_http, paired));
         }
-        if is_plain
-            && !self.allow_plain_http
-            && !loopback.iter().any(|host| self.url.starts_with(host))
-        {
+        if let Some(otlp) = &self.otlp {
+            let paired = otlp.certificate.is_some() == otlp.key.is_some();
+            return Some((&otlp.url, otlp.allow_plain_http, paired));
+        }
+        if let Some(elasticsearch) = &self.elasticsearch {
+            let paired = elasticsearch.certificate.is_some() == elasticsearch.key.is_some();
+            return Some((&elasticsearch.url, elasticsearch.allow_plain_http, paired));
+        }
+        self.splunk.as_ref().map(|splunk| (splunk.url.as_str(), splunk.allow_plain_http, true))
+    }
+
+    fn check_url(&self, place: &str, problems: &mut Vec<String>) {
+        let tls = [&self.syslog.as_ref().and_then(|syslog| syslog.tls.as_ref())]
+            .into_iter()
+            .chain([&self.fluent.as_ref().and_then(|fluent| fluent.tls.as_ref())])
+            .chain([&self.nats.as_ref().and_then(|nats| nats.tls.as_ref())])
+            .flatten()
+            .any(|tls| tls.certificate.is_some() != tls.key.is_some());
+        let unpaired = self.url().is_some_and(|(_, _, paired)| !paired);
+        if tls || unpaired {
+            problems.push(format!("error[C0009]: {place}: certificate and key go together"));
+        }
+        let Some((url, allow_plain_http, _)) = self.url() else { return };
+        let authority = |scheme: &str| {
+            let rest = url.strip_prefix(scheme)?;
+            Some(&rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())])
+        };
+        let Some(plain) = authority("http://") else {
+            if authority("https://").is_none() {
+                problems.push(format!("error[C0007]: {place}: url must start with https://"));
+            }
+            return;
+        };
+        let host = plain.rsplit_once(':').map_or(plain, |(host, port)| {
+            if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { plain }
+        });
+        if !allow_plain_http && !["127.0.0.1", "[::1]", "localhost"].contains(&host) {
             problems.push(format!(
-                "error[C0008]: {place}: webhook.url is not encrypted; use https://, or set allow_plain_http: true"
+                "error[C0008]: {place}: url is not encrypted; use https://, or set allow_plain_http: true"
             ));
         }
-        if self.certificate.is_some() != self.key.is_some() {
+    }
+
+    fn check_format(&self, place: &str, problems: &mut Vec<String>) {
+        let is_json = match self.format {
+            Format::Native | Format::Ocsf | Format::Ecs => true,
+            Format::Cef | Format::Msgpack => false,
+        };
+        let wants_json = self.webhook.is_some()
+            || self.elasticsearch.is_some()
+            || self.splunk.is_some()
+            || self.fluent.is_some();
+        let wants_text = !(wants_json || self.nats.is_some());
+        if (wants_json && !is_json) || (wants_text && !self.format.is_text()) {
             problems.push(format!(
-                "error[C0009]: {place}: webhook.certificate and webhook.key go together"
+                "error[C0010]: {place}: this kind of sink can't carry that format; use native, ocsf or ecs"
             ));
         }
     }

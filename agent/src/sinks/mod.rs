@@ -6,9 +6,18 @@
 //! nobody else. Receivers drop repeats by the alert's `id`.
 
 mod backoff;
+mod elasticsearch;
 mod file;
+mod fluent;
+mod http;
+mod journald;
+mod nats;
+mod otlp;
 pub mod runner;
+mod splunk;
 mod stdout;
+mod stream;
+mod syslog;
 mod webhook;
 
 use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
@@ -81,6 +90,27 @@ pub fn open(config: &SinkConfig, key: &Arc<SigningKey>) -> Result<Box<dyn Sink>,
     }
     if let Some(webhook) = &config.webhook {
         return Ok(Box::new(webhook::Webhook::open(&name, webhook, Arc::clone(key))?));
+    }
+    if let Some(syslog) = &config.syslog {
+        return Ok(Box::new(syslog::Syslog::open(&name, syslog)?));
+    }
+    if let Some(fluent) = &config.fluent {
+        return Ok(Box::new(fluent::Fluent::open(&name, fluent)?));
+    }
+    if let Some(nats) = &config.nats {
+        return Ok(Box::new(nats::Nats::open(&name, nats)?));
+    }
+    if let Some(otlp) = &config.otlp {
+        return Ok(Box::new(otlp::Otlp::open(&name, otlp)?));
+    }
+    if let Some(splunk) = &config.splunk {
+        return Ok(Box::new(splunk::Splunk::open(&name, splunk)?));
+    }
+    if let Some(elasticsearch) = &config.elasticsearch {
+        return Ok(Box::new(elasticsearch::Elasticsearch::open(&name, elasticsearch)?));
+    }
+    if let Some(journald) = &config.journald {
+        return Ok(Box::new(journald::Journald::open(&name, journald)?));
     }
     Ok(Box::new(stdout::Stdout))
 }

@@ -6,9 +6,6 @@
 //! else (401 and 403 too: keys get rotated) is tried again.
 
 use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,20 +13,19 @@ use std::{
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use reqwest::{
-    Client, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
-    redirect,
+    Client, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE},
 };
 
-use super::{Delivery, DeliveryError, Sink, SinkError};
+use super::{
+    Delivery, DeliveryError, Sink, SinkError,
+    http::{self, Endpoint},
+};
 use crate::{
-    alert::{key::SigningKey, text},
+    alert::key::SigningKey,
     config::{WebhookBody, WebhookConfig},
     spool::Entry,
 };
-
-/// Bytes of an answer that are read, for the reason in a log.
-const ANSWER_BYTES: usize = 512;
 
 pub(super) struct Webhook {
     client: Client,
@@ -47,59 +43,23 @@ impl Webhook {
         key: Arc<SigningKey>,
     ) -> Result<Self, SinkError> {
         let setting = |reason: String| SinkError::Setting { sink: sink.to_owned(), reason };
-        let read = |path: &Path| {
-            fs::read(path).map_err(|source| SinkError::File {
-                sink: sink.to_owned(),
-                path: path.to_owned(),
-                source,
-            })
+        let endpoint = Endpoint {
+            sink,
+            url: &config.url,
+            ca: config.ca.as_ref(),
+            certificate: config.certificate.as_ref(),
+            key: config.key.as_ref(),
+            timeout: config.timeout,
         };
-        let url = Url::parse(&config.url).map_err(|error| setting(format!("url: {error}")))?;
-        let mut client = Client::builder()
-            .timeout(config.timeout)
-            .connect_timeout(config.timeout)
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("interdict/", env!("CARGO_PKG_VERSION")))
-            .no_proxy();
-        if url.scheme() == "https" {
-            client = client.https_only(true);
-        }
-        if url.host_str() == Some("localhost") {
-            // Never by a resolver: alerts must not leave the host because of a name service.
-            let port = url.port_or_known_default().unwrap_or(0);
-            let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-            let here: Vec<SocketAddr> =
-                here.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-            client = client.resolve_to_addrs("localhost", &here);
-        }
-        if let Some(path) = &config.ca {
-            let certificates = reqwest::Certificate::from_pem_bundle(&read(path)?)
-                .map_err(|error| setting(format!("ca {}: {error}", path.display())))?;
-            if certificates.is_empty() {
-                return Err(setting(format!("ca {}: no certificate in it", path.display())));
+        let (client, url) = endpoint.open()?;
+        let secret = match endpoint.secret(config.secret.as_ref())? {
+            Some(text) => {
+                Some(shared_secret(&text).ok_or_else(|| setting("secret: not base64".to_owned()))?)
             }
-            client = client.tls_certs_only(certificates);
-        }
-        if let (Some(certificate), Some(private)) = (&config.certificate, &config.key) {
-            let mut pem = read(private)?;
-            pem.push(b'\n');
-            pem.extend(read(certificate)?);
-            let identity = reqwest::Identity::from_pem(&pem)
-                .map_err(|error| setting(format!("client certificate: {error}")))?;
-            client = client.identity(identity);
-        }
-        let secret = config.secret.as_deref().map(read).transpose()?;
-        let secret = secret.map(|bytes| shared_secret(&bytes).ok_or("secret: not base64"));
-        let token = config.token.as_deref().map(read).transpose()?;
-        let token = token.map(|bytes| String::from_utf8(bytes).map(|text| text.trim().to_owned()));
-        Ok(Self {
-            client: client.build().map_err(|error| setting(error.to_string()))?,
-            url,
-            body: config.body,
-            token: token.transpose().map_err(|_not_utf8| setting("token: not text".to_owned()))?,
-            secret: secret.transpose().map_err(|reason| setting(reason.to_owned()))?,
-            key,
-        })
+            None => None,
+        };
+        let token = endpoint.secret(config.token.as_ref())?;
+        Ok(Self { client, url, body: config.body, token, secret, key })
     }
 
     async fn send(&self, batch: &[Entry]) -> Result<usize, DeliveryError> {
@@ -123,19 +83,11 @@ impl Webhook {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let response = request.send().await.map_err(|error| DeliveryError::retry(chain(&error)))?;
-        let status = response.status();
-        if status.is_success() {
+        let response = http::send(request).await?;
+        if response.status().is_success() {
             return Ok(batch.len());
         }
-        let after = retry_after(response.headers(), SystemTime::now());
-        let reason = format!("HTTP {status}{}", answer(response).await);
-        match status {
-            StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => Err(DeliveryError::Refused { reason }),
-            _other => Err(DeliveryError::Retry { reason, after }),
-        }
+        Err(http::failure(response).await)
     }
 
     fn signature(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
@@ -156,8 +108,7 @@ impl Sink for Webhook {
     }
 }
 
-fn shared_secret(bytes: &[u8]) -> Option<hmac::Key> {
-    let text = std::str::from_utf8(bytes).ok()?.trim();
+fn shared_secret(text: &str) -> Option<hmac::Key> {
     let raw = BASE64.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok()?;
     Some(hmac::Key::new(hmac::HMAC_SHA256, &raw))
 }
@@ -199,32 +150,4 @@ fn stream_of(line: &[u8]) -> Option<&str> {
     // Near the end of the body, after everything an attacker could have written; quotes in values are escaped.
     let at = line.windows(NAME.len()).rposition(|window| window == NAME)? + NAME.len();
     std::str::from_utf8(line.get(at..at + 32)?).ok()
-}
-
-fn retry_after(headers: &HeaderMap, _now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
-}
-
-async fn answer(mut response: reqwest::Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < ANSWER_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    bytes.truncate(ANSWER_BYTES);
-    if bytes.is_empty() {
-        return String::new();
-    }
-    let mut shown = String::from(": ");
-    text::for_people(&mut shown, &String::from_utf8_lossy(&bytes));
-    shown
-}
-
-/// An error with its causes: the outermost alone says "error sending request".
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
