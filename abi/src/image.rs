@@ -99,14 +99,44 @@ pub enum TableKind {
     /// first is 0), `deltas` as many u32. `index`, if not 0, names 65,537 u32: entry `p` is the last range that starts
     /// at or before `p << 16`, and entry 65,536 is `count - 1`.
     Ranges = 2,
-    /// [`TableKind::Ranges`] for IPv4 in host order under `TABLE`, and under `TABLE_V6`
-    /// `{ count: u32, index: u32, keys: u32, deltas: u32 }` whose keys are pairs of u64 (high, low half), `index` by
-    /// the top 16 bits of the address as above.
+    /// [`TableKind::Ranges`] with a [`front`] for IPv4 in host order under `TABLE`, and under `TABLE_V6`
+    /// `{ count: u32, index: u32, keys: u32, deltas: u32, front: u32, bits: u32 }` whose keys are pairs of u64 (high, low
+    /// half), `index` by the top 16 bits of the address as above.
     Addresses = 3,
 }
 
 /// Bytes of the head of a ranges table.
 pub const RANGES_BYTES: u32 = 16;
+
+/// Bytes of the head of a ranges table of addresses.
+pub const ADDRESSES_BYTES: u32 = 24;
+
+/// The front of a ranges table of addresses: a bitmap that answers for most addresses that are not listed, with one
+/// read. Bit `b` is clear only if delta 0 holds of every address whose first `bits` bits (in the table's head, at
+/// [`front::PREFIX`]) lead to `b`. For IPv4 those are 24 bits and lead to themselves, for IPv6 they are hashed.
+pub mod front {
+    /// Offset of the front in a table's head, u32; 0: none.
+    pub const OFFSET: u32 = 16;
+    /// Number of bits of the address that are looked at, u32, 1 to 64.
+    pub const PREFIX: u32 = 20;
+    /// Bits of a front: one for each /24 of IPv4.
+    pub const BITS: u32 = 1 << 24;
+    /// Bytes of a front.
+    pub const BYTES: u32 = BITS / 8;
+
+    /// The bit of an IPv4 address.
+    #[inline(always)]
+    pub const fn bit_v4(address: u32) -> u32 {
+        address >> 8
+    }
+
+    /// The bit of an IPv6 address by the high half of it: a multiplication spreads its first `prefix` bits.
+    #[inline(always)]
+    pub const fn bit_v6(upper: u64, prefix: u32) -> u32 {
+        let first = upper >> (64u32.wrapping_sub(prefix) & 63);
+        (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32
+    }
+}
 
 /// Entries of a ranges index.
 pub const RANGES_INDEX: u32 = 65_537;

@@ -175,9 +175,9 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         if self.image.word(column + column::KIND) == TableKind::Addresses as u32 {
             let delta = match address {
                 Address::V4(value) => {
-                    tables::ranges(self.image, self.image.word(column + column::TABLE), value)
+                    tables::address_v4(self.image, self.image.word(column + column::TABLE), value)
                 }
-                Address::V6(upper, lower) => tables::ranges_v6(
+                Address::V6(upper, lower) => tables::address_v6(
                     self.image,
                     self.image.word(column + column::TABLE_V6),
                     upper,

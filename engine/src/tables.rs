@@ -1,7 +1,7 @@
 //! From a fact's value to the delta row of its column.
 
 use interdict_abi::{
-    image::{RANGES_INDEX, TableKind},
+    image::{RANGES_INDEX, TableKind, front},
     limits::SEARCH_STEPS,
 };
 
@@ -61,6 +61,32 @@ pub fn ranges_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: u
         step += 1;
     }
     image.word(image.word(table + 12) + low * 4)
+}
+
+/// Whether the front of the table at `table` says that delta 0 holds. Most addresses are not listed, and this is the one
+/// read it takes to know.
+#[inline(always)]
+fn unlisted<M: Memory + ?Sized>(image: &M, front: u32, bit: u32) -> bool {
+    front != 0 && (image.byte(front + (bit >> 3)) >> (bit & 7)) & 1 == 0
+}
+
+/// Looks an IPv4 address up in the table of addresses at `table`.
+#[inline(always)]
+pub fn address_v4<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
+    if unlisted(image, image.word(table + front::OFFSET), front::bit_v4(value)) {
+        return 0;
+    }
+    ranges(image, table, value)
+}
+
+/// Looks an IPv6 address up in the table of addresses at `table`.
+#[inline(always)]
+pub fn address_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: u64) -> u32 {
+    let prefix = image.word(table + front::PREFIX);
+    if unlisted(image, image.word(table + front::OFFSET), front::bit_v6(upper, prefix)) {
+        return 0;
+    }
+    ranges_v6(image, table, upper, lower)
 }
 
 /// An address as facts carry it.

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use interdict_abi::{
-    image::{HEADER_BYTES, MAGIC, RANGES_BYTES, RANGES_INDEX, VERSION, automaton, header, tail},
+    image::{HEADER_BYTES, MAGIC, RANGES_INDEX, VERSION, automaton, header, tail},
     limits::{BLOCK_BITS, BLOCK_WORDS, SET_WORDS},
 };
 
+use super::front::{self, Front};
 use crate::dfa::{Automaton, Next, Tail};
 
 /// Ranges a table may have before it gets an index over the top 16 bits.
@@ -135,23 +136,53 @@ impl Arena {
         self.ranges_head(keys.len(), index, keys_at, deltas)
     }
 
-    /// A ranges table over u128 keys.
-    pub(crate) fn ranges_v6(&mut self, keys: &[u128], deltas: &[u32]) -> u32 {
+    /// A table of IPv4 addresses.
+    pub(crate) fn addresses_v4(&mut self, keys: &[u32], deltas: &[u32]) -> u32 {
+        let index = self.index(keys.len(), |at, top| keys[at] <= top << 16);
+        let wide: Vec<u128> = keys.iter().map(|key| u128::from(*key) << 96).collect();
+        let front = front::of(&wide, deltas, front::Family::V4);
+        let keys_at = self.words(keys.iter().copied());
+        self.addresses_head(keys.len(), index, keys_at, deltas, front)
+    }
+
+    /// A table of IPv6 addresses.
+    pub(crate) fn addresses_v6(&mut self, keys: &[u128], deltas: &[u32]) -> u32 {
         let index = self.index(keys.len(), |at, top| keys[at] <= u128::from(top) << 112);
+        let front = front::of(keys, deltas, front::Family::V6);
         let bytes: Vec<u8> = keys
             .iter()
             .flat_map(|key| [(key >> 64) as u64, *key as u64])
             .flat_map(u64::to_le_bytes)
             .collect();
         let keys_at = self.array(&bytes);
-        self.ranges_head(keys.len(), index, keys_at, deltas)
+        self.addresses_head(keys.len(), index, keys_at, deltas, front)
+    }
+
+    fn addresses_head(
+        &mut self,
+        count: usize,
+        index: u32,
+        keys: u32,
+        deltas: &[u32],
+        front: Option<Front>,
+    ) -> u32 {
+        let deltas = self.words(deltas.iter().copied());
+        let (at, prefix) = match front {
+            Some(front) => (self.array(&front.bytes), front.prefix),
+            None => (0, 24),
+        };
+        self.head(&[count as u32, index, keys, deltas, at, prefix])
     }
 
     fn ranges_head(&mut self, count: usize, index: u32, keys: u32, deltas: &[u32]) -> u32 {
         let deltas = self.words(deltas.iter().copied());
-        let head = self.reserve(RANGES_BYTES);
-        for (at, word) in [count as u32, index, keys, deltas].into_iter().enumerate() {
-            self.put(head + at as u32 * 4, word);
+        self.head(&[count as u32, index, keys, deltas])
+    }
+
+    fn head(&mut self, words: &[u32]) -> u32 {
+        let head = self.reserve(words.len() as u32 * 4);
+        for (at, word) in (0u32..).zip(words) {
+            self.put(head + at * 4, *word);
         }
         head
     }

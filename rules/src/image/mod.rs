@@ -8,6 +8,7 @@
 //! Same rules, same bytes. A decoded image has been verified: see [`verify`].
 
 pub(crate) mod arena;
+mod front;
 pub mod verify;
 
 use sha2::{Digest as _, Sha256};

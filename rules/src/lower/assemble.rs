@@ -265,10 +265,10 @@ impl Writer<'_> {
                 }
                 let (keys, deltas) =
                     ranges_v4.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
-                let table = arena.ranges(&keys, &deltas);
+                let table = arena.addresses_v4(&keys, &deltas);
                 let (keys, deltas) =
                     ranges_v6.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
-                let table_v6 = arena.ranges_v6(&keys, &deltas);
+                let table_v6 = arena.addresses_v6(&keys, &deltas);
                 Some(Table { kind: TableKind::Addresses, table, table_v6, automaton: 0 })
             }
         };

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::{dfa::Automaton, ir::Program};
 
+/// Patterns below which starting a thread takes longer than it saves.
+const WORTH_THREADS: usize = 200;
+
 /// Whose automaton it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
@@ -83,7 +86,12 @@ pub(super) fn build(
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let patterns: usize = jobs.iter().map(|job| job.space.patterns()).sum();
+    let threads = if patterns < WORTH_THREADS {
+        1
+    } else {
+        std::thread::available_parallelism().map_or(1, |count| count.get())
+    };
     std::thread::scope(|scope| {
         for _ in 1..threads.min(jobs.len()) {
             scope.spawn(work);

@@ -2,11 +2,13 @@
 
 use interdict_abi::{
     ids::{Fact, object_flags, process_flags},
-    image::{RANGES_BYTES, RANGES_INDEX, TableKind, automaton, column, tail},
+    image::{
+        self, ADDRESSES_BYTES, RANGES_BYTES, RANGES_INDEX, TableKind, automaton, column, tail,
+    },
     limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS, TAIL_BYTES},
 };
 
-use super::ImageError;
+use super::{super::front, ImageError};
 
 const BLOCK_BYTES: u32 = BLOCK_WORDS as u32 * 8;
 
@@ -221,10 +223,10 @@ impl<'a> Tables<'a> {
                     return Err(broken("values without an entry"));
                 }
             }
-            Expected::Ranges => self.ranges(table, count, Width::Word)?,
+            Expected::Ranges => self.ranges(table, count, Width::Number)?,
             Expected::Addresses => {
-                self.ranges(table, count, Width::Word)?;
-                self.ranges(table_v6, count, Width::Address)?;
+                self.ranges(table, count, Width::V4)?;
+                self.ranges(table_v6, count, Width::V6)?;
             }
         }
         Ok(())
@@ -305,7 +307,11 @@ impl<'a> Tables<'a> {
 
     fn ranges(&mut self, at: u32, count: u32, width: Width) -> Result<(), ImageError> {
         let broken = |reason| ImageError::Broken { what: "ranges table", offset: at, reason };
-        self.part("ranges table", at, 1, RANGES_BYTES)?;
+        let head = match width {
+            Width::Number => RANGES_BYTES,
+            Width::V4 | Width::V6 => ADDRESSES_BYTES,
+        };
+        self.part("ranges table", at, 1, head)?;
         let entries = self.word(at)?;
         let index = self.word(at + 4)?;
         let keys = self.word(at + 8)?;
@@ -316,10 +322,27 @@ impl<'a> Tables<'a> {
         for delta in self.words("ranges' rows", deltas, entries)? {
             self.delta_row(delta, count)?;
         }
-        let keys: Box<dyn Iterator<Item = u128>> = match width {
-            Width::Word => Box::new(self.words("ranges", keys, entries)?.map(u128::from)),
-            Width::Address => {
-                let bytes = self.part("ranges", keys, entries, 16)?;
+        self.keys(at, keys, entries, index, width)?;
+        match width {
+            Width::Number => Ok(()),
+            Width::V4 => self.front(at, keys, entries, deltas, front::Family::V4),
+            Width::V6 => self.front(at, keys, entries, deltas, front::Family::V6),
+        }
+    }
+
+    /// The first values of ranges.
+    fn first_values(
+        &mut self,
+        at: u32,
+        entries: u32,
+        width: Width,
+    ) -> Result<Box<dyn Iterator<Item = u128> + 'a>, ImageError> {
+        Ok(match width {
+            Width::Number | Width::V4 => {
+                Box::new(self.words("ranges", at, entries)?.map(u128::from))
+            }
+            Width::V6 => {
+                let bytes = self.part("ranges", at, entries, 16)?;
                 Box::new(bytes.chunks_exact(16).map(|key| {
                     let mut halves = key.chunks_exact(8).map(|half| {
                         half.iter().rev().fold(0u128, |value, byte| value << 8 | u128::from(*byte))
@@ -328,7 +351,57 @@ impl<'a> Tables<'a> {
                     upper << 64 | halves.next().unwrap_or(0)
                 }))
             }
+        })
+    }
+
+    /// Checks that no listed address is stopped by the front of the table at `at`.
+    fn front(
+        &mut self,
+        at: u32,
+        keys: u32,
+        entries: u32,
+        deltas: u32,
+        family: front::Family,
+    ) -> Result<(), ImageError> {
+        let broken = |reason| ImageError::Broken { what: "front", offset: at, reason };
+        let offset = self.word(at + image::front::OFFSET)?;
+        let prefix = self.word(at + image::front::PREFIX)?;
+        let (width, shift, prefixes) = match family {
+            front::Family::V4 => (Width::V4, 96, 24..=24),
+            front::Family::V6 => (Width::V6, 0, 1..=64),
         };
+        if !prefixes.contains(&prefix) {
+            return Err(broken("blocks of a size there is not"));
+        }
+        if offset == 0 {
+            return Ok(());
+        }
+        let bytes = self.part("front", offset, 1, image::front::BYTES)?;
+        let first = self.first_values(keys, entries, width)?.map(|key| key << shift);
+        let last = self.first_values(keys, entries, width)?.skip(1).map(|key| (key << shift) - 1);
+        let ranges = first.zip(last.chain([u128::MAX]));
+        let listed = ranges
+            .zip(self.words("ranges' rows", deltas, entries)?)
+            .filter(|(_, delta)| *delta != 0)
+            .map(|(range, _)| range);
+        if front::covers(bytes, prefix, listed, family) {
+            Ok(())
+        } else {
+            Err(broken("it stops addresses that are listed"))
+        }
+    }
+
+    /// Checks the first values of ranges and the index over them.
+    fn keys(
+        &mut self,
+        at: u32,
+        keys: u32,
+        entries: u32,
+        index: u32,
+        width: Width,
+    ) -> Result<(), ImageError> {
+        let broken = |reason| ImageError::Broken { what: "ranges table", offset: at, reason };
+        let keys = self.first_values(keys, entries, width)?;
         let mut index = match index {
             0 => None,
             at => Some(self.words("ranges index", at, RANGES_INDEX)?.peekable()),
@@ -363,15 +436,16 @@ impl<'a> Tables<'a> {
 /// How wide keys are.
 #[derive(Clone, Copy)]
 enum Width {
-    Word,
-    Address,
+    Number,
+    V4,
+    V6,
 }
 
 impl Width {
     fn bits(self) -> u32 {
         match self {
-            Self::Word => 32,
-            Self::Address => 128,
+            Self::Number | Self::V4 => 32,
+            Self::V6 => 128,
         }
     }
 }

@@ -1,0 +1,156 @@
+//! A feed large enough for an index and a front: every address is found or not exactly as its prefixes say.
+
+use interdict_abi::{
+    ids::{Act, Action, Fact, Family, Mode},
+    image::{COLUMN_BYTES, column, family, front, header},
+};
+use interdict_engine::Memory as _;
+use interdict_rules::{
+    image::{PolicyImage, verify},
+    ir::{Clause, Literal, OnFault, Program, Rule, Test},
+    lower::{Budget, lower},
+    oracle::generate,
+    run::{self, Address, Event, Value},
+};
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+struct Feed {
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
+}
+
+fn feed(count: usize, lengths_v6: &[u32]) -> Feed {
+    let mut random = Random(3);
+    let (mut v4, mut v6) =
+        (vec![(0, 0), (u32::MAX, u32::MAX)], vec![(0, 0), (u128::MAX, u128::MAX)]);
+    for at in 0..count {
+        let host = u32::MAX >> [16, 20, 24, 24, 24, 28, 31][random.next() as usize % 7];
+        let host = if at % 3 == 0 { 0 } else { host };
+        let low = random.next() as u32 & !host;
+        v4.push((low, low | host));
+        let length = lengths_v6[at % lengths_v6.len()];
+        let host = u128::MAX.checked_shr(length).unwrap_or(0);
+        let any = u128::from(random.next()) << 64 | u128::from(random.next());
+        let low = (0x2001 << 112 | any >> 16) & !host;
+        v6.push((low, low | host));
+    }
+    Feed { v4, v6 }
+}
+
+fn image(feed: &Feed, negated: bool) -> PolicyImage {
+    let test = Test::Address { fact: Fact::RemoteIp, v4: feed.v4.clone(), v6: feed.v6.clone() };
+    let acts = Act::PacketIn.bit();
+    let literals = vec![Literal { negated, test }];
+    let rule = Rule {
+        id: "feed".to_owned(),
+        action: Action::Block,
+        errno: 1,
+        mode: Mode::Enforce,
+        on_fault: OnFault::Pass,
+        clauses: vec![Clause { family: Family::Packet, acts, literals, origin: 0 }],
+        exceptions: Vec::new(),
+    };
+    let program = Program { rules: vec![rule] };
+    lower(&program, generate::metadata(&program), Budget::default()).unwrap()
+}
+
+fn table(image: &PolicyImage, word: u32) -> u32 {
+    let directory = image.kernel().word(header::FAMILIES + Family::Packet as u32 * 4);
+    image.kernel().word(directory + family::COLUMNS + Fact::RemoteIp as u32 * COLUMN_BYTES + word)
+}
+
+fn check(feed: &Feed, negated: bool) {
+    let image = image(feed, negated);
+    let (mut v4, mut v6) = (feed.v4.clone(), feed.v6.clone());
+    v4.sort_unstable();
+    v6.sort_unstable();
+    let listed_v4 = |address: u32| v4.iter().any(|(low, high)| *low <= address && address <= *high);
+    let listed_v6 =
+        |address: u128| v6.iter().any(|(low, high)| *low <= address && address <= *high);
+    let mut random = Random(9);
+    let mut seen = [0; 2];
+    for _ in 0..3_000 {
+        let (low, high) = v4[random.next() as usize % v4.len()];
+        for address in [low, high, low.wrapping_sub(1), high.wrapping_add(1), random.next() as u32]
+        {
+            let wanted = listed_v4(address) != negated;
+            let event = Event::new(Act::PacketIn)
+                .with(Fact::RemoteIp, Value::Address(Address::V4(address)));
+            let blocked = run::decide(&image, &event, Mode::Enforce).verdict == Action::Block;
+            assert_eq!(blocked, wanted, "{address:#x}");
+            seen[usize::from(wanted)] += 1;
+        }
+        let (low, high) = v6[random.next() as usize % v6.len()];
+        let any = u128::from(random.next()) << 64 | u128::from(random.next());
+        for address in [low, high, low.wrapping_sub(1), high.wrapping_add(1), any, low ^ 1 << 64] {
+            if address >> 32 == 0xffff {
+                continue;
+            }
+            let wanted = listed_v6(address) != negated;
+            let halves = Address::V6((address >> 64) as u64, address as u64);
+            let event = Event::new(Act::PacketIn).with(Fact::RemoteIp, Value::Address(halves));
+            let blocked = run::decide(&image, &event, Mode::Enforce).verdict == Action::Block;
+            assert_eq!(blocked, wanted, "{address:#x}");
+            seen[usize::from(wanted)] += 1;
+        }
+    }
+    assert!(seen[0] > 1_000 && seen[1] > 1_000, "{seen:?}");
+}
+
+#[test]
+fn a_large_feed_blocks_exactly_what_it_lists() {
+    let feed = feed(6_000, &[128, 64, 56, 48, 32, 40]);
+    let image = image(&feed, false);
+    for table in [table(&image, column::TABLE), table(&image, column::TABLE_V6)] {
+        assert_ne!(image.kernel().word(table + 4), 0, "no index");
+        assert_ne!(image.kernel().word(table + front::OFFSET), 0, "no front");
+    }
+    check(&feed, false);
+}
+
+#[test]
+fn a_large_feed_of_wide_prefixes_takes_wider_blocks() {
+    let feed = feed(12_000, &[28, 128, 128, 128]);
+    let image = image(&feed, false);
+    let table = table(&image, column::TABLE_V6);
+    assert_eq!(image.kernel().word(table + front::PREFIX), 32);
+    check(&feed, false);
+}
+
+#[test]
+fn everything_but_a_large_feed_is_blocked_when_it_is_negated() {
+    check(&feed(6_000, &[128, 64, 48]), true);
+}
+
+#[test]
+fn a_front_that_stops_a_listed_address_is_refused() {
+    let feed = feed(6_000, &[128, 64, 48]);
+    let image = image(&feed, false);
+    for (word, bit) in [
+        (column::TABLE, front::bit_v4(feed.v4[100].0)),
+        (column::TABLE_V6, {
+            let prefix = image.kernel().word(table(&image, column::TABLE_V6) + front::PREFIX);
+            front::bit_v6((feed.v6[100].0 >> 64) as u64, prefix)
+        }),
+    ] {
+        let at = image.kernel().word(table(&image, word) + front::OFFSET);
+        let mut kernel = image.kernel().to_vec();
+        kernel[(at + bit / 8) as usize] ^= 1 << (bit % 8);
+        let checksum = verify::crc(&kernel);
+        kernel[header::CHECKSUM as usize..][..4].copy_from_slice(&checksum.to_le_bytes());
+        let error = image.with_kernel(kernel).map(drop).unwrap_err().to_string();
+        assert!(error.contains("stops addresses that are listed"), "{error}");
+    }
+}
