@@ -4,6 +4,7 @@ mod changes;
 mod golden;
 mod language;
 mod places;
+mod random;
 
 use interdict_rules::{
     Options, Outcome, compile,
