@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use interdict_abi::ids::{Act, Action, Family, Fault, object_flags};
-use interdict_rules::meta::{Metadata, RuleMeta, Severity};
+use interdict_rules::meta::{Metadata, RuleMeta, Severity, ThrottleMeta};
 
 use super::{
     fields,
@@ -39,6 +39,7 @@ pub struct PolicyView {
     /// Everything the compiler told about it.
     pub metadata: Metadata,
     prepared: Vec<Prepared>,
+    throttled: Vec<(String, ThrottleMeta)>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +53,19 @@ impl PolicyView {
     /// Prepares a policy's metadata.
     pub fn new(generation: u32, digest: String, metadata: Metadata) -> Self {
         let prepared = metadata.rules.iter().map(prepare).collect();
-        Self { generation, digest, metadata, prepared }
+        let throttled = metadata
+            .rules
+            .iter()
+            .filter_map(|rule| Some((rule.id.clone(), rule.throttle.clone()?)))
+            .collect();
+        Self { generation, digest, metadata, prepared, throttled }
+    }
+
+    /// How often a rule is told, if it says so.
+    pub fn throttle(&self, id: &str) -> Option<&ThrottleMeta> {
+        // Few rules throttle, and the list is short next to an alert.
+        let rule = self.throttled.iter().find(|(known, _)| known == id);
+        rule.map(|(_, throttle)| throttle)
     }
 
     /// The rule that clause `clause` of `family` belongs to.

@@ -8,6 +8,7 @@
 //! counted is told, signed, in the same stream.
 
 mod intake;
+mod throttle;
 mod worker;
 
 #[cfg(test)]

@@ -154,3 +154,63 @@ async fn a_key_that_lies_ready_takes_over_and_the_old_one_vouches_for_it() {
     assert_eq!(verified(&lines, old).findings, []);
     assert_ne!(verified(&lines[..3], new).findings, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_rule_is_told_first_and_then_counted_exactly() {
+    use interdict_rules::meta::{ClauseMeta, RuleMeta, Severity, ThrottleMeta};
+    let rule = RuleMeta {
+        id: "R-1".to_owned(),
+        title: String::new(),
+        policy: String::new(),
+        file: String::new(),
+        line: 1,
+        severity: Severity::Low,
+        attack: Vec::new(),
+        tags: Vec::new(),
+        acts: Vec::new(),
+        action: "block".to_owned(),
+        mode: "enforce".to_owned(),
+        on_fault: "block".to_owned(),
+        requires_block: false,
+        message: String::new(),
+        when: String::new(),
+        exceptions: Vec::new(),
+        throttle: Some(ThrottleMeta {
+            by: vec!["file.path".to_owned()],
+            burst: 3,
+            per_seconds: 3_600,
+        }),
+    };
+    let mut clauses = vec![Vec::new(); 8];
+    clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
+    let metadata = Metadata { rules: vec![rule], clauses, ..Metadata::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "");
+    let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    pipeline.policy(Arc::new(PolicyView::new(1, "d".to_owned(), metadata)));
+    for _ in 0..100 {
+        for path in ["/a", "/b"] {
+            let mut record = decision(path);
+            let told = std::mem::offset_of!(Head, clauses_told);
+            record[told..told + 2].copy_from_slice(&1u16.to_le_bytes());
+            pipeline.record(&record);
+        }
+    }
+    pipeline.record(&decision("/of/no/rule"));
+    pipeline.shutdown("test").await;
+    let lines = lines(&folder.path().join("out.ndjson"));
+    let paths = named(&lines, "/object/path");
+    assert_eq!(paths, ["/a", "/b", "/a", "/b", "/a", "/b", "/of/no/rule"]);
+    let notices = named(&lines, "/notice/name");
+    assert_eq!(notices, ["started", "policy-changed", "repeated", "repeated", "stopped"]);
+    let subjects = named(&lines, "/notice/detail/subject");
+    assert_eq!(subjects, ["file.path=/a", "file.path=/b"]);
+    let counts: Vec<u64> = lines
+        .iter()
+        .filter_map(|line| {
+            let alert: Value = serde_json::from_slice(line).unwrap();
+            alert.pointer("/notice/detail/count")?.as_u64()
+        })
+        .collect();
+    assert_eq!(counts, [97, 97]);
+}

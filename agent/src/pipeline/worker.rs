@@ -12,7 +12,10 @@ use std::{
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use super::intake::{Intake, Taken};
+use super::{
+    intake::{Intake, Taken},
+    throttle::{Outcome, Throttle},
+};
 use crate::{
     alert::{
         self, Alert, Notice,
@@ -45,6 +48,7 @@ pub(super) struct Worker {
     scene: Scene,
     policies: VecDeque<Arc<PolicyView>>,
     pending: Vec<Alert>,
+    throttle: Throttle,
     told_losses: BTreeMap<String, u64>,
     /// What will have been told once the pending alerts are durable.
     telling_losses: Option<BTreeMap<String, u64>>,
@@ -74,6 +78,7 @@ impl Worker {
             scene: Scene { host, wall_minus_boot_ns: 0 },
             policies: VecDeque::new(),
             pending: Vec::new(),
+            throttle: Throttle::default(),
             told_losses: BTreeMap::new(),
             telling_losses: None,
             alive,
@@ -123,6 +128,7 @@ impl Worker {
             }
         }
         if !stops.is_empty() {
+            self.tell_repeats(u64::MAX, boot_ns);
             self.tell_losses(boot_ns);
         }
         for notice in stops {
@@ -142,13 +148,12 @@ impl Worker {
                     .iter()
                     .rev()
                     .find(|policy| policy.generation == decision.generation.0);
-                self.pending.push(alert::build(
-                    decision,
-                    &context,
-                    policy.map(Arc::as_ref),
-                    &self.redaction,
-                    &self.scene,
-                ));
+                let policy = policy.map(Arc::as_ref);
+                let alert = alert::build(decision, &context, policy, &self.redaction, &self.scene);
+                match self.throttle.take(&alert, policy, decision.time_ns) {
+                    Outcome::Tell => self.pending.push(alert),
+                    Outcome::Hold => {}
+                }
             }
         }
     }
@@ -170,6 +175,7 @@ impl Worker {
         let (_, boot_ns) = clocks();
         self.last_tick = Instant::now();
         self.enricher.refresh();
+        self.tell_repeats(boot_ns, boot_ns);
         self.tell_losses(boot_ns);
         self.spool.enforce_limits();
         if !self.alive.is_zero() && self.last_alive.elapsed() >= self.alive {
@@ -178,6 +184,12 @@ impl Worker {
                 alerts: self.sealer.head().seq + self.pending.len() as u64,
                 generation: self.policies.back().map_or(0, |policy| policy.generation),
             };
+            self.tell(&notice, boot_ns);
+        }
+    }
+
+    fn tell_repeats(&mut self, until_ns: u64, boot_ns: u64) {
+        for notice in self.throttle.ended(until_ns) {
             self.tell(&notice, boot_ns);
         }
     }

@@ -1,0 +1,143 @@
+//! Holds back repeats, and always tells how many.
+//!
+//! A rule may say `throttle: { by, burst, per }`: of the alerts of one rule and one subject (the values of `by`), the
+//! first `burst` in each period are told one by one, the rest are counted. When the period ends, or the agent stops, a
+//! `repeated` notice tells the count and the times of the first and last that were held back. An act that several rules
+//! matched is held back only if each of them would. A refused act counts as much as one that went on. The number of
+//! subjects is bounded; one that finds no room is told. Counts are in memory: a crash loses those of running periods,
+//! and the next start says that the run before it did not end in order.
+
+use std::collections::HashMap;
+
+use crate::alert::{Alert, Notice, build::PolicyView, fields};
+
+/// Subjects kept. Larger costs about 300 bytes each.
+const SUBJECTS: usize = 16_384;
+
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    subjects: HashMap<(String, String), Subject>,
+}
+
+#[derive(Debug)]
+struct Subject {
+    until_ns: u64,
+    told: u32,
+    held: u64,
+    first: String,
+    last: String,
+}
+
+/// What to do with an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Tell,
+    Hold,
+}
+
+impl Throttle {
+    /// Counts an alert. `now_ns` is boot time.
+    pub(super) fn take(
+        &mut self,
+        alert: &Alert,
+        policy: Option<&PolicyView>,
+        now_ns: u64,
+    ) -> Outcome {
+        let Some(policy) = policy else { return Outcome::Tell };
+        // More rules matched than are named: one of them might want to be told.
+        let more = alert.decision.as_ref().is_some_and(|decision| decision.more_rules);
+        if alert.rules.is_empty() || more {
+            return Outcome::Tell;
+        }
+        let limits: Option<Vec<_>> = alert
+            .rules
+            .iter()
+            .map(|rule| Some((rule.id.as_str(), policy.throttle(&rule.id)?)))
+            .collect();
+        let Some(limits) = limits else { return Outcome::Tell };
+        let mut outcome = Outcome::Hold;
+        let mut keys = Vec::with_capacity(limits.len());
+        for (rule, limit) in limits {
+            let subject = subject(alert, &limit.by);
+            let key = (rule.to_owned(), subject);
+            if !self.subjects.contains_key(&key) && self.subjects.len() >= SUBJECTS {
+                return Outcome::Tell;
+            }
+            let period_ns = u64::from(limit.per_seconds) * 1_000_000_000;
+            let known = self.subjects.entry(key.clone()).or_insert_with(|| Subject {
+                until_ns: now_ns.saturating_add(period_ns),
+                told: 0,
+                held: 0,
+                first: String::new(),
+                last: String::new(),
+            });
+            if known.told < limit.burst.max(1) {
+                known.told += 1;
+                outcome = Outcome::Tell;
+            }
+            keys.push(key);
+        }
+        if outcome == Outcome::Hold {
+            // Counted once, under the first of its rules.
+            if let Some(known) = keys.first().and_then(|key| self.subjects.get_mut(key)) {
+                known.held += 1;
+                if known.held == 1 {
+                    known.first.clone_from(&alert.time);
+                }
+                known.last.clone_from(&alert.time);
+            }
+        }
+        outcome
+    }
+
+    /// What was held back in periods that have ended by `now_ns`; `u64::MAX` ends them all.
+    pub(super) fn ended(&mut self, now_ns: u64) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        self.subjects.retain(|(rule, subject), known| {
+            let goes_on = known.until_ns > now_ns;
+            if !goes_on && known.held > 0 {
+                notices.push(Held {
+                    first: known.first.clone(),
+                    rule: rule.clone(),
+                    subject: subject.clone(),
+                    count: known.held,
+                    last: known.last.clone(),
+                });
+            }
+            goes_on
+        });
+        // In the order of what happened, not of a hash table.
+        notices.sort();
+        notices.into_iter().map(Held::notice).collect()
+    }
+}
+
+/// Ordered by what comes first in it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    first: String,
+    rule: String,
+    subject: String,
+    count: u64,
+    last: String,
+}
+
+impl Held {
+    fn notice(self) -> Notice {
+        Notice::Repeated {
+            rule: self.rule,
+            subject: self.subject,
+            count: self.count,
+            first: self.first,
+            last: self.last,
+        }
+    }
+}
+
+fn subject(alert: &Alert, by: &[String]) -> String {
+    let mut parts = Vec::with_capacity(by.len());
+    for name in by {
+        parts.push(format!("{name}={}", fields::value(alert, name).unwrap_or_default()));
+    }
+    parts.join(" ")
+}
