@@ -5,6 +5,8 @@
 //! `apt-get install rsyslog rsyslog-openssl nats-server`, `pip install rotel standardwebhooks fluent-logger cryptography`,
 //! then `cargo test -p interdict --test receivers -- --ignored`.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},

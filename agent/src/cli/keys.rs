@@ -1,6 +1,9 @@
 //! `interdict keys`: the key that signs alerts.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Subcommand};
 
@@ -64,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn public(config: &PathBuf, key: Option<&PathBuf>) -> Result<PublicKey, String> {
+fn public(config: &Path, key: Option<&PathBuf>) -> Result<PublicKey, String> {
     let path = match key {
         Some(path) => path.clone(),
         None => Config::open(config).map_err(|error| error.to_string())?.key_path(),
@@ -74,7 +77,7 @@ fn public(config: &PathBuf, key: Option<&PathBuf>) -> Result<PublicKey, String> 
         .map_err(|error| error.to_string())
 }
 
-fn rotate(config: &PathBuf) -> Result<PublicKey, String> {
+fn rotate(config: &Path) -> Result<PublicKey, String> {
     let path = Config::open(config).map_err(|error| error.to_string())?.key_path();
     let next = next_key_path(&path);
     let key = SigningKey::create(&next).map_err(|error| error.to_string())?;

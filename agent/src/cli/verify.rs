@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -78,7 +78,7 @@ fn read_key(text: &str) -> Result<PublicKey, String> {
         .map_or_else(|| PublicKey::open(text.as_ref()).map_err(|error| error.to_string()), Ok)
 }
 
-fn spool(folder: &PathBuf, verifier: &mut Verifier) -> Result<(), String> {
+fn spool(folder: &Path, verifier: &mut Verifier) -> Result<(), String> {
     let segments =
         segment::list(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let Some(&first) = segments.first() else {
@@ -98,7 +98,7 @@ fn spool(folder: &PathBuf, verifier: &mut Verifier) -> Result<(), String> {
     }
 }
 
-fn file(path: &PathBuf, verifier: &mut Verifier) -> Result<(), String> {
+fn file(path: &Path, verifier: &mut Verifier) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     let input: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(std::io::stdin())

@@ -268,7 +268,7 @@ impl Processes {
             }
             return process.clone();
         }
-        let process = self.from_proc(actor).unwrap_or_else(|| Process {
+        let process = self.read_proc(actor).unwrap_or_else(|| Process {
             pid: actor.pid,
             start_ns: actor.start_ns,
             program: Arc::clone(&self.unknown),
@@ -282,7 +282,7 @@ impl Processes {
         process
     }
 
-    fn from_proc(&self, actor: &Actor) -> Option<Process> {
+    fn read_proc(&self, actor: &Actor) -> Option<Process> {
         let found = seed::one(actor.pid)?;
         // Another process may have the pid by now: then /proc says nothing about this actor.
         if !same_start(found.start_ticks * TICK_NS, actor.start_ns) {
