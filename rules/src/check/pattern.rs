@@ -167,12 +167,11 @@ fn glob(literal: &Literal, diagnostics: &mut Diagnostics) -> Option<Pattern> {
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
         match character {
-            '\\' => {
-                if characters.next().is_none() {
-                    wrong(at, at + 1, "the glob ends with `\\`", "write `\\\\` for a backslash");
-                    return None;
-                }
+            '\\' if characters.next().is_none() => {
+                wrong(at, at + 1, "the glob ends with `\\`", "write `\\\\` for a backslash");
+                return None;
             }
+            '\\' => {}
             '[' => {
                 let mut closed = false;
                 let mut first = true;
@@ -205,12 +204,11 @@ fn glob(literal: &Literal, diagnostics: &mut Diagnostics) -> Option<Pattern> {
                 }
             }
             '{' => braces.push(at),
-            '}' => {
-                if braces.pop().is_none() {
-                    wrong(at, at + 1, "`}` closes nothing", "write `\\}` for a brace");
-                    return None;
-                }
+            '}' if braces.pop().is_none() => {
+                wrong(at, at + 1, "`}` closes nothing", "write `\\}` for a brace");
+                return None;
             }
+            '}' => {}
             '*' => {
                 let mut stars = 1;
                 let mut end = at + 1;

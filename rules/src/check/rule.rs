@@ -1,6 +1,6 @@
 //! One rule: its acts, its action, its mode, and whether each of its tests can be decided for each of its acts.
 
-use interdict_abi::ids::{Act, Action, Mode};
+use interdict_abi::ids::{Act, Action, Fact, Mode};
 
 use super::{
     CheckedException, CheckedRule, Environment, Leaf, LeafTest, Predicate, expression::Checker,
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, closest},
-    field::{self, DECIDED, FIELDS, Field, Unresolved},
-    ir::OnFault,
+    field::{self, DECIDED, FIELDS, Field, Resolved, Unresolved},
+    ir::{OnFault, Pattern},
     parse::{
         policy::{Exception, Policy, Rule, Spanned, WrittenMode},
         text::Text,
@@ -225,8 +225,30 @@ fn resolves(
     exception: Option<&str>,
     diagnostics: &mut Diagnostics,
 ) {
-    let Err(reason) = leaf.field.resolve(kernel_act) else { return };
     let field = leaf.field;
+    let reason = match leaf.field.resolve(kernel_act) {
+        Err(reason) => reason,
+        Ok(Resolved::Directory(_) | Resolved::LastOf(_)) if of_regex(leaf) => {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongOperator,
+                    leaf.span,
+                    format!(
+                        "`{}` is part of a path here, and takes no regular expression",
+                        field.name
+                    ),
+                )
+                .label("the expression would be matched against the whole path")
+                .help("match the path instead, or use a glob"),
+            );
+            return;
+        }
+        Ok(Resolved::Fact(Fact::AddressFamily)) => {
+            families(leaf, kernel_act, diagnostics);
+            return;
+        }
+        Ok(_) => return,
+    };
     let diagnostic = match reason {
         Unresolved::OfOtherAct => {
             let diagnostic = Diagnostic::error(
@@ -265,6 +287,39 @@ fn resolves(
         .help("decide on a field of class K (`interdict fields`)"),
     };
     diagnostics.add(diagnostic);
+}
+
+/// Refuses tests for families whose acts are not looked at.
+fn families(leaf: &Leaf, act: Act, diagnostics: &mut Diagnostics) {
+    let LeafTest::Ranges(ranges) = &leaf.test else { return };
+    let decided = field::decided(act).map_or(&[][..], |row| row.address_families);
+    let strange = ranges.iter().any(|(first, last)| first != last || !decided.contains(first));
+    if strange {
+        let words = field::number_words(field::Words::AddressFamily);
+        let names: Vec<&str> = words
+            .iter()
+            .filter(|(_, number)| decided.contains(number))
+            .map(|(name, _)| *name)
+            .collect();
+        diagnostics.add(
+            Diagnostic::error(
+                Code::FieldNotDecided,
+                leaf.span,
+                format!("this version does not decide `{}` for other address families", act.name()),
+            )
+            .label("would never be enforced")
+            .help(format!("decided: {}", names.join(", "))),
+        );
+    }
+}
+
+fn of_regex(leaf: &Leaf) -> bool {
+    match &leaf.test {
+        LeafTest::Patterns(patterns) => {
+            patterns.iter().any(|pattern| matches!(pattern, Pattern::Regex(_)))
+        }
+        LeafTest::Ranges(_) | LeafTest::Addresses(_) | LeafTest::True => false,
+    }
 }
 
 fn known_fields(act: Act) -> String {

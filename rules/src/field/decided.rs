@@ -22,6 +22,8 @@ pub struct Decided {
     pub object_flags: u32,
     /// Known bits of `ProcessFlags`.
     pub process_flags: u32,
+    /// Values `AddressFamily` has when the act is decided: acts of other families are not looked at.
+    pub address_families: &'static [u32],
 }
 
 const PROCESS: [Fact; 7] =
@@ -62,25 +64,19 @@ pub const DECIDED: &[Decided] = &[
         sets: &[SetFact::Ancestors],
         object_flags: EXEC_FLAGS,
         process_flags: process_flags::CONTAINER,
+        address_families: &[],
     },
+    // By now the process is the new program: its own name, program and effective user are those of what was started,
+    // not of who started it, so they are not offered. Parent and ancestors are the same before and after.
     Decided {
         act: Act::ExecArgs,
         refusable: false,
         killable: true,
-        facts: &joined::<13>(
-            &[
-                Fact::Path,
-                Fact::Name,
-                Fact::ObjectFlags,
-                Fact::ObjectMode,
-                Fact::ObjectOwner,
-                Fact::ArgCount,
-            ],
-            &PROCESS,
-        ),
+        facts: &[Fact::Path, Fact::ParentExe, Fact::Uid, Fact::Gid, Fact::ProcessFlags],
         sets: &[SetFact::Ancestors, SetFact::Args],
-        object_flags: EXEC_FLAGS,
+        object_flags: 0,
         process_flags: process_flags::CONTAINER,
+        address_families: &[],
     },
     Decided {
         act: Act::FileRead,
@@ -90,6 +86,7 @@ pub const DECIDED: &[Decided] = &[
         sets: &[SetFact::Ancestors],
         object_flags: FILE_FLAGS,
         process_flags: process_flags::CONTAINER,
+        address_families: &[],
     },
     Decided {
         act: Act::FileWrite,
@@ -99,6 +96,7 @@ pub const DECIDED: &[Decided] = &[
         sets: &[SetFact::Ancestors],
         object_flags: FILE_FLAGS,
         process_flags: process_flags::CONTAINER,
+        address_families: &[],
     },
     Decided {
         act: Act::NetConnect,
@@ -108,6 +106,7 @@ pub const DECIDED: &[Decided] = &[
         sets: &[SetFact::Ancestors],
         object_flags: 0,
         process_flags: process_flags::CONTAINER,
+        address_families: &[2, 10],
     },
     Decided {
         act: Act::PacketIn,
@@ -117,6 +116,7 @@ pub const DECIDED: &[Decided] = &[
         sets: &[],
         object_flags: 0,
         process_flags: 0,
+        address_families: &[],
     },
 ];
 

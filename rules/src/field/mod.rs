@@ -81,6 +81,8 @@ pub enum Resolved {
     Fact(Fact),
     /// The directory part of a path fact.
     Directory(Fact),
+    /// The last component of a path fact, where it is not a fact of its own.
+    LastOf(Fact),
     /// The type bits of the object's mode.
     TypeBits,
     /// The permission bits of the object's mode.
@@ -349,7 +351,7 @@ pub const FIELDS: &[Field] = &[
         Type::Path,
         Of::Process,
         fact(Fact::Exe),
-        "Path of the program the acting process runs. For `exec` the program that starts another.",
+        "Path of the program the acting process runs. For `exec` the program that starts another; not known beside tests on arguments, when the new program has taken its place.",
     ),
     field(
         "process.name",
@@ -552,8 +554,14 @@ impl Field {
             Meaning::Nowhere => return Err(Unresolved::NotDecided),
         };
         let Some(row) = decided(act) else { return Err(Unresolved::NotDecided) };
+        let resolved = match resolved {
+            Resolved::Fact(Fact::Name) if !row.knows(Fact::Name) => Resolved::LastOf(Fact::Path),
+            other => other,
+        };
         let known = match resolved {
-            Resolved::Fact(fact) | Resolved::Directory(fact) => row.knows(fact),
+            Resolved::Fact(fact) | Resolved::Directory(fact) | Resolved::LastOf(fact) => {
+                row.knows(fact)
+            }
             Resolved::TypeBits | Resolved::PermissionBits => row.knows(Fact::ObjectMode),
             Resolved::Flags(fact, bits) => {
                 let bits_known = match fact {

@@ -27,6 +27,9 @@ pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
         (Resolved::Directory(fact), LeafTest::Patterns(patterns)) => {
             Test::Text { fact, patterns: patterns.iter().map(below).collect() }
         }
+        (Resolved::LastOf(fact), LeafTest::Patterns(patterns)) => {
+            Test::Text { fact, patterns: patterns.iter().map(ending).collect() }
+        }
         (Resolved::TypeBits, LeafTest::Ranges(ranges)) => Test::Number {
             fact: Fact::ObjectMode,
             ranges: ranges.iter().map(|(first, last)| (*first, last | 0o7777)).collect(),
@@ -54,6 +57,7 @@ pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
         (
             Resolved::Fact(_)
             | Resolved::Directory(_)
+            | Resolved::LastOf(_)
             | Resolved::TypeBits
             | Resolved::PermissionBits
             | Resolved::Flags(..)
@@ -83,6 +87,20 @@ fn below(directory: &Pattern) -> Pattern {
         Pattern::Contains(bytes) => {
             Pattern::Regex(format!("(?s-u){}.*/[^/]*$", regex_syntax::escape(&text(bytes))))
         }
+        Pattern::Regex(regex) => Pattern::Regex(regex.clone()),
+    }
+}
+
+/// The pattern of paths whose last component matches a pattern. Names hold no `/`.
+fn ending(name: &Pattern) -> Pattern {
+    let text = |bytes: &[u8]| regex_syntax::escape(&String::from_utf8_lossy(bytes));
+    match name {
+        Pattern::Exact(bytes) => Pattern::Suffix([b"/", bytes.as_slice()].concat()),
+        Pattern::Glob(glob) => Pattern::Glob(format!("**/{glob}")),
+        Pattern::Suffix(bytes) => Pattern::Suffix(bytes.clone()),
+        Pattern::Prefix(bytes) => Pattern::Regex(format!("(?s-u)/{}[^/]*$", text(bytes))),
+        Pattern::Contains(bytes) => Pattern::Regex(format!("(?s-u){}[^/]*$", text(bytes))),
+        // `check` refuses it: an expression may hold anchors of its own.
         Pattern::Regex(regex) => Pattern::Regex(regex.clone()),
     }
 }

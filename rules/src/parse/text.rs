@@ -154,7 +154,7 @@ fn align(text: &str, written: &str, style: ScalarStyle) -> Option<Vec<u32>> {
             at += white(written.get(at..)?);
         }
         let here = u32::try_from(at).ok()?;
-        if written.get(at..)?.chars().next() != Some(character) {
+        if !written.get(at..)?.starts_with(character) {
             return None;
         }
         push(&mut table, here, character);

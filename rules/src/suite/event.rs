@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use interdict_abi::ids::{Act, Fact, SetFact, object_flags, process_flags};
+use interdict_abi::ids::{Act, Fact, Family, SetFact, object_flags, process_flags};
 
 use crate::{
     diag::{Code, Diagnostic, closest},
@@ -81,6 +81,7 @@ fn ordinary(act: Act) -> Event {
         event = event.with(Fact::ProcessFlags, number(0));
     }
     match object(act) {
+        "exec" if act == Act::ExecArgs => event,
         "exec" => event
             .with(Fact::ObjectFlags, number(0))
             .with(Fact::ObjectMode, number(0o100_755))
@@ -96,7 +97,6 @@ fn ordinary(act: Act) -> Event {
 
 /// The first part of the names of the fields of an act's object.
 fn object(act: Act) -> &'static str {
-    use interdict_abi::ids::Family;
     match act.family() {
         Family::Exec | Family::Started => "exec",
         Family::File => "file",
@@ -114,7 +114,10 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
                 Some(Resolved::Set(SetFact::Ancestors)) => event.ancestors = Strings::Unknown,
                 Some(Resolved::Set(SetFact::Args)) => event.args = Strings::Unknown,
                 Some(
-                    Resolved::Fact(fact) | Resolved::Directory(fact) | Resolved::Flags(fact, _),
+                    Resolved::Fact(fact)
+                    | Resolved::Directory(fact)
+                    | Resolved::LastOf(fact)
+                    | Resolved::Flags(fact, _),
                 ) => {
                     event.facts.insert(fact, Value::Unknown);
                 }
@@ -143,8 +146,10 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
         });
     }
     let Some(resolved) = resolved(field, act) else {
-        // Arguments before they are final, and fields this version does not decide on.
-        if field.of_arguments() {
+        // A start is decided twice, and either time not all of it is known.
+        if act.family() == Family::Started
+            || act == Act::Exec && field.resolve(Act::ExecArgs).is_ok()
+        {
             return Ok(());
         }
         return Err(EventError {
@@ -176,6 +181,8 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
             let value = value(field, one(given)?)?;
             event.facts.insert(fact, value);
         }
+        // Follows from the path.
+        Resolved::LastOf(_) => {}
         Resolved::Directory(_) => {
             return Err(EventError {
                 span: given.span,

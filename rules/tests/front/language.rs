@@ -333,7 +333,8 @@ fn every_act_and_field_is_decided_or_refused() {
             let test = match field.kind {
                 Type::Path => format!("{} == \"/x\"", field.name),
                 Type::Name | Type::Text => format!("{} == \"x\"", field.name),
-                Type::Number(_) | Type::Port | Type::Word(_) => format!("{} == 1", field.name),
+                Type::Number(_) | Type::Port => format!("{} == 1", field.name),
+                Type::Word(_) => format!("{} == 2", field.name),
                 Type::Address => format!("{} == 192.0.2.1", field.name),
                 Type::Flag => field.name.to_owned(),
                 Type::Container => format!("{} != host", field.name),
@@ -350,6 +351,41 @@ fn every_act_and_field_is_decided_or_refused() {
             }
         }
     }
+}
+
+#[test]
+fn names_of_started_programs_are_the_ends_of_their_paths() {
+    for expression in [
+        r#"exec.name == "nc""#,
+        r#"exec.name in ["n?", "x"]"#,
+        r#"exec.name startswith "n""#,
+        r#"exec.name endswith "c""#,
+        r#"exec.name contains "nc""#,
+    ] {
+        means(
+            "exec",
+            &format!(r#"{expression} and exec.args == "-e""#),
+            &["exec: { path: /usr/bin/nc, args: [nc, -e] }"],
+            &[
+                "exec: { path: /usr/bin/nc/y, args: [nc, -e] }",
+                "exec: { path: /nc/sed, args: [nc, -e] }",
+                "exec: { path: /usr/bin/nc, args: [nc] }",
+            ],
+        );
+    }
+    // What is not known of a started program is refused, not left out.
+    for test in [r#"process.exe == "/x""#, "exec.memfd", "process.euid == 0", "exec.argc > 2"] {
+        let text = when("exec", &format!(r#"{test} and exec.args == "-e""#));
+        assert_eq!(codes(&text), [Code::FieldNotDecided], "{test}");
+    }
+    let text = when("exec", r#"exec.name matches "^n" and exec.args == "-e""#);
+    assert_eq!(codes(&text), [Code::WrongOperator]);
+}
+
+#[test]
+fn connections_that_are_not_looked_at_are_refused() {
+    assert_eq!(codes(&when("net.connect", "net.family == unix")), [Code::FieldNotDecided]);
+    assert_eq!(codes(&when("net.connect", "net.family in [inet, inet6]")), []);
 }
 
 #[test]
