@@ -117,6 +117,18 @@ fn event(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<WrittenEvent> {
             );
         } else {
             act = Some(Spanned { value: key.text.clone(), span: key.span });
+            if node.kind() == "text" || node.kind() == "a list" {
+                shape.diagnostics.add(
+                    Diagnostic::error(
+                        Code::WrongEvent,
+                        node.span,
+                        "the object of an act is a mapping",
+                    )
+                    .label(format!("this is {}", node.kind()))
+                    .help(format!("write `{}: {{ path: ... }}`", key.text)),
+                );
+                return None;
+            }
             flatten(shape, "", key.span, node, true, &mut values);
         }
     }

@@ -64,7 +64,10 @@ impl Shape<'_> {
         let entries = self.mapping(node, what)?;
         for (key, _) in entries {
             if !keys.contains(&key.text.as_str()) {
+                let of_spec =
+                    keys == super::keys::DOCUMENT && super::keys::SPEC.contains(&key.text.as_str());
                 let help = match closest(&key.text, keys.iter().copied()) {
+                    _ if of_spec => format!("`{}` belongs under `spec`", key.text),
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("possible here: {}", words(keys)),
                 };
@@ -222,7 +225,11 @@ impl Shape<'_> {
     }
 
     fn wrong_word_of(&mut self, text: &Spanned<String>, what: &str, names: &[&str]) {
-        let help = match closest(&text.value, names.iter().copied()) {
+        let same = SYNONYMS
+            .iter()
+            .find(|(word, meant)| *word == text.value.to_ascii_lowercase() && names.contains(meant))
+            .map(|(_, meant)| *meant);
+        let help = match same.or_else(|| closest(&text.value, names.iter().copied())) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("possible here: {}", self::words(names)),
         };
@@ -244,6 +251,35 @@ impl Shape<'_> {
         );
     }
 }
+
+/// Words of other languages for those of this one.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("deny", "block"),
+    ("drop", "block"),
+    ("reject", "block"),
+    ("refuse", "block"),
+    ("prevent", "block"),
+    ("override", "block"),
+    ("log", "alert"),
+    ("notify", "alert"),
+    ("warn", "alert"),
+    ("post", "alert"),
+    ("sigkill", "kill"),
+    ("terminate", "kill"),
+    ("allow", "pass"),
+    ("permit", "pass"),
+    ("monitor", "audit"),
+    ("dryrun", "audit"),
+    ("dry-run", "audit"),
+    ("enforcing", "enforce"),
+    ("disabled", "off"),
+    ("false", "off"),
+    ("warning", "medium"),
+    ("notice", "low"),
+    ("error", "high"),
+    ("emergency", "critical"),
+    ("informational", "info"),
+];
 
 /// `a`, `b` or `c`.
 pub(super) fn words(names: &[&str]) -> String {

@@ -156,15 +156,19 @@ impl Reader<'_> {
     fn syntax(&mut self, error: &granit_parser::ScanError) {
         let mut span = self.span(*error.marker(), *error.marker());
         span.end = (span.end + 1).min(self.length);
-        let tab = self.text.as_bytes().get(span.start as usize) == Some(&b'\t');
-        let mut diagnostic = Diagnostic::error(Code::YamlSyntax, span, "this is not YAML")
-            .label(error.info().to_string());
-        if tab {
-            diagnostic = diagnostic.help("indent with spaces: YAML does not allow tabs");
+        let info = error.info();
+        let tab =
+            info.contains("tab") || self.text.as_bytes().get(span.start as usize) == Some(&b'\t');
+        let help = if tab {
+            "indent with spaces: YAML does not allow tabs"
+        } else if info.contains("after double-quoted") || info.contains("after single-quoted") {
+            "a value that starts with a quote ends with it: put the whole expression in the other kind of quotes, or write `when: >-` and the expression on the next line; fields are not quoted"
         } else {
-            diagnostic = diagnostic
-                .help("the cause is often a quote or bracket that was not closed on a line above");
-        }
+            "the cause is often a quote or bracket that was not closed on a line above"
+        };
+        let diagnostic = Diagnostic::error(Code::YamlSyntax, span, "this is not YAML")
+            .label(info.to_string())
+            .help(help);
         self.diagnostics.add(diagnostic);
     }
 

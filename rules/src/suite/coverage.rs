@@ -13,6 +13,17 @@ pub struct Coverage {
     hit: BTreeSet<(Family, u32)>,
 }
 
+/// Coverage of one exception that was not hit whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExceptionCoverage {
+    /// Its index among those of the rule.
+    pub index: u16,
+    /// Clauses it has.
+    pub clauses: usize,
+    /// How many were hit.
+    pub hit: usize,
+}
+
 /// Coverage of one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleCoverage {
@@ -22,8 +33,8 @@ pub struct RuleCoverage {
     pub clauses: usize,
     /// How many were hit.
     pub hit: usize,
-    /// Exceptions none of whose clauses was hit.
-    pub exceptions_unused: Vec<u16>,
+    /// Exceptions with clauses that were not hit, how many, and of how many.
+    pub exceptions: Vec<ExceptionCoverage>,
 }
 
 impl Coverage {
@@ -54,21 +65,13 @@ impl Coverage {
         let mut rules: Vec<RuleCoverage> = Vec::new();
         let mut sorted: Vec<&(Family, u32, ClauseMeta)> = self.clauses.iter().collect();
         sorted.sort_by_key(|(_, _, clause)| clause.rule);
-        let mut used: BTreeSet<(u32, u16)> = BTreeSet::new();
-        for (family, number, clause) in &sorted {
-            if let Some(exception) = clause.exception
-                && self.hit.contains(&(*family, *number))
-            {
-                used.insert((clause.rule, exception));
-            }
-        }
         for (family, number, clause) in sorted {
             if rules.last().is_none_or(|last| last.rule != clause.rule) {
                 rules.push(RuleCoverage {
                     rule: clause.rule,
                     clauses: 0,
                     hit: 0,
-                    exceptions_unused: Vec::new(),
+                    exceptions: Vec::new(),
                 });
             }
             let Some(last) = rules.last_mut() else { continue };
@@ -77,14 +80,22 @@ impl Coverage {
                     last.clauses += 1;
                     last.hit += usize::from(self.hit.contains(&(*family, *number)));
                 }
-                Some(exception) => {
-                    if !used.contains(&(clause.rule, exception))
-                        && !last.exceptions_unused.contains(&exception)
-                    {
-                        last.exceptions_unused.push(exception);
+                Some(index) => {
+                    let hit = usize::from(self.hit.contains(&(*family, *number)));
+                    match last.exceptions.iter_mut().find(|one| one.index == index) {
+                        Some(one) => {
+                            one.clauses += 1;
+                            one.hit += hit;
+                        }
+                        None => {
+                            last.exceptions.push(ExceptionCoverage { index, clauses: 1, hit });
+                        }
                     }
                 }
             }
+        }
+        for rule in &mut rules {
+            rule.exceptions.retain(|one| one.hit < one.clauses);
         }
         rules
     }

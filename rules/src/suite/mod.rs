@@ -9,7 +9,7 @@ mod report;
 
 use interdict_abi::ids::{Action, Mode};
 
-pub use coverage::{Coverage, RuleCoverage};
+pub use coverage::{Coverage, ExceptionCoverage, RuleCoverage};
 pub(crate) use event::address_value;
 pub use event::{EventError, Occurrence, occurrence};
 pub use report::{human, json, junit, tap};

@@ -40,9 +40,18 @@ pub fn human(outcome: &Outcome, image: &PolicyImage, verbose: bool) -> String {
             if rule.hit < rule.clauses {
                 missing.push(format!("{} of {} clauses", rule.clauses - rule.hit, rule.clauses));
             }
-            for exception in &rule.exceptions_unused {
-                let name = &meta.exceptions.get(usize::from(*exception))?.name;
-                missing.push(format!("exception `{name}`"));
+            for one in &rule.exceptions {
+                let name = &meta.exceptions.get(usize::from(one.index))?.name;
+                missing.push(match one.hit {
+                    0 => format!("exception `{name}`"),
+                    hit => {
+                        format!(
+                            "{} of {} clauses of exception `{name}`",
+                            one.clauses - hit,
+                            one.clauses
+                        )
+                    }
+                });
             }
             (!missing.is_empty()).then(|| format!("  {}: {}", meta.id, missing.join(", ")))
         })
@@ -189,10 +198,10 @@ pub fn json(outcome: &Outcome, image: &PolicyImage) -> Value {
                 "rule": meta.id,
                 "clauses": rule.clauses,
                 "hit": rule.hit,
-                "exceptions_unused": rule.exceptions_unused.iter()
-                    .filter_map(|index| meta.exceptions.get(usize::from(*index)))
-                    .map(|exception| exception.name.as_str())
-                    .collect::<Vec<_>>(),
+                "exceptions": rule.exceptions.iter().filter_map(|one| {
+                    let name = &meta.exceptions.get(usize::from(one.index))?.name;
+                    Some(object!({ "name": name, "clauses": one.clauses, "hit": one.hit }))
+                }).collect::<Vec<_>>(),
             }))
         })
         .collect();

@@ -488,3 +488,114 @@ fn rules_of_the_starter_pack_overlap_in_nothing() {
     assert_eq!(results.failed(), 0, "{}", suite::human(&results, &image, false));
     assert!(results.results.len() > 60);
 }
+
+#[test]
+fn the_schema_has_a_place_for_every_key_of_the_starter_pack() {
+    // Walks each document along the schema: every key must be a property, nothing is left to `additionalProperties`.
+    fn walk(schema: &serde_json::Value, value: &serde_json::Value, path: &str) {
+        if let Some(options) = schema["oneOf"].as_array() {
+            let kind = value["kind"].as_str();
+            let fits = |option: &&serde_json::Value| match (
+                kind,
+                option["properties"]["kind"]["const"].as_str(),
+            ) {
+                (Some(kind), Some(wanted)) => kind == wanted,
+                _ => match value {
+                    serde_json::Value::Array(_) => option["type"] == "array",
+                    serde_json::Value::Object(_) => option["type"] == "object",
+                    _ => option["type"] != "array" && option["type"] != "object",
+                },
+            };
+            let option =
+                options.iter().find(fits).unwrap_or_else(|| panic!("{path}: nothing fits"));
+            return walk(option, value, path);
+        }
+        match value {
+            serde_json::Value::Array(items) => {
+                for item in items {
+                    walk(&schema["items"], item, path);
+                }
+            }
+            serde_json::Value::Object(entries) => {
+                for (key, inner) in entries {
+                    let known = schema["properties"].get(key);
+                    let any = schema.get("additionalProperties").filter(|any| any.is_object());
+                    match known.or(any) {
+                        Some(schema) => walk(schema, inner, &format!("{path}.{key}")),
+                        None => assert!(
+                            schema.get("properties").is_none(),
+                            "{path}: the schema has no `{key}`"
+                        ),
+                    }
+                }
+                for required in schema["required"].as_array().into_iter().flatten() {
+                    let required = required.as_str().unwrap();
+                    assert!(entries.contains_key(required), "{path}: no `{required}`");
+                }
+            }
+            other => {
+                if let Some(words) = schema["enum"].as_array() {
+                    assert!(words.contains(other), "{path}: {other} is not among {words:?}");
+                }
+            }
+        }
+    }
+
+    /// YAML as JSON: scalars as text, which is all the walk looks at.
+    fn plain(node: &interdict_rules::parse::yaml::Node) -> serde_json::Value {
+        use interdict_rules::parse::yaml::Value;
+        match &node.value {
+            Value::Scalar(scalar) => serde_json::Value::String(scalar.text.clone()),
+            Value::Sequence(items) => items.iter().map(|item| plain(item)).collect(),
+            Value::Mapping(entries) => serde_json::Value::Object(
+                entries.iter().map(|(key, node)| (key.text.clone(), plain(node))).collect(),
+            ),
+        }
+    }
+
+    let schema = interdict_rules::schema::schema();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    let mut sources = interdict_rules::parse::source::Sources::new();
+    sources.load(std::path::Path::new(folder)).unwrap();
+    let mut walked = 0;
+    for (file, source) in sources.iter() {
+        let mut diagnostics = interdict_rules::diag::Diagnostics::new();
+        for document in
+            interdict_rules::parse::yaml::documents(file, &source.text, &mut diagnostics)
+        {
+            walk(&schema, &plain(&document), &source.name);
+            walked += 1;
+        }
+    }
+    assert!(walked >= 5);
+}
+
+#[test]
+fn the_reference_knows_every_field_and_act() {
+    use interdict_rules::field::{FIELDS, reference};
+    let text = reference::markdown();
+    for field in FIELDS {
+        assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
+    }
+    assert!(text.contains("| `packet.in` | alert, block |"));
+    assert!(reference::acts_human().contains("ptrace           not decided"));
+}
+
+#[test]
+fn a_slip_does_not_hide_the_mistakes_after_it() {
+    // Operators of other languages are said, and read as what they mean.
+    let codes =
+        codes(&when("exec", r#"exec.pth == "/x" AND exec.name in (nc) && proces.uid = root"#));
+    assert_eq!(
+        codes,
+        [
+            Code::UnknownField,
+            Code::ForeignToken,
+            Code::ForeignToken,
+            Code::Unquoted,
+            Code::ForeignToken,
+            Code::UnknownField,
+            Code::ForeignToken,
+        ]
+    );
+}

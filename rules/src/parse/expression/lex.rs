@@ -88,7 +88,23 @@ pub(super) fn tokens(text: &Text, diagnostics: &mut Diagnostics) -> Option<Vec<T
                     .char_indices()
                     .find(|(_, character)| !word_character(*character))
                     .map_or(rest.len(), |(end, _)| end);
-                (word(&rest[..length]), length)
+                let written = &rest[..length];
+                let kind = match written {
+                    "AND" | "OR" | "NOT" | "IN" | "Or" | "And" | "Not" | "In" => {
+                        let meant = written.to_ascii_lowercase();
+                        diagnostics.add(
+                            Diagnostic::error(
+                                Code::ForeignToken,
+                                text.place(start, start + length),
+                                format!("`{written}` is not an operator here"),
+                            )
+                            .label(format!("write `{meant}`")),
+                        );
+                        word(&meant)
+                    }
+                    _ => word(written),
+                };
+                (kind, length)
             }
             _ => {
                 failed = true;

@@ -25,10 +25,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("pmatch", "in"),
     ("icontains", "contains"),
     ("like", "glob"),
-    ("AND", "and"),
-    ("OR", "or"),
-    ("NOT", "not"),
-    ("IN", "in"),
 ];
 
 /// Parses an expression. `None` when it has no meaning; why is among the diagnostics.
@@ -262,41 +258,37 @@ impl Parser<'_> {
     fn operand(&mut self, operator: Operator) -> Option<Operand> {
         let token = self.take();
         match token.kind {
-            TokenKind::OpenList => {
-                let mut values = Vec::new();
-                loop {
-                    if self.peek().kind == TokenKind::CloseList {
-                        break;
-                    }
-                    values.push(self.literal()?);
-                    match self.peek().kind {
-                        TokenKind::Comma => {
-                            self.take();
-                        }
-                        TokenKind::CloseList => {}
-                        _ => {
-                            let next = self.peek().clone();
-                            self.unexpected(&next, "`,` or `]`");
-                            return None;
-                        }
-                    }
-                }
-                let close = self.take();
-                Some(Operand::Many(values, self.place(token.start, close.end)))
-            }
+            TokenKind::OpenList => self.many(&token, &TokenKind::CloseList),
             TokenKind::Open if operator == Operator::In => {
                 let span = self.span(&token);
                 self.diagnostics.add(
                     Diagnostic::error(Code::ForeignToken, span, "lists are written in `[ ]` here")
                         .label("write `in [...]`"),
                 );
-                None
+                // Read all the same, so that other mistakes are found as well.
+                self.many(&token, &TokenKind::Close)
             }
             _ => {
                 self.at -= 1;
                 self.literal().map(Operand::One)
             }
         }
+    }
+
+    fn many(&mut self, open: &Token, end: &TokenKind) -> Option<Operand> {
+        let mut values = Vec::new();
+        while self.peek().kind != *end {
+            values.push(self.literal()?);
+            if self.peek().kind == TokenKind::Comma {
+                self.take();
+            } else if self.peek().kind != *end {
+                let next = self.peek().clone();
+                self.unexpected(&next, "`,` or `]`");
+                return None;
+            }
+        }
+        let close = self.take();
+        Some(Operand::Many(values, self.place(open.start, close.end)))
     }
 
     fn literal(&mut self) -> Option<Literal> {
