@@ -14,7 +14,7 @@ const STYLE: &str = "
 h1{font-size:24px;margin:0 0 4px}h2{font-size:17px;margin:36px 0 8px}p{margin:0 0 8px;color:var(--faint)}
 .sums{display:flex;gap:12px;flex-wrap:wrap;margin:20px 0}.sum{border:1px solid var(--line);border-top:4px solid var(--c);border-radius:6px;padding:10px 16px;min-width:150px}
 .sum b{display:block;font-size:26px;font-variant-numeric:tabular-nums}.sum span{color:var(--faint);font-size:13px}
-table{border-collapse:collapse;width:100%}th{font-weight:600;text-align:right;font-size:12px;color:var(--faint);padding:4px 8px;border-bottom:1px solid var(--line)}
+table{border-collapse:collapse;width:100%}th{font-weight:600;text-align:right;font-size:12px;color:var(--faint);padding:4px 8px;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}td{padding:6px 8px;border-bottom:1px solid var(--line);text-align:right;font-variant-numeric:tabular-nums;vertical-align:top}
 td:first-child{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere;width:46%}td small{display:block;font:12px system-ui,sans-serif;color:var(--faint)}
 td.bar{width:330px;padding-right:0}svg{display:block;width:100%;height:14px;margin-top:3px}.zero{color:var(--faint);opacity:.5}
@@ -35,8 +35,8 @@ pub(super) fn page(report: &Report) -> String {
         report.alerts,
         report.hosts.len(),
         if report.hosts.len() == 1 { "" } else { "s" },
-        escaped(&report.first),
-        escaped(&report.last)
+        escaped(to_second(&report.first)),
+        escaped(to_second(&report.last))
     );
     sums(&mut out, report);
     section(&mut out, "By rule", &report.rules);
@@ -64,6 +64,10 @@ pub(super) fn page(report: &Report) -> String {
     out
 }
 
+fn to_second(time: &str) -> &str {
+    time.get(..19).unwrap_or(time)
+}
+
 fn sums(out: &mut String, report: &Report) {
     out.push_str("<div class=\"sums\">");
     let total = report.total;
@@ -89,7 +93,9 @@ fn section(out: &mut String, title: &str, rows: &[Row]) {
         out,
         "<h2>{title}</h2><table><tr><th></th><th></th><th>blocked</th><th>killed</th><th>would block</th><th>told</th></tr>"
     );
-    let most = rows.iter().map(|row| row.counts.total()).max().unwrap_or(1).max(1);
+    // The row that sums up the rest would dwarf the others.
+    let named = rows.iter().filter(|row| !row.name.starts_with('('));
+    let most = named.map(|row| row.counts.total()).max().unwrap_or(1).max(1);
     for row in rows {
         let _infallible = write!(out, "<tr><td>{}", escaped(&row.name));
         if !row.note.is_empty() {
@@ -128,7 +134,7 @@ fn bar(out: &mut String, counts: Counts, most: u64) {
         sum += count;
         // Whatever happened at all is to be seen.
         let end = (u128::from(sum) * u128::from(WIDTH) / u128::from(most)) as u64;
-        let end = end.max(at + 2);
+        let end = end.max(at + 2).min(WIDTH.max(at));
         let _infallible = write!(
             out,
             "<rect x=\"{at}\" y=\"0\" width=\"{}\" height=\"14\" fill=\"var(--{colour})\"/>",
