@@ -95,7 +95,29 @@ struct Open {
 
 enum OpenKind {
     Sequence(Vec<Rc<Node>>),
-    Mapping { entries: Vec<(Key, Rc<Node>)>, seen: HashMap<String, Span>, key: Option<Key> },
+    Mapping { entries: Vec<(Key, Rc<Node>)>, seen: Seen, key: Option<Key> },
+}
+
+/// Keys of a mapping seen so far. Most mappings are small, and a look at each key is faster than hashing it.
+#[derive(Default)]
+struct Seen {
+    few: Vec<(String, Span)>,
+    many: HashMap<String, Span>,
+}
+
+impl Seen {
+    /// Adds a key. Answers where it was seen before.
+    fn insert(&mut self, key: &str, span: Span) -> Option<Span> {
+        const FEW: usize = 24;
+        if let Some((_, first)) = self.few.iter().find(|(seen, _)| seen == key) {
+            return Some(*first);
+        }
+        if self.few.len() < FEW {
+            self.few.push((key.to_owned(), span));
+            return None;
+        }
+        self.many.insert(key.to_owned(), span)
+    }
 }
 
 /// All documents of a file. Stops at the first syntax error, which is then among the diagnostics.
@@ -188,7 +210,7 @@ impl Reader<'_> {
             Event::MappingStart(_, anchor, _) => self.open(
                 span,
                 anchor,
-                OpenKind::Mapping { entries: Vec::new(), seen: HashMap::new(), key: None },
+                OpenKind::Mapping { entries: Vec::new(), seen: Seen::default(), key: None },
             ),
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => match self.anchors.get(&id).map(Rc::clone) {
@@ -275,7 +297,7 @@ impl Reader<'_> {
                         self.feature(span, "merge keys (`<<`) are not supported");
                         return false;
                     }
-                    if let Some(first) = seen.insert(scalar.text.clone(), span) {
+                    if let Some(first) = seen.insert(&scalar.text, span) {
                         self.diagnostics.add(
                             Diagnostic::error(
                                 Code::DuplicateKey,

@@ -77,6 +77,8 @@ pub struct Verdict {
     pub would: Action,
     /// Matching rules.
     pub matched: Vec<u32>,
+    /// Rules that match, or would if nothing refused the act before they are asked.
+    pub matching_alone: Vec<u32>,
     /// Excused rules.
     pub excused: Vec<Excused>,
     /// Clauses that hold, by family and number.
@@ -91,18 +93,23 @@ pub fn decide(image: &PolicyImage, occurrence: &Occurrence, mode: Mode) -> Verdi
         verdict: Action::Pass,
         would: Action::Pass,
         matched: Vec::new(),
+        matching_alone: Vec::new(),
         excused: Vec::new(),
         clauses: Vec::new(),
         errno: 0,
     };
     for event in &occurrence.events {
         let decision = run::decide(image, event, mode);
-        if decision.verdict > all.verdict {
-            all.errno = decision.errno;
+        // What has been refused does not go on: the later event never happens.
+        if all.verdict < Action::Block {
+            all.matched.extend(&decision.matched);
+            all.would = all.would.max(decision.would);
+            if decision.verdict > all.verdict {
+                all.verdict = decision.verdict;
+                all.errno = decision.errno;
+            }
         }
-        all.verdict = all.verdict.max(decision.verdict);
-        all.would = all.would.max(decision.would);
-        all.matched.extend(decision.matched);
+        all.matching_alone.extend(decision.matched);
         all.excused.extend(decision.excused);
         all.clauses.extend(decision.clauses.iter().map(|number| (event.family, *number)));
     }
@@ -208,7 +215,7 @@ fn inline(
     };
     let verdict = decide(image, &occurrence, Mode::Enforce);
     coverage.hit(&verdict.clauses);
-    let found = if verdict.matched.contains(&rule) { action } else { Action::Pass };
+    let found = if verdict.matching_alone.contains(&rule) { action } else { Action::Pass };
     let mut wrong = Vec::new();
     if found != case.expect.value {
         let mut sentence =

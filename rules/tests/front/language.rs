@@ -354,6 +354,34 @@ fn every_act_and_field_is_decided_or_refused() {
 }
 
 #[test]
+fn a_start_that_is_refused_is_not_killed_afterwards() {
+    let text = policy(
+        r#"id: BLOCK
+title: T
+on: exec
+when: exec.path == "/x"
+action: block
+tests:
+  - { name: a, event: { exec: { path: /x, args: [x, -e] } }, expect: block }"#,
+    ) + r#"    - id: KILL
+      title: T
+      on: exec
+      when: exec.args == "-e"
+      action: kill
+      tests:
+        - { name: b, event: { exec: { path: /x, args: [x, -e] } }, expect: kill }
+---
+apiVersion: interdict.dev/v1
+kind: Cases
+spec:
+  cases:
+    - { name: c, event: { exec: { path: /x, args: [x, -e] } }, expect: block, rules: [BLOCK] }
+    - { name: d, event: { exec: { path: /y, args: [y, -e] } }, expect: kill, rules: [KILL] }
+"#;
+    holds(&text);
+}
+
+#[test]
 fn names_of_started_programs_are_the_ends_of_their_paths() {
     for expression in [
         r#"exec.name == "nc""#,
