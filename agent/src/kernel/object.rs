@@ -8,9 +8,9 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// The object that was committed with this source, with BTF and without debug information.
+/// The object that belongs to this source, with BTF and without debug information: `build.rs` names it.
 pub static PREBUILT: &[u8] =
-    aya::include_bytes_aligned!("../../../ebpf/prebuilt/interdict.bpf.o");
+    aya::include_bytes_aligned!(env!("INTERDICT_BPF_OBJECT_PATH"));
 
 const VALUE_SIZE_OFFSET: u64 = 8;
 
