@@ -20,6 +20,9 @@ mod stream;
 mod syslog;
 mod webhook;
 
+#[cfg(test)]
+mod tests;
+
 use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 pub use runner::{Status, run};

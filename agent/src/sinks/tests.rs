@@ -1,0 +1,215 @@
+//! Sinks over HTTP and their runner, against a receiver that answers as told.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+};
+
+use interdict_abi::ids::Mode;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::{
+    alert::Notice,
+    config::Config,
+    pipeline::{Pipeline, this_host},
+};
+
+/// What the receiver does with a request.
+#[derive(Clone, Debug)]
+enum Answer {
+    /// Takes it and says so.
+    Take,
+    /// This status, with these header lines.
+    Status(u16, &'static str),
+    /// 400 if the body holds this text, else 200.
+    RefuseIf(&'static str),
+    /// These bytes.
+    Bytes(&'static [u8]),
+    /// Closes without an answer.
+    Close,
+    /// Takes it, and closes without an answer: the acknowledgement is lost.
+    TakeAndClose,
+    /// Answers nothing for longer than the sink waits.
+    Hang,
+}
+
+struct Receiver {
+    url: String,
+    taken: Arc<Mutex<Vec<Value>>>,
+    requests: Arc<Mutex<usize>>,
+}
+
+/// A receiver that answers by script, and takes everything after it.
+async fn receiver(script: Vec<Answer>) -> Receiver {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let requests = Arc::new(Mutex::new(0));
+    let (store, count) = (Arc::clone(&taken), Arc::clone(&requests));
+    tokio::spawn(async move {
+        let script = Arc::new(Mutex::new(VecDeque::from(script)));
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(serve(
+                socket,
+                Arc::clone(&script),
+                Arc::clone(&store),
+                Arc::clone(&count),
+            ));
+        }
+    });
+    Receiver { url, taken, requests }
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    script: Arc<Mutex<VecDeque<Answer>>>,
+    taken: Arc<Mutex<Vec<Value>>>,
+    requests: Arc<Mutex<usize>>,
+) {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match socket.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_closed) => return,
+            }
+        }
+        let text = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let len = text.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+        let mut body = vec![0; len.parse().unwrap()];
+        socket.read_exact(&mut body).await.unwrap();
+        *requests.lock().unwrap() += 1;
+        let answer = script.lock().unwrap().pop_front().unwrap_or(Answer::Take);
+        let alerts: Vec<Value> = serde_json::from_slice(&body).unwrap();
+        let take = || taken.lock().unwrap().extend(alerts.iter().cloned());
+        let reply = match answer {
+            Answer::Take => {
+                take();
+                b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()
+            }
+            Answer::Status(status, headers) => {
+                format!("HTTP/1.1 {status} X\r\n{headers}content-length: 4\r\n\r\nno\n!")
+                    .into_bytes()
+            }
+            Answer::RefuseIf(word)
+                if body.windows(word.len()).any(|part| part == word.as_bytes()) =>
+            {
+                script.lock().unwrap().push_front(Answer::RefuseIf(word));
+                b"HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n".to_vec()
+            }
+            Answer::RefuseIf(word) => {
+                script.lock().unwrap().push_front(Answer::RefuseIf(word));
+                take();
+                b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()
+            }
+            Answer::Bytes(bytes) => bytes.to_vec(),
+            Answer::Close => return,
+            Answer::TakeAndClose => {
+                take();
+                return;
+            }
+            Answer::Hang => {
+                tokio::time::sleep(Duration::from_secs(3_600)).await;
+                return;
+            }
+        };
+        if socket.write_all(&reply).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells `count` notices through a pipeline with a webhook and waits until the sink is past them.
+async fn told(folder: &Path, receiver: &Receiver, words: &[&str]) -> Arc<Status> {
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let text = format!(
+        "state: {}\nalerts: {{ alive: 0s }}\nsinks:\n  - name: hook\n    retry: {{ first: 1ms, max: 4ms, down_after: 2 }}\n    \
+         webhook: {{ url: \"{}\", timeout: 400ms }}\n",
+        folder.display(),
+        receiver.url
+    );
+    let config = Config::parse(&text, Path::new("t.yaml")).unwrap();
+    let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    for word in words {
+        pipeline.notice(Notice::PolicyRefused { reason: (*word).to_owned() });
+    }
+    let status = Arc::clone(&pipeline.sinks()[0]);
+    let expected = words.len() as u64 + 1;
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while status.next.load(Ordering::Relaxed) <= expected {
+        assert!(std::time::Instant::now() < deadline, "{}", status.last_error());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    pipeline.shutdown("test").await;
+    status
+}
+
+fn reasons(receiver: &Receiver) -> Vec<String> {
+    let taken = receiver.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    let refused =
+        |alert: &Value| Some(alert.pointer("/notice/detail/reason")?.as_str()?.to_owned());
+    taken
+        .iter()
+        .filter(|alert| alert["notice"]["name"] == "policy-refused")
+        .filter_map(refused)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_on_the_way_every_alert_arrives_in_order() {
+    for script in [
+        vec![Answer::Status(500, ""), Answer::Status(503, "retry-after: 0\r\n")],
+        vec![
+            Answer::Status(429, "retry-after: 0\r\n"),
+            Answer::Status(401, ""),
+            Answer::Status(404, ""),
+        ],
+        vec![Answer::Close, Answer::Close, Answer::Close],
+        vec![Answer::Bytes(b"garbage\r\n\r\n"), Answer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-le")],
+        vec![Answer::Status(301, "location: http://127.0.0.1:1/\r\n")],
+        vec![Answer::Hang, Answer::Take],
+    ] {
+        let failures = script.iter().filter(|answer| !matches!(answer, Answer::Take)).count();
+        let named = format!("{script:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let receiver = receiver(script).await;
+        let status = told(folder.path(), &receiver, &["a", "b", "c"]).await;
+        assert_eq!(reasons(&receiver), ["a", "b", "c"], "{named}");
+        assert!(status.failures.load(Ordering::Relaxed) >= failures as u64, "{named}");
+        assert!(!status.is_down.load(Ordering::Relaxed), "{named}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_acknowledgement_costs_a_repeat_with_the_same_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = receiver(vec![Answer::TakeAndClose]).await;
+    told(folder.path(), &receiver, &["a"]).await;
+    let taken = receiver.taken.lock().unwrap();
+    let repeats = taken.iter().filter(|alert| alert["id"] == taken[0]["id"]).count();
+    assert_eq!(repeats, 2);
+    let last = taken.last().unwrap();
+    assert_eq!(last["notice"]["name"], "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_alert_that_is_refused_for_good_does_not_hold_up_the_others_and_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = receiver(vec![Answer::RefuseIf("\"reason\":\"poison\"")]).await;
+    let words: Vec<&str> = ["a", "b", "c", "poison", "d", "e"].to_vec();
+    let status = told(folder.path(), &receiver, &words).await;
+    assert_eq!(reasons(&receiver), ["a", "b", "c", "d", "e"]);
+    assert_eq!(status.dead.load(Ordering::Relaxed), 1);
+    let dead = fs::read_to_string(folder.path().join("spool/dead/hook.ndjson")).unwrap();
+    let dead: Value = serde_json::from_str(dead.trim()).unwrap();
+    assert_eq!(dead["alert"]["notice"]["detail"]["reason"], "poison");
+    assert!(dead["reason"].as_str().unwrap().starts_with("HTTP 400"));
+    assert!(*receiver.requests.lock().unwrap() < 20);
+}
