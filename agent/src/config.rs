@@ -708,6 +708,12 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
     }
 }
 
+/// Reads a time such as `30s` or `2h`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let deserializer = de::value::StrDeserializer::<de::value::Error>::new(text);
+    duration(deserializer).map_err(|error| error.to_string())
+}
+
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     deserializer
         .deserialize_any(Quantity {

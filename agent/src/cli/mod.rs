@@ -15,6 +15,7 @@ mod policies;
 mod report;
 mod run;
 mod schema;
+mod snooze;
 mod spool;
 mod test;
 mod unload;
@@ -55,6 +56,7 @@ enum Command {
     Report(report::Arguments),
     Spool(spool::Arguments),
     Keys(keys::Arguments),
+    Snooze(snooze::Arguments),
 }
 
 /// Parses the arguments of this process and runs the command.
@@ -80,5 +82,6 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Spool(arguments) => spool::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Snooze(arguments) => snooze::run(&arguments),
     }
 }

@@ -8,6 +8,7 @@
 //! counted is told, signed, in the same stream.
 
 mod intake;
+pub mod snooze;
 mod throttle;
 mod worker;
 
@@ -145,6 +146,7 @@ impl Pipeline {
             host,
             config.alerts.alive,
             statuses.clone(),
+            snooze::Snoozes::new(snooze::path(&config.state)),
         );
         let worker = std::thread::Builder::new()
             .name("interdict-alerts".to_owned())

@@ -155,16 +155,14 @@ async fn a_key_that_lies_ready_takes_over_and_the_old_one_vouches_for_it() {
     assert_ne!(verified(&lines[..3], new).findings, []);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_throttled_rule_is_told_first_and_then_counted_exactly() {
-    use interdict_rules::meta::{ClauseMeta, RuleMeta, Severity, ThrottleMeta};
-    let rule = RuleMeta {
-        id: "R-1".to_owned(),
+fn rule(id: &str) -> interdict_rules::meta::RuleMeta {
+    interdict_rules::meta::RuleMeta {
+        id: id.to_owned(),
         title: String::new(),
         policy: String::new(),
         file: String::new(),
         line: 1,
-        severity: Severity::Low,
+        severity: interdict_rules::meta::Severity::Low,
         attack: Vec::new(),
         tags: Vec::new(),
         acts: Vec::new(),
@@ -175,12 +173,15 @@ async fn a_throttled_rule_is_told_first_and_then_counted_exactly() {
         message: String::new(),
         when: String::new(),
         exceptions: Vec::new(),
-        throttle: Some(ThrottleMeta {
-            by: vec!["file.path".to_owned()],
-            burst: 3,
-            per_seconds: 3_600,
-        }),
-    };
+        throttle: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_rule_is_told_first_and_then_counted_exactly() {
+    use interdict_rules::meta::{ClauseMeta, RuleMeta, ThrottleMeta};
+    let throttle = ThrottleMeta { by: vec!["file.path".to_owned()], burst: 3, per_seconds: 3_600 };
+    let rule = RuleMeta { throttle: Some(throttle), ..rule("R-1") };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
     let metadata = Metadata { rules: vec![rule], clauses, ..Metadata::default() };
@@ -213,4 +214,43 @@ async fn a_throttled_rule_is_told_first_and_then_counted_exactly() {
         })
         .collect();
     assert_eq!(counts, [97, 97]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snoozed_rule_is_counted_and_not_told_and_the_snooze_itself_is() {
+    use interdict_rules::meta::ClauseMeta;
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "");
+    let until_unix_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+            + 3_600;
+    let snooze = snooze::Snooze {
+        rule: "R-1".to_owned(),
+        owner: "ann".to_owned(),
+        reason: "noise".to_owned(),
+        until_unix_s,
+    };
+    snooze::write(&snooze::path(folder.path()), &[snooze]).unwrap();
+    let rules: Vec<interdict_rules::meta::RuleMeta> = ["R-1", "R-2"].map(rule).into();
+    let mut clauses = vec![Vec::new(); 8];
+    clauses[Family::File as usize] =
+        (0..2).map(|rule| ClauseMeta { rule, exception: None }).collect();
+    let metadata = Metadata { rules, clauses, ..Metadata::default() };
+    let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    pipeline.policy(Arc::new(PolicyView::new(1, "d".to_owned(), metadata)));
+    let told = std::mem::offset_of!(Head, clauses_told);
+    for (path, count) in [("/one", 1u16), ("/one", 1), ("/both", 2)] {
+        let mut record = decision(path);
+        record[told..told + 2].copy_from_slice(&count.to_le_bytes());
+        let second = std::mem::offset_of!(Head, clauses) + 2;
+        record[second..second + 2].copy_from_slice(&1u16.to_le_bytes());
+        pipeline.record(&record);
+    }
+    pipeline.shutdown("test").await;
+    let lines = lines(&folder.path().join("out.ndjson"));
+    assert_eq!(named(&lines, "/object/path"), ["/both"]);
+    let mut notices = named(&lines, "/notice/name");
+    notices.sort();
+    assert_eq!(notices, ["policy-changed", "repeated", "snooze-changed", "started", "stopped"]);
+    assert_eq!(named(&lines, "/notice/detail/subject"), ["snoozed by ann: noise"]);
 }

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 
+use super::snooze::Snoozes;
 use crate::alert::{Alert, Notice, build::PolicyView, fields};
 
 /// Subjects kept. Larger costs about 300 bytes each.
@@ -41,6 +42,7 @@ impl Throttle {
         &mut self,
         alert: &Alert,
         policy: Option<&PolicyView>,
+        snoozes: &Snoozes,
         now_ns: u64,
     ) -> Outcome {
         let Some(policy) = policy else { return Outcome::Tell };
@@ -49,29 +51,24 @@ impl Throttle {
         if alert.rules.is_empty() || more {
             return Outcome::Tell;
         }
-        let limits: Option<Vec<_>> = alert
-            .rules
-            .iter()
-            .map(|rule| Some((rule.id.as_str(), policy.throttle(&rule.id)?)))
-            .collect();
+        let limits: Option<Vec<Limit<'_>>> =
+            alert.rules.iter().map(|rule| Limit::of(alert, &rule.id, policy, snoozes)).collect();
         let Some(limits) = limits else { return Outcome::Tell };
         let mut outcome = Outcome::Hold;
         let mut keys = Vec::with_capacity(limits.len());
-        for (rule, limit) in limits {
-            let subject = subject(alert, &limit.by);
-            let key = (rule.to_owned(), subject);
+        for limit in limits {
+            let key = (limit.rule.to_owned(), limit.subject);
             if !self.subjects.contains_key(&key) && self.subjects.len() >= SUBJECTS {
                 return Outcome::Tell;
             }
-            let period_ns = u64::from(limit.per_seconds) * 1_000_000_000;
             let known = self.subjects.entry(key.clone()).or_insert_with(|| Subject {
-                until_ns: now_ns.saturating_add(period_ns),
+                until_ns: now_ns.saturating_add(limit.period_s.saturating_mul(1_000_000_000)),
                 told: 0,
                 held: 0,
                 first: String::new(),
                 last: String::new(),
             });
-            if known.told < limit.burst.max(1) {
+            if known.told < limit.burst {
                 known.told += 1;
                 outcome = Outcome::Tell;
             }
@@ -109,6 +106,34 @@ impl Throttle {
         // In the order of what happened, not of a hash table.
         notices.sort();
         notices.into_iter().map(Held::notice).collect()
+    }
+}
+
+/// Seconds between two counts of what a snooze holds back.
+const SNOOZE_TOLD_S: u64 = 3_600;
+
+/// How often one rule wants to be told of one subject.
+struct Limit<'a> {
+    rule: &'a str,
+    subject: String,
+    burst: u32,
+    period_s: u64,
+}
+
+impl<'a> Limit<'a> {
+    /// `None`: each time.
+    fn of(alert: &Alert, rule: &'a str, policy: &PolicyView, snoozes: &Snoozes) -> Option<Self> {
+        if let Some(snooze) = snoozes.of(rule) {
+            let subject = format!("snoozed by {}: {}", snooze.owner, snooze.reason);
+            return Some(Self { rule, subject, burst: 0, period_s: SNOOZE_TOLD_S });
+        }
+        let throttle = policy.throttle(rule)?;
+        Some(Self {
+            rule,
+            subject: subject(alert, &throttle.by),
+            burst: throttle.burst.max(1),
+            period_s: u64::from(throttle.per_seconds),
+        })
     }
 }
 

@@ -10,10 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use interdict_rules::meta::Severity;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::{
     intake::{Intake, Taken},
+    snooze::Snoozes,
     throttle::{Outcome, Throttle},
 };
 use crate::{
@@ -49,6 +51,7 @@ pub(super) struct Worker {
     policies: VecDeque<Arc<PolicyView>>,
     pending: Vec<Alert>,
     throttle: Throttle,
+    snoozes: Snoozes,
     told_losses: BTreeMap<String, u64>,
     /// What will have been told once the pending alerts are durable.
     telling_losses: Option<BTreeMap<String, u64>>,
@@ -67,6 +70,7 @@ impl Worker {
         host: HostInfo,
         alive: Duration,
         sinks: Vec<Arc<Status>>,
+        snoozes: Snoozes,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -79,6 +83,7 @@ impl Worker {
             policies: VecDeque::new(),
             pending: Vec::new(),
             throttle: Throttle::default(),
+            snoozes,
             told_losses: BTreeMap::new(),
             telling_losses: None,
             alive,
@@ -90,6 +95,7 @@ impl Worker {
 
     pub(super) fn run(mut self) {
         self.enricher.seed();
+        self.refresh_snoozes();
         let mut spare = Vec::new();
         loop {
             let patience = TICK.saturating_sub(self.last_tick.elapsed());
@@ -150,7 +156,7 @@ impl Worker {
                     .find(|policy| policy.generation == decision.generation.0);
                 let policy = policy.map(Arc::as_ref);
                 let alert = alert::build(decision, &context, policy, &self.redaction, &self.scene);
-                match self.throttle.take(&alert, policy, decision.time_ns) {
+                match self.throttle.take(&alert, policy, &self.snoozes, decision.time_ns) {
                     Outcome::Tell => self.pending.push(alert),
                     Outcome::Hold => {}
                 }
@@ -175,6 +181,7 @@ impl Worker {
         let (_, boot_ns) = clocks();
         self.last_tick = Instant::now();
         self.enricher.refresh();
+        self.refresh_snoozes();
         self.tell_repeats(boot_ns, boot_ns);
         self.tell_losses(boot_ns);
         self.spool.enforce_limits();
@@ -184,6 +191,21 @@ impl Worker {
                 alerts: self.sealer.head().seq + self.pending.len() as u64,
                 generation: self.policies.back().map_or(0, |policy| policy.generation),
             };
+            self.tell(&notice, boot_ns);
+        }
+    }
+
+    fn refresh_snoozes(&mut self) {
+        let (wall_ns, boot_ns) = clocks();
+        let now = u64::try_from(wall_ns / 1_000_000_000).unwrap_or(0);
+        if let Some(message) = self.snoozes.refresh(now) {
+            let notice = Notice::Other {
+                name: "snooze-changed",
+                severity: Severity::Medium,
+                message,
+                detail: BTreeMap::new(),
+            };
+            self.scene.wall_minus_boot_ns = wall_ns - i128::from(boot_ns);
             self.tell(&notice, boot_ns);
         }
     }
