@@ -35,17 +35,23 @@ fn verifies(observed: &Result<Observed, String>) {
 macro_rules! on_every_kernel {
     ($($case:ident)*) => {
         const NAMES: &[&str] = &[$(stringify!($case)),*];
-        mod on_6_1 {
-            $(#[test] fn $case() { super::holds(stringify!($case), &super::ON_6_1); })*
-            #[test] fn the_stream_of_alerts_verifies() { super::verifies(&super::ON_6_1); }
-        }
-        mod on_6_12 {
-            $(#[test] fn $case() { super::holds(stringify!($case), &super::ON_6_12); })*
-            #[test] fn the_stream_of_alerts_verifies() { super::verifies(&super::ON_6_12); }
-        }
-        mod on_newest {
-            $(#[test] fn $case() { super::holds(stringify!($case), &super::ON_NEWEST); })*
-            #[test] fn the_stream_of_alerts_verifies() { super::verifies(&super::ON_NEWEST); }
+        // So named that `cargo xtask test verdicts` runs them and nothing else.
+        mod verdicts {
+            mod on_6_1 {
+                use super::super::{ON_6_1, holds, verifies};
+                $(#[test] fn $case() { holds(stringify!($case), &ON_6_1); })*
+                #[test] fn the_stream_of_alerts_verifies() { verifies(&ON_6_1); }
+            }
+            mod on_6_12 {
+                use super::super::{ON_6_12, holds, verifies};
+                $(#[test] fn $case() { holds(stringify!($case), &ON_6_12); })*
+                #[test] fn the_stream_of_alerts_verifies() { verifies(&ON_6_12); }
+            }
+            mod on_newest {
+                use super::super::{ON_NEWEST, holds, verifies};
+                $(#[test] fn $case() { holds(stringify!($case), &ON_NEWEST); })*
+                #[test] fn the_stream_of_alerts_verifies() { verifies(&ON_NEWEST); }
+            }
         }
     };
 }
