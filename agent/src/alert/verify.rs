@@ -60,6 +60,13 @@ const SEAL_MEMBERS: usize = 7;
 
 /// Proves one alert by itself.
 pub fn check(line: &[u8], keys: &[PublicKey]) -> Result<Proven, Flaw> {
+    check_after(line, keys, &mut None)
+}
+
+/// A root whose signature has been checked: the alerts of one batch share it.
+type Signed = Option<(PublicKey, Hash, Vec<u8>)>;
+
+fn check_after(line: &[u8], keys: &[PublicKey], known: &mut Signed) -> Result<Proven, Flaw> {
     let mut alert = parse(line)?;
     let seal = alert
         .as_object_mut()
@@ -108,8 +115,14 @@ pub fn check(line: &[u8], keys: &[PublicKey]) -> Result<Proven, Flaw> {
         .find(|key| key.id() == id)
         .ok_or_else(|| Flaw::UnknownKey(id.chars().take(64).collect()))?;
     let signature = BASE64.decode(text("sig")?).map_err(|_not_base64| Flaw::Malformed("sig"))?;
-    if !key.verifies(&signed_message(&root), &signature) {
-        return Err(Flaw::NotSigned);
+    let is_known = known.as_ref().is_some_and(|(by, of, by_signature)| {
+        by == key && *of == root && *by_signature == signature
+    });
+    if !is_known {
+        if !key.verifies(&signed_message(&root), &signature) {
+            return Err(Flaw::NotSigned);
+        }
+        *known = Some((*key, root, signature));
     }
     Ok(Proven { stream: stream.to_owned(), seq, previous, hash, next_key: next_key(&alert) })
 }
@@ -208,6 +221,7 @@ pub struct Verifier {
     streams: BTreeMap<String, Stream>,
     findings: Vec<Finding>,
     alerts: u64,
+    signed: Signed,
 }
 
 #[derive(Debug)]
@@ -258,7 +272,14 @@ pub struct Outcome {
 impl Verifier {
     /// Starts with the keys that are trusted. A key change that one of them signed is followed.
     pub fn new(keys: Vec<PublicKey>, repeats: Repeats) -> Self {
-        Self { keys, repeats, streams: BTreeMap::new(), findings: Vec::new(), alerts: 0 }
+        Self {
+            keys,
+            repeats,
+            streams: BTreeMap::new(),
+            findings: Vec::new(),
+            alerts: 0,
+            signed: None,
+        }
     }
 
     /// Whether anything was wrong so far.
@@ -269,7 +290,7 @@ impl Verifier {
     /// Takes the next line. `place` names it for people.
     pub fn push(&mut self, line: &[u8], place: impl FnOnce() -> String) {
         self.alerts += 1;
-        let proven = match check(line, &self.keys) {
+        let proven = match check_after(line, &self.keys, &mut self.signed) {
             Ok(proven) => proven,
             Err(flaw) => {
                 let claimed: Option<Value> = serde_json::from_slice(line).ok();

@@ -114,20 +114,67 @@ fn file(path: &Path, verifier: &mut Verifier) -> Result<(), String> {
         if input.read_until(b'\n', &mut line).map_err(failed)? == 0 {
             return Ok(());
         }
-        let text = line.trim_ascii();
         let place = || format!("{}:{number}", path.display());
-        match text.first() {
-            None => {}
-            Some(b'[') => match canonical::parse(text) {
-                Ok(Value::Array(alerts)) => {
-                    for alert in alerts {
-                        verifier.push(alert.to_string().as_bytes(), place);
-                    }
-                }
-                Ok(_) | Err(_) => verifier.push(text, place),
-            },
-            Some(_) => verifier.push(text, place),
+        if line.trim_ascii().is_empty() {
+            continue;
         }
+        if number == 1 && canonical::parse(line.trim_ascii()).is_err() {
+            // Perhaps one document over many lines, as some exports are.
+            input.read_to_end(&mut line).map_err(failed)?;
+            match canonical::parse(&line) {
+                Ok(document) => {
+                    take(document, verifier, &place);
+                    return Ok(());
+                }
+                Err(_lines_after_all) => {
+                    for (at, text) in line.split(|&byte| byte == b'\n').enumerate() {
+                        let place = || format!("{}:{}", path.display(), at + 1);
+                        text_line(text.trim_ascii(), verifier, &place);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        text_line(line.trim_ascii(), verifier, &place);
+    }
+}
+
+fn text_line(text: &[u8], verifier: &mut Verifier, place: &dyn Fn() -> String) {
+    // An alert as it was written needs no second look.
+    let is_alert = text.starts_with(b"{\"acts\"") || text.starts_with(b"{\"agent\"");
+    if is_alert {
+        verifier.push(text, place);
+        return;
+    }
+    match canonical::parse(text) {
+        Ok(document) => take(document, verifier, place),
+        Err(_not_json) if text.is_empty() => {}
+        Err(_not_json) => verifier.push(text, place),
+    }
+}
+
+/// Finds the alerts in what a SIEM exported: an array of them, or each in an envelope.
+fn take(document: Value, verifier: &mut Verifier, place: &dyn Fn() -> String) {
+    match document {
+        Value::Array(documents) => {
+            for document in documents {
+                take(document, verifier, place);
+            }
+        }
+        Value::Object(ref members) if !members.contains_key("seal") => {
+            let inner =
+                ["_source", "event", "result", "_raw"].iter().find_map(|name| members.get(*name));
+            match inner {
+                Some(Value::String(text)) => verifier.push(text.as_bytes(), place),
+                Some(inner @ (Value::Object(_) | Value::Array(_))) => {
+                    take(inner.clone(), verifier, place);
+                }
+                Some(Value::Null | Value::Bool(_) | Value::Number(_)) | None => {
+                    verifier.push(document.to_string().as_bytes(), place);
+                }
+            }
+        }
+        other => verifier.push(other.to_string().as_bytes(), place),
     }
 }
 
@@ -171,4 +218,66 @@ fn report(arguments: &Arguments, outcome: &Outcome) -> ExitCode {
         println!("{verdict}: {} lines, {} findings", outcome.alerts, problems.len());
     }
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::{
+        Notice,
+        build::Scene,
+        key::SigningKey,
+        model::HostInfo,
+        seal::{ChainHead, Sealer},
+        verify::Finding,
+    };
+
+    fn stream() -> (Vec<Value>, PublicKey) {
+        let key = SigningKey::generate().unwrap();
+        let public = key.public();
+        let mut sealer = Sealer::new(key, ChainHead::start("0".repeat(32)));
+        let host = HostInfo { boot_id: "b".into(), kernel: "k".into(), name: "h".into() };
+        let scene = Scene { host, wall_minus_boot_ns: 0 };
+        let alert = |_| Notice::Stopped { reason: "r".to_owned() }.alert(&scene, 1);
+        let sealed = sealer.seal((0..3).map(alert).collect());
+        let value = |line| serde_json::from_slice(line).unwrap();
+        (sealed.iter().map(|alert| value(alert.line())).collect(), public)
+    }
+
+    fn findings(text: &str, key: PublicKey) -> (Vec<Finding>, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("export");
+        std::fs::write(&path, text).unwrap();
+        let mut verifier = Verifier::new(vec![key], Repeats::Refused);
+        file(&path, &mut verifier).unwrap();
+        let outcome = verifier.finish();
+        (outcome.findings, outcome.alerts)
+    }
+
+    #[test]
+    fn exports_of_every_shape_are_proven() {
+        let (alerts, key) = stream();
+        let each = |wrap: &dyn Fn(&Value) -> Value| -> String {
+            alerts.iter().map(|alert| format!("{}\n", wrap(alert))).collect()
+        };
+        for text in [
+            each(&Clone::clone),
+            each(&|alert| serde_json::json!({"_id": "1", "_source": alert})),
+            each(
+                &|alert| serde_json::json!({"preview": false, "result": {"_raw": alert.to_string()}}),
+            ),
+            serde_json::to_string(&alerts).unwrap(),
+            serde_json::to_string_pretty(&alerts).unwrap(),
+        ] {
+            assert_eq!(findings(&text, key), (Vec::new(), 3), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_that_is_broken_does_not_hide_the_others() {
+        let (alerts, key) = stream();
+        let text = format!("{{\"acts\n{}\n{}\n", alerts[1], alerts[2]);
+        let (findings, count) = findings(&text, key);
+        assert_eq!((findings.len(), count), (1, 3));
+    }
 }
