@@ -627,3 +627,26 @@ fn a_slip_does_not_hide_the_mistakes_after_it() {
         ]
     );
 }
+
+#[test]
+fn every_example_of_the_manual_compiles_and_its_tests_pass() {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/language.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let examples: Vec<&str> =
+        manual.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() >= 5);
+    for example in examples {
+        holds(example);
+    }
+}
+
+#[test]
+fn the_generated_reference_is_the_one_in_the_manual() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/fields.md");
+    let text = interdict_rules::field::reference::markdown();
+    if std::env::var_os("INTERDICT_BLESS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(written, text, "run `interdict fields --format markdown > docs/fields.md`");
+}
