@@ -87,6 +87,9 @@ pub mod column {
     pub const AUTOMATON: u32 = 16;
     /// Delta row to use when the fact could not be learned: the clauses whose `on_fault` is block hold, u32.
     pub const FAULT_ROW: u32 = 20;
+    /// The next part of a string column, u32: a column record of its own somewhere in the image, with another automaton
+    /// over the same string. All parts narrow. 0: no more.
+    pub const NEXT: u32 = 24;
 }
 
 /// How a column's table is read.

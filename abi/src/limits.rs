@@ -24,7 +24,11 @@ pub const BLOCK_BITS: usize = 256;
 /// Words of a block.
 pub const BLOCK_WORDS: usize = BLOCK_BITS / 64;
 
-/// Columns (facts) that can narrow one decision.
+/// Automata that one string fact can be read by, each a part of its column: patterns that would multiply each other are
+/// kept apart. Every part costs a walk over the string.
+pub const COLUMN_PARTS: usize = 8;
+
+/// Columns (facts, and parts of facts) that can narrow one decision.
 pub const COLUMNS_USED: usize = 16;
 
 /// Steps of the loop that turns surviving words into clauses: at most 64 blocks of 4 words, and 256 matching clauses.

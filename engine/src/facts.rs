@@ -7,7 +7,7 @@
 use interdict_abi::{
     ids::{FAMILIES, Fact, Family, SetFact},
     image::{COLUMN_BYTES, TableKind, column, family, header},
-    limits::{BLOCK_BITS, COLUMNS_USED, COMM_BYTES, SET_WORDS},
+    limits::{BLOCK_BITS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES, PATH_BYTES, SET_WORDS},
 };
 
 use crate::{
@@ -85,6 +85,18 @@ pub struct SetFacts {
 pub fn directory<M: Memory + ?Sized>(image: &M, family: Family) -> u32 {
     const { assert!(FAMILIES <= 16) };
     image.word(header::FAMILIES + family as u32 * 4)
+}
+
+/// The blocks of the family at `directory` in which a clause may hold when `fact` has the label or small number `value`.
+/// For a first look without any memory to work in: what is ruled out here need not be narrowed.
+#[inline(always)]
+pub fn possible<M: Memory + ?Sized>(image: &M, directory: u32, fact: Fact, value: u32) -> u64 {
+    let column = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
+    if image.word(column + column::KIND) != TableKind::Direct as u32 {
+        return !0;
+    }
+    let delta = tables::direct(image, image.word(column + column::TABLE), value);
+    sets::summary(image, image.word(column + column::BASE), delta)
 }
 
 /// The narrowing of one act: which clauses can still hold.
@@ -189,64 +201,87 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         self.alive()
     }
 
-    /// The automaton of a string fact, 0 if no clause tests it.
+    /// The automaton of a string fact, 0 if no clause tests it. The first of several if the column has parts.
     #[inline(always)]
     pub fn automaton(&self, fact: Fact) -> u32 {
+        let part = self.first_part(fact);
+        if part == 0 { 0 } else { self.part_automaton(part) }
+    }
+
+    /// The first part of the column of `fact`, 0 if no clause tests it. A string has to be read by all parts.
+    #[inline(always)]
+    pub fn first_part(&self, fact: Fact) -> u32 {
         let column = self.column(fact);
-        if self.image.word(column + column::KIND) == 0 {
-            0
-        } else {
-            self.image.word(column + column::AUTOMATON)
+        if self.image.word(column + column::KIND) == 0 { 0 } else { column }
+    }
+
+    /// The part after `part`, 0 if that is the last.
+    #[inline(always)]
+    pub fn next_part(&self, part: u32) -> u32 {
+        self.image.word(part + column::NEXT)
+    }
+
+    /// The automaton of a part.
+    #[inline(always)]
+    pub fn part_automaton(&self, part: u32) -> u32 {
+        self.image.word(part + column::AUTOMATON)
+    }
+
+    /// Narrows by the label that a part's automaton gave, `None` if it gave none.
+    #[inline(always)]
+    pub fn part(&mut self, part: u32, label: Option<u32>) -> bool {
+        let delta = match label {
+            Some(label) => tables::direct(self.image, self.image.word(part + column::TABLE), label),
+            None => self.image.word(part + column::FAULT_ROW),
+        };
+        self.narrow(part, delta);
+        self.alive()
+    }
+
+    #[inline(always)]
+    fn text<B: Bytes + ?Sized, const LIMIT: u32>(&mut self, fact: Fact, text: &B) -> bool {
+        let mut part = self.first_part(fact);
+        let mut step = 0;
+        while step < COLUMN_PARTS && part != 0 {
+            let automaton = self.part_automaton(part);
+            if automaton != 0 {
+                let label = dfa::walk_bounded::<M, B, LIMIT>(self.image, automaton, text);
+                self.part(part, label);
+            }
+            part = self.next_part(part);
+            step += 1;
         }
+        self.alive()
     }
 
     /// Narrows by a string of up to `PATH_BYTES`.
     #[inline(always)]
     pub fn string<B: Bytes + ?Sized>(&mut self, fact: Fact, text: &B) -> bool {
-        let automaton = self.automaton(fact);
-        if automaton == 0 {
-            return self.alive();
-        }
-        match dfa::walk(self.image, automaton, text) {
-            Some(label) => self.label(fact, label),
-            None => self.unknown(fact),
-        }
+        self.text::<B, { PATH_BYTES as u32 }>(fact, text)
     }
 
     /// Narrows by a string of up to 256 bytes, such as the last component of a path (`NAME_MAX`).
     #[inline(always)]
     pub fn short_string<B: Bytes + ?Sized>(&mut self, fact: Fact, text: &B) -> bool {
-        let automaton = self.automaton(fact);
-        if automaton == 0 {
-            return self.alive();
-        }
-        match dfa::walk_bounded::<M, B, 257>(self.image, automaton, text) {
-            Some(label) => self.label(fact, label),
-            None => self.unknown(fact),
-        }
+        self.text::<B, 257>(fact, text)
     }
 
     /// Narrows by a string of up to 16 bytes, such as `comm`.
     #[inline(always)]
     pub fn comm<B: Bytes + ?Sized>(&mut self, fact: Fact, text: &B) -> bool {
-        let automaton = self.automaton(fact);
-        if automaton == 0 {
-            return self.alive();
-        }
-        match dfa::walk_bounded::<M, B, { COMM_BYTES as u32 + 1 }>(self.image, automaton, text) {
-            Some(label) => self.label(fact, label),
-            None => self.unknown(fact),
-        }
+        self.text::<B, { COMM_BYTES as u32 + 1 }>(fact, text)
     }
 
     /// Narrows by a fact that could not be learned: clauses that test it hold if their `on_fault` is block, and do not
     /// if it is pass.
     #[inline(always)]
     pub fn unknown(&mut self, fact: Fact) -> bool {
-        let column = self.column(fact);
-        if self.image.word(column + column::KIND) != 0 {
-            let delta = self.image.word(column + column::FAULT_ROW);
-            self.narrow(column, delta);
+        let mut part = self.first_part(fact);
+        let mut step = 0;
+        while step < COLUMN_PARTS && part != 0 {
+            self.part(part, None);
+            part = self.next_part(part);
+            step += 1;
         }
         self.alive()
     }
@@ -255,9 +290,12 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// range or flag is true of it.
     #[inline(always)]
     pub fn absent(&mut self, fact: Fact) -> bool {
-        let column = self.column(fact);
-        if self.image.word(column + column::KIND) != 0 {
-            self.narrow(column, 0);
+        let mut part = self.first_part(fact);
+        let mut step = 0;
+        while step < COLUMN_PARTS && part != 0 {
+            self.narrow(part, 0);
+            part = self.next_part(part);
+            step += 1;
         }
         self.alive()
     }

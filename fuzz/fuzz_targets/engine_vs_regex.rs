@@ -12,7 +12,13 @@ use interdict_rules::{
 };
 use libfuzzer_sys::fuzz_target;
 
-const BUDGET: Budget = Budget { image_bytes: 8 << 20, table_bytes: 1 << 18, work_bytes: 1 << 20 };
+const BUDGET: Budget = Budget {
+    image_bytes: 8 << 20,
+    table_bytes: 1 << 18,
+    work_bytes: 1 << 20,
+    parts: 8,
+    together: 60,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut choices = Choices::new(bytes);

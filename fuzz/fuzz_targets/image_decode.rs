@@ -20,6 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
         image_bytes: 1 << 20,
         table_bytes: 1 << 18,
         work_bytes: 1 << 20,
+        parts: 8,
+        together: 60,
     };
     let metadata = generate::metadata(&program);
     let Ok(image) = interdict_rules::lower::lower(&program, metadata, budget) else { return };

@@ -1,6 +1,6 @@
 //! How long a policy takes to compile, how large it gets and how long the engine takes on it. Prints one JSON object.
 //!
-//! `cargo run --release -p interdict-rules --example bench_compile [-- RULES,RULES.. [PREFIXES [SUFFIX_PERCENT]]]`
+//! `cargo run --release -p interdict-rules --example bench_compile [-- RULES,RULES.. [PREFIXES [SUFFIX_PERCENT [PARTS]]]]`
 
 #[path = "bench/policy.rs"]
 mod policy;
@@ -16,13 +16,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sizes = arguments.next().unwrap_or_else(|| "10,100,1000,10000".to_owned());
     let prefixes: usize = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let suffixes: u64 = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let parts: usize = arguments.next().map_or(Ok(8), |text| text.parse())?;
+    let budget = Budget { parts, ..Budget::default() };
     let mut rows = Vec::new();
     for size in sizes.split(',') {
         let size: usize = size.parse()?;
         let feed = if size >= 10_000 { prefixes } else { 0 };
         let (program, metadata) = policy::mixed(size, feed, suffixes);
         let start = Instant::now();
-        let (image, stats) = lower_with_stats(&program, metadata, Budget::default())?;
+        let (image, stats) = lower_with_stats(&program, metadata, budget)?;
         let lowered = start.elapsed();
         let start = Instant::now();
         let file = image.encode()?;

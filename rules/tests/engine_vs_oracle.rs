@@ -17,7 +17,13 @@ use interdict_rules::{
 const EVENTS: usize = 12;
 
 /// Random patterns multiply; those that do too much are refused quickly.
-const BUDGET: Budget = Budget { image_bytes: 64 << 20, table_bytes: 1 << 18, work_bytes: 1 << 20 };
+const BUDGET: Budget = Budget {
+    image_bytes: 64 << 20,
+    table_bytes: 1 << 18,
+    work_bytes: 1 << 20,
+    parts: 8,
+    together: 60,
+};
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)

@@ -17,6 +17,7 @@ use super::{
     error::Problem,
     gather::{Gathered, Tested, acts_of, gather},
     number::{FamilyClauses, Numbered},
+    parts::Parts,
     space::Space,
     stats::{AutomatonStats, PartStats, Stats},
     sweep::Ranges,
@@ -31,10 +32,11 @@ const DIRECT_NUMBERS: u32 = 1 << 16;
 pub(super) fn assemble(
     program: &Program,
     families: &[FamilyClauses<'_>],
+    parts: &Parts<'_>,
     budget: &Budget,
     problems: &mut Vec<Problem>,
 ) -> Option<(Vec<u8>, Stats)> {
-    let gathered = gather(program, families, problems);
+    let gathered = gather(program, families, parts, problems);
     let built = automata::build(program, &gathered, budget, problems);
     let mut writer = Writer {
         arena: Arena::new(),
@@ -110,10 +112,21 @@ impl Writer<'_> {
             self.arena.put(header::FAMILIES + family.family as u32 * 4, directory);
             self.clauses(directory, family, &residuals[at], sets[at]);
             let mut needs = 0;
-            for (fact, tested) in &columns[at] {
-                needs |= 1 << *fact as u32;
-                let built = built.remove(&Owner::Column(at, *fact));
-                self.column(directory, family, *fact, tested, built.as_ref(), &labels);
+            let mut last = None;
+            for (place, tested) in &columns[at] {
+                let fact = place.0;
+                needs |= 1 << fact as u32;
+                let record = match last {
+                    Some((earlier, record)) if earlier == fact => {
+                        let next = self.arena.reserve(COLUMN_BYTES);
+                        self.arena.put(record + column::NEXT, next);
+                        next
+                    }
+                    Some(_) | None => directory + family::COLUMNS + fact as u32 * COLUMN_BYTES,
+                };
+                last = Some((fact, record));
+                let built = built.remove(&Owner::Column(at, *place));
+                self.column(record, family, fact, tested, built.as_ref(), &labels);
             }
             self.arena.put(directory + family::NEEDS, needs);
         }
@@ -209,7 +222,7 @@ impl Writer<'_> {
     /// One column: base row, table, fault row.
     fn column(
         &mut self,
-        directory: u32,
+        record: u32,
         family: &FamilyClauses<'_>,
         fact: Fact,
         tested: &Tested<'_>,
@@ -281,9 +294,8 @@ impl Writer<'_> {
             (column::AUTOMATON, table.automaton),
             (column::FAULT_ROW, self.arena.delta_row(&fault)),
         ];
-        let at = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
         for (offset, word) in words {
-            self.arena.put(at + offset, word);
+            self.arena.put(record + offset, word);
         }
         self.note(format!("{} {}", family.family.name(), fact.name()), before);
     }

@@ -11,7 +11,12 @@ use std::{
 use interdict_abi::ids::{Fact, SetFact};
 
 use super::{
-    Budget, column::Column, error::Problem, gather::Gathered, space::Space, values::Values,
+    Budget,
+    column::Column,
+    error::Problem,
+    gather::{Gathered, Place},
+    space::Space,
+    values::Values,
 };
 use crate::{dfa::Automaton, ir::Program};
 
@@ -26,7 +31,7 @@ pub(super) enum Owner {
     /// Arguments.
     Arguments,
     /// A fact of the family with this place among those that have rules.
-    Column(usize, Fact),
+    Column(usize, Place),
 }
 
 /// An automaton and what its labels stand for.
@@ -66,10 +71,10 @@ pub(super) fn build(
         },
     ];
     for (family, columns) in gathered.columns.iter().enumerate() {
-        for (fact, tested) in columns {
+        for (place, tested) in columns {
             if let Values::Text(space) = &tested.values {
-                let owner = Owner::Column(family, *fact);
-                jobs.push(Job { owner, name: fact.name(), space, column: Some(&tested.column) });
+                let owner = Owner::Column(family, *place);
+                jobs.push(Job { owner, name: place.0.name(), space, column: Some(&tested.column) });
             }
         }
     }

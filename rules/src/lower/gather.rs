@@ -15,12 +15,16 @@ use super::{
     column::Column,
     error::Problem,
     number::FamilyClauses,
+    parts::Parts,
     space::Space,
     values::{Values, Wrong, column_literal},
 };
 use crate::ir::{Literal, Pattern, Program, Test};
 
-/// One fact of one family.
+/// Where a column stands: its fact and, of a string fact, its part.
+pub(super) type Place = (Fact, u8);
+
+/// One column of one family.
 pub(super) struct Tested<'p> {
     pub(super) column: Column,
     pub(super) values: Values<'p>,
@@ -29,7 +33,7 @@ pub(super) struct Tested<'p> {
 /// All that is asked, gathered.
 pub(super) struct Gathered<'p> {
     /// By family in order, by fact.
-    pub(super) columns: Vec<BTreeMap<Fact, Tested<'p>>>,
+    pub(super) columns: Vec<BTreeMap<Place, Tested<'p>>>,
     /// Residual literals by family and clause.
     pub(super) residuals: Vec<BTreeMap<u32, Vec<u16>>>,
     /// Mask of set facts by family.
@@ -46,6 +50,7 @@ pub(super) struct Gathered<'p> {
 pub(super) fn gather<'p>(
     program: &Program,
     families: &[FamilyClauses<'p>],
+    parts: &Parts<'_>,
     problems: &mut Vec<Problem>,
 ) -> Gathered<'p> {
     let mut gathered = Gathered {
@@ -72,9 +77,9 @@ pub(super) fn gather<'p>(
                 if let Err((fact, kind)) = column_literal(
                     &mut columns,
                     &mut gathered.programs,
-                    numbered.rule,
-                    number,
+                    (numbered.rule, number),
                     literal,
+                    |fact, patterns| parts.of(family.family, fact, patterns),
                 ) {
                     problems.push(match kind {
                         Wrong::Kind(kind) => {
@@ -121,7 +126,8 @@ pub(super) fn gather<'p>(
             }
         }
         if all_acts.count_ones() > 1 {
-            columns.insert(Fact::Act, Tested { column: Column::default(), values: Values::Acts });
+            columns
+                .insert((Fact::Act, 0), Tested { column: Column::default(), values: Values::Acts });
         }
         check_columns(program, family, &columns, problems);
         gathered.columns.push(columns);
@@ -181,7 +187,7 @@ fn set_literals(literals: &[Literal]) -> Vec<(SetFact, bool, Vec<&Pattern>)> {
 fn check_columns(
     program: &Program,
     family: &FamilyClauses<'_>,
-    columns: &BTreeMap<Fact, Tested<'_>>,
+    columns: &BTreeMap<Place, Tested<'_>>,
     problems: &mut Vec<Problem>,
 ) {
     if columns.len() <= COLUMNS_USED {
@@ -189,7 +195,7 @@ fn check_columns(
     }
     let least = columns
         .iter()
-        .filter_map(|(fact, tested)| {
+        .filter_map(|((fact, _), tested)| {
             Some((tested.column.uses(), fact, tested.column.last_clause()?))
         })
         .min();

@@ -11,6 +11,7 @@ mod column;
 mod error;
 mod gather;
 mod number;
+mod parts;
 mod space;
 mod stats;
 mod sweep;
@@ -37,11 +38,27 @@ pub struct Budget {
     pub table_bytes: usize,
     /// Bytes of what is needed beside that table to make it.
     pub work_bytes: usize,
+    /// Automata that one string fact may be read by. Less than 3: patterns are never kept apart.
+    pub parts: usize,
+    /// Estimated states of an automaton past which its patterns are kept apart.
+    pub together: u64,
 }
+
+/// Parts of a column unless somebody asks for more: only those hooks may be given more that read them all.
+const PARTS: usize = 1;
+
+/// Estimated states up to which patterns stay together: one automaton is one walk.
+const TOGETHER: u64 = 100_000;
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { image_bytes: SLOT_BYTES_MAX, table_bytes: 128 << 20, work_bytes: 256 << 20 }
+        Self {
+            image_bytes: SLOT_BYTES_MAX,
+            table_bytes: 128 << 20,
+            work_bytes: 64 << 20,
+            parts: PARTS,
+            together: TOGETHER,
+        }
     }
 }
 
@@ -67,11 +84,12 @@ pub fn lower_with_stats(
             described: metadata.rules.len(),
         });
     }
+    let parts = parts::Parts::decide(program, &budget);
     let families: Vec<_> = Family::ALL
         .iter()
-        .filter_map(|family| number::number(program, *family, &mut problems))
+        .filter_map(|family| number::number(program, *family, &parts, &mut problems))
         .collect();
-    let assembled = assemble::assemble(program, &families, &budget, &mut problems);
+    let assembled = assemble::assemble(program, &families, &parts, &budget, &mut problems);
     let (Some((bytes, stats)), true) = (assembled, problems.is_empty()) else {
         return Err(LowerError { problems });
     };

@@ -9,7 +9,7 @@ use interdict_abi::{
     limits::CLAUSES_PER_FAMILY,
 };
 
-use super::error::Problem;
+use super::{error::Problem, parts::Parts};
 use crate::ir::{Clause, OnFault, Program, Rule, Test};
 
 /// One clause with a number: its index in [`FamilyClauses::clauses`].
@@ -73,6 +73,7 @@ fn signature(rule: &Rule, family: Family) -> u64 {
 pub(super) fn number<'p>(
     program: &'p Program,
     family: Family,
+    parts: &'p Parts<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<FamilyClauses<'p>> {
     let mut rules: Vec<(usize, &Rule)> = program
@@ -90,9 +91,10 @@ pub(super) fn number<'p>(
     let mut largest = (0, 0);
     for (index, rule) in rules {
         let first = clauses.len();
-        let matches = || rule.clauses.iter().filter(|clause| clause.family == family);
+        let in_family = |clause: &&'p Clause| clause.family == family;
+        let matches = || parts.clauses(index, false, &rule.clauses).filter(in_family);
         let rule_acts = matches().fold(0, |acts, clause| acts | clause.acts);
-        let exceptions = rule.exceptions.iter().filter(|clause| clause.family == family);
+        let exceptions = parts.clauses(index, true, &rule.exceptions).filter(in_family);
         let numbered = |clause: &'p Clause, exception: bool| Numbered {
             rule: index as u32,
             clause,

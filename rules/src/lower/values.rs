@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use interdict_abi::ids::{Fact, object_flags, process_flags};
 
-use super::{column::Column, gather::Tested, space::Space};
-use crate::ir::{Literal, Test};
+use super::{
+    column::Column,
+    gather::{Place, Tested},
+    space::Space,
+};
+use crate::ir::{Literal, Pattern, Test};
 
 /// The predicates of a column.
 #[derive(Debug)]
@@ -84,11 +88,11 @@ fn position<T: PartialEq>(known: &mut Vec<T>, wanted: T) -> u32 {
 
 /// Adds a literal of clause `number` of rule `rule` to the column of its fact. Literals on set facts have none.
 pub(super) fn column_literal<'p>(
-    columns: &mut BTreeMap<Fact, Tested<'p>>,
+    columns: &mut BTreeMap<Place, Tested<'p>>,
     programs: &mut Space<'p>,
-    rule: u32,
-    number: u32,
+    (rule, number): (u32, u32),
     literal: &'p Literal,
+    part: impl Fn(Fact, &[Pattern]) -> u8,
 ) -> Result<(), (Fact, Wrong)> {
     let (fact, empty) = match &literal.test {
         Test::Text { fact, .. } => (*fact, text_values(*fact).ok_or((*fact, Wrong::Kind("text")))?),
@@ -120,8 +124,17 @@ pub(super) fn column_literal<'p>(
         }
         Test::Ancestor { .. } | Test::Argument { .. } => return Ok(()),
     };
-    let tested =
-        columns.entry(fact).or_insert_with(|| Tested { column: Column::default(), values: empty });
+    let part = match &literal.test {
+        Test::Text { patterns, .. } => part(fact, patterns),
+        Test::Number { .. }
+        | Test::Flags { .. }
+        | Test::Address { .. }
+        | Test::Ancestor { .. }
+        | Test::Argument { .. } => 0,
+    };
+    let tested = columns
+        .entry((fact, part))
+        .or_insert_with(|| Tested { column: Column::default(), values: empty });
     let predicate = match (&mut tested.values, &literal.test) {
         (Values::Programs, Test::Text { patterns, .. }) => programs.predicate(patterns, rule),
         (Values::Text(space), Test::Text { patterns, .. }) => space.predicate(patterns, rule),

@@ -186,18 +186,23 @@ fn verify_family(
     }
     verify_clauses(tables, directory, count, sets)?;
     let mut needs = 0;
+    let mut columns = 0;
     for fact in Fact::ALL {
         let at = directory + family::COLUMNS + *fact as u32 * COLUMN_BYTES;
         if tables.word(at + column::KIND)? != 0 {
             needs |= 1 << *fact as u32;
-            tables.column(at, *fact, count, shared.exe_labels)?;
+            let mut part = at;
+            while part != 0 {
+                columns += 1;
+                if columns > COLUMNS_USED {
+                    return Err(broken("more columns than one decision can narrow by"));
+                }
+                part = tables.column(part, *fact, count, shared.exe_labels)?;
+            }
         }
     }
     if tables.word(directory + family::NEEDS)? != needs {
         return Err(broken("the facts it needs are not those it has columns for"));
-    }
-    if needs.count_ones() as usize > COLUMNS_USED {
-        return Err(broken("more columns than one decision can narrow by"));
     }
     Ok(())
 }

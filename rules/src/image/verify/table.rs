@@ -3,7 +3,8 @@
 use interdict_abi::{
     ids::{Fact, object_flags, process_flags},
     image::{
-        self, ADDRESSES_BYTES, RANGES_BYTES, RANGES_INDEX, TableKind, automaton, column, tail,
+        self, ADDRESSES_BYTES, COLUMN_BYTES, RANGES_BYTES, RANGES_INDEX, TableKind, automaton,
+        column, tail,
     },
     limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS, TAIL_BYTES},
 };
@@ -169,14 +170,14 @@ impl<'a> Tables<'a> {
         Ok(label)
     }
 
-    /// Checks the column of `fact` at `at` in a family of `count` clauses.
+    /// Checks the column of `fact` at `at` in a family of `count` clauses; answers its next part.
     pub(super) fn column(
         &mut self,
         at: u32,
         fact: Fact,
         count: u32,
         exe_labels: Option<u32>,
-    ) -> Result<(), ImageError> {
+    ) -> Result<u32, ImageError> {
         let broken = |reason| ImageError::Broken { what: "column", offset: at, reason };
         let kind = self.word(at + column::KIND)?;
         let base = self.word(at + column::BASE)?;
@@ -184,6 +185,7 @@ impl<'a> Tables<'a> {
         let table_v6 = self.word(at + column::TABLE_V6)?;
         let automaton = self.word(at + column::AUTOMATON)?;
         let fault = self.word(at + column::FAULT_ROW)?;
+        let next = self.word(at + column::NEXT)?;
         self.base_row(base, count)?;
         self.delta_row(fault, count)?;
         let expected = expected(fact);
@@ -200,6 +202,12 @@ impl<'a> Tables<'a> {
         }
         if (table_v6 != 0) != matches!(expected, Expected::Addresses) {
             return Err(broken("a second table for a fact without, or none for one with"));
+        }
+        if next != 0 {
+            if !matches!(expected, Expected::Text) {
+                return Err(broken("parts of a fact that has none"));
+            }
+            self.part("part of a column", next, 1, COLUMN_BYTES)?;
         }
         match expected {
             Expected::Text => {
@@ -229,7 +237,7 @@ impl<'a> Tables<'a> {
                 self.ranges(table_v6, count, Width::V6)?;
             }
         }
-        Ok(())
+        Ok(next)
     }
 
     /// Bits of the last block that no clause has.
