@@ -2,12 +2,13 @@
 //!
 //! [`Pipeline::start`] opens key, spool and sinks; then the ring reader's thread calls [`Pipeline::record`] for each
 //! record (a copy into a bounded queue, no waiting), whoever loads policies calls [`Pipeline::policy`], anybody calls
-//! [`Pipeline::notice`] and [`Pipeline::lost`]. One worker thread decodes, enriches, builds, seals and spools in
+//! [`Pipeline::notice`] and [`Pipeline::lost`]. One worker thread decodes, enriches, builds and seals, another spools, in
 //! batches; each sink is a tokio task behind the durable mark. [`Pipeline::shutdown`] tells that the agent stops,
 //! makes everything durable and gives the sinks a moment. Nothing is dropped without being counted, and what was
 //! counted is told, signed, in the same stream.
 
 mod intake;
+mod keeper;
 pub mod snooze;
 mod throttle;
 mod worker;
@@ -42,7 +43,11 @@ use crate::{
     },
     config::Config,
     sinks::{self, SinkError, Status, runner},
-    spool::{Cursor, Spool, SpoolError, cursor::Stored, disk::LocalDisk},
+    spool::{
+        Cursor, Spool, SpoolError,
+        cursor::Stored,
+        disk::{Disk, LocalDisk},
+    },
 };
 
 /// Why the pipeline could not be started.
@@ -81,9 +86,17 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 impl Pipeline {
     /// Opens key, spool and sinks and starts working. `mode` is told in the first notice. Call within a tokio runtime.
     pub fn start(config: &Config, host: HostInfo, mode: Mode) -> Result<Self, PipelineError> {
+        Self::start_on(config, host, mode, Arc::new(LocalDisk))
+    }
+
+    fn start_on(
+        config: &Config,
+        host: HostInfo,
+        mode: Mode,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, PipelineError> {
         let key = SigningKey::open_or_create(&config.key_path())?;
         let folder = config.spool_path();
-        let disk = Arc::new(LocalDisk);
         let names: Vec<String> = config.sinks.iter().map(|sink| sink.name()).collect();
         let cursors: Vec<Cursor> =
             names.iter().map(|name| Cursor::new(&folder, name, disk.clone())).collect();
@@ -141,11 +154,11 @@ impl Pipeline {
         let worker = worker::Worker::new(
             Arc::clone(&intake),
             sealer,
-            spool,
+            keeper::Keeper::start(spool, statuses.clone())
+                .map_err(|_error| PipelineError::System("cannot start a thread"))?,
             Redaction::with_words(&config.alerts.redact),
             host,
             config.alerts.alive,
-            statuses.clone(),
             snooze::Snoozes::new(snooze::path(&config.state)),
         );
         let worker = std::thread::Builder::new()

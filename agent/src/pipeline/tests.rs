@@ -254,3 +254,55 @@ async fn a_snoozed_rule_is_counted_and_not_told_and_the_snooze_itself_is() {
     assert_eq!(notices, ["policy-changed", "repeated", "snooze-changed", "started", "stopped"]);
     assert_eq!(named(&lines, "/notice/detail/subject"), ["snoozed by ann: noise"]);
 }
+
+/// A disk that is full for a while, from any operation on, for any number of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_disk_could_not_keep_is_counted_exactly_and_told_and_the_stream_stays_whole() {
+    use crate::spool::faulty::{Fault, FaultyDisk};
+    const RECORDS: u64 = 200;
+    let mut with_losses = 0;
+    for from in (1..40).step_by(5) {
+        for len in [1, 4, 12] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = config(folder.path(), "");
+            let disk = Arc::new(FaultyDisk::new(Fault::Between(from, from + len)));
+            let Ok(pipeline) = Pipeline::start_on(&config, this_host(), Mode::Enforce, disk) else {
+                continue;
+            };
+            let key = pipeline.public_key();
+            for at in 0..RECORDS {
+                assert!(pipeline.record(&decision(&format!("/{at}"))));
+                if at % 8 == 0 {
+                    // So that there are several batches.
+                    tokio::time::sleep(Duration::from_micros(300)).await;
+                }
+            }
+            // The disk works again for whatever comes after.
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            loop {
+                pipeline.notice(Notice::PolicyRefused { reason: "again".to_owned() });
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let text = fs::read_to_string(folder.path().join("out.ndjson")).unwrap_or_default();
+                if text.contains("\"again\"") {
+                    break;
+                }
+                assert!(std::time::Instant::now() < deadline);
+            }
+            pipeline.shutdown("test").await;
+            let lines = lines(&folder.path().join("out.ndjson"));
+            assert_eq!(verified(&lines, key).findings, [], "{from} {len}");
+            let told = named(&lines, "/object/path").len() as u64;
+            let lost: u64 = lines
+                .iter()
+                .filter_map(|line| {
+                    let alert: Value = serde_json::from_slice(line).unwrap();
+                    alert.pointer("/notice/detail/counts/spool_disk_full")?.as_u64()
+                })
+                .sum();
+            // Lost notices are counted as well, so at least what is not there.
+            assert!(lost >= RECORDS - told, "{from} {len}: {told} told, {lost} counted");
+            with_losses += u64::from(told < RECORDS);
+        }
+    }
+    assert!(with_losses > 2, "the faults did hit: {with_losses}");
+}

@@ -1,12 +1,12 @@
-//! The one thread between queue and spool.
+//! The thread between queue and spool.
 //!
 //! Takes what waits, and for each record in order: decode, keep the process table, build the alert. Then the batch is
-//! sealed, appended and synced in one go. If it can't be kept, its places in the stream are taken back and its alerts
-//! counted as lost. Once a second: losses told, bounds enforced, a sign of life if it is time.
+//! sealed and handed to the keeper. If it can't be kept, its places in the stream are taken back and its alerts counted
+//! as lost. Once a second: losses told, bounds enforced, a sign of life if it is time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::{
     intake::{Intake, Taken},
+    keeper::Keeper,
     snooze::Snoozes,
     throttle::{Outcome, Throttle},
 };
@@ -28,8 +29,6 @@ use crate::{
     },
     enrich::Enricher,
     events::{self, KernelEvent},
-    sinks::Status,
-    spool::Spool,
 };
 
 /// Time between two looks at what is due.
@@ -44,7 +43,7 @@ const POLICIES: usize = 8;
 pub(super) struct Worker {
     intake: Arc<Intake>,
     sealer: Sealer,
-    spool: Spool,
+    keeper: Keeper,
     enricher: Enricher,
     redaction: Redaction,
     scene: Scene,
@@ -55,28 +54,28 @@ pub(super) struct Worker {
     told_losses: BTreeMap<String, u64>,
     /// What will have been told once the pending alerts are durable.
     telling_losses: Option<BTreeMap<String, u64>>,
+    /// What will have been told once the batch in flight is.
+    handed_losses: Option<BTreeMap<String, u64>>,
     alive: Duration,
     last_alive: Instant,
     last_tick: Instant,
-    sinks: Vec<Arc<Status>>,
 }
 
 impl Worker {
     pub(super) fn new(
         intake: Arc<Intake>,
         sealer: Sealer,
-        spool: Spool,
+        keeper: Keeper,
         redaction: Redaction,
         host: HostInfo,
         alive: Duration,
-        sinks: Vec<Arc<Status>>,
         snoozes: Snoozes,
     ) -> Self {
         let now = Instant::now();
         Self {
             intake,
             sealer,
-            spool,
+            keeper,
             enricher: Enricher::new(redaction.clone()),
             redaction,
             scene: Scene { host, wall_minus_boot_ns: 0 },
@@ -86,10 +85,10 @@ impl Worker {
             snoozes,
             told_losses: BTreeMap::new(),
             telling_losses: None,
+            handed_losses: None,
             alive,
             last_alive: now,
             last_tick: now,
-            sinks,
         }
     }
 
@@ -106,6 +105,7 @@ impl Worker {
             }
             self.flush();
             if taken.closed {
+                self.settle();
                 return;
             }
             spare = taken.records;
@@ -178,13 +178,15 @@ impl Worker {
     }
 
     fn tick(&mut self) {
+        // A loss is told even if nothing else comes.
+        self.settle();
         let (_, boot_ns) = clocks();
         self.last_tick = Instant::now();
         self.enricher.refresh();
         self.refresh_snoozes();
         self.tell_repeats(boot_ns, boot_ns);
         self.tell_losses(boot_ns);
-        self.spool.enforce_limits();
+        self.keeper.enforce_limits();
         if !self.alive.is_zero() && self.last_alive.elapsed() >= self.alive {
             self.last_alive = Instant::now();
             let notice = Notice::Alive {
@@ -218,7 +220,8 @@ impl Worker {
 
     fn tell_losses(&mut self, boot_ns: u64) {
         let losses = self.intake.losses();
-        let told = self.telling_losses.as_ref().unwrap_or(&self.told_losses);
+        let told = self.telling_losses.as_ref().or(self.handed_losses.as_ref());
+        let told = told.unwrap_or(&self.told_losses);
         let news: BTreeMap<String, u64> = losses
             .iter()
             .map(|(reason, count)| (reason.clone(), count - told.get(reason).copied().unwrap_or(0)))
@@ -230,31 +233,39 @@ impl Worker {
         }
     }
 
-    /// Seals and keeps what is pending. On a full disk, segments that every sink is past make room.
+    /// Seals what is pending and hands it over. Nothing pending: takes note of what became of the last batch.
     fn flush(&mut self) {
         if self.pending.is_empty() {
             return;
         }
         let before = self.sealer.head().clone();
         let sealed = self.sealer.seal(std::mem::take(&mut self.pending));
-        let mut outcome = self.spool.append(&sealed);
-        while outcome.is_err() && self.spool.make_room(self.acknowledged()) {
-            outcome = self.spool.append(&sealed);
-        }
         let telling = self.telling_losses.take();
-        if let Err(error) = outcome {
-            tracing::error!(%error, alerts = sealed.len(), "alerts lost");
-            self.sealer.rewind(before);
-            self.intake.lost(error.reason(), sealed.len() as u64);
-        } else if let Some(told) = telling {
-            self.told_losses = told;
+        if let Some(reason) = self.settle() {
+            // Chained to what was lost.
+            self.intake.lost(reason, sealed.len() as u64);
+            return;
         }
+        self.keeper.hand_over(sealed, before);
+        self.handed_losses = telling;
     }
 
-    /// Every sink is past what is below this.
-    fn acknowledged(&self) -> u64 {
-        let next = self.sinks.iter().map(|sink| sink.next.load(Ordering::Relaxed)).min();
-        next.unwrap_or(self.spool.head().seq + 1)
+    /// Waits for the batch in flight. If it was lost, takes its places back and says why.
+    fn settle(&mut self) -> Option<&'static str> {
+        match self.keeper.settle() {
+            Ok(()) => {
+                if let Some(told) = self.handed_losses.take() {
+                    self.told_losses = told;
+                }
+                None
+            }
+            Err(lost) => {
+                self.handed_losses = None;
+                self.sealer.rewind(lost.before);
+                self.intake.lost(lost.reason, lost.count as u64);
+                Some(lost.reason)
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 
 pub mod cursor;
 pub mod disk;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod reader;
 pub mod recover;
 pub mod segment;

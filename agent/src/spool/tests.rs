@@ -1,14 +1,12 @@
 use std::{
-    fs, io,
+    fs,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{
-    disk::{Disk, DiskFile, LocalDisk},
+    disk::{Disk, LocalDisk},
+    faulty::{Fault, FaultyDisk},
     recover::{recover, scan},
     *,
 };
@@ -227,79 +225,10 @@ fn a_number_that_a_sink_has_acknowledged_is_never_given_out_again() {
     assert!(recovered.damage.is_some());
 }
 
-/// A disk on which the operation number `fails_at` fails, or after which nothing works any more.
-#[derive(Debug)]
-struct FaultyDisk {
-    calls: Arc<AtomicU64>,
-    fault: Fault,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    /// Operation number so much fails, leaving half of a write behind; later ones work.
-    Once(u64),
-    /// From that operation on everything fails: the process has been killed, or the disk is full.
-    From(u64),
-}
-
-#[derive(Debug)]
-struct FaultyFile {
-    inner: Box<dyn DiskFile>,
-    calls: Arc<AtomicU64>,
-    fault: Fault,
-}
-
-fn faulty(calls: &AtomicU64, fault: Fault) -> io::Result<()> {
-    let call = calls.fetch_add(1, Ordering::Relaxed);
-    let fails = match fault {
-        Fault::Once(at) => call == at,
-        Fault::From(at) => call >= at,
-    };
-    if fails { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
-}
-
-impl Disk for FaultyDisk {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        faulty(&self.calls, self.fault)?;
-        let inner = LocalDisk.create(path)?;
-        Ok(Box::new(FaultyFile { inner, calls: Arc::clone(&self.calls), fault: self.fault }))
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.remove(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.rename(from, to)
-    }
-    fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.truncate(path, len_bytes)
-    }
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.sync_folder(path)
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = faulty(&self.calls, self.fault) {
-            self.inner.append(&bytes[..bytes.len() / 2])?;
-            return Err(error);
-        }
-        self.inner.append(bytes)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        self.inner.sync()
-    }
-}
-
 /// Writes through a disk with a fault. Returns what was acknowledged, by sequence number and line.
 fn write_with(folder: &Path, fault: Fault, key: SigningKey) -> (Vec<Vec<u8>>, u64) {
-    let calls = Arc::new(AtomicU64::new(0));
-    let disk = Arc::new(FaultyDisk { calls: Arc::clone(&calls), fault });
+    let disk = Arc::new(FaultyDisk::new(fault));
+    let calls = disk.calls();
     let mut acknowledged: Vec<Vec<u8>> = Vec::new();
     let opened = Spool::open(folder, limits(), disk, |_| 0, STREAM.to_owned());
     if let Ok((mut spool, _)) = opened {
