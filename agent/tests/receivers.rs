@@ -2,7 +2,7 @@
 //!
 //! Each test starts a real receiver on loopback, sends a stream through the whole pipeline, and looks at what arrived.
 //! They need programs that a plain checkout doesn't have, so they are ignored unless asked for:
-//! `apt-get install rsyslog rsyslog-openssl nats-server`, `pip install rotel standardwebhooks fluent-logger cryptography`,
+//! `apt-get install rsyslog rsyslog-openssl nats-server`, `pip install rotel standardwebhooks msgpack cryptography jsonschema`,
 //! then `cargo test -p interdict --test receivers -- --ignored`.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -364,4 +364,20 @@ fn a_forward_receiver_that_forgets_to_acknowledge_gets_the_batch_again() {
     let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     assert_whole(lines, key, Repeats::Allowed);
     assert!(receiver.log().contains("forgot"), "{}", receiver.log());
+}
+
+#[test]
+#[ignore = "needs jsonschema for Python"]
+fn native_alerts_satisfy_the_published_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("second.ndjson");
+    send(folder.path(), &format!("file: {{ path: {} }}", path.display()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let checked = Command::new("python3")
+        .arg(root.join("tests/receivers/validate.py"))
+        .arg(root.join("../docs/schema/alert-1.json"))
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }
