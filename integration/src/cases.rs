@@ -100,7 +100,7 @@ fn programs() -> Vec<Case> {
 - id: T-EXEC-5
   title: An argument
   on: [exec]
-  when: exec.path == "/opt/allowed/by-argument" and process.args contains "--forbidden"
+  when: exec.path == "/opt/allowed/by-argument" and exec.args in ["--forbidden"]
   action: kill
 "#,
         )
