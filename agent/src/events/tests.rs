@@ -57,7 +57,8 @@ fn acts_of_another_family_with_the_same_bit_are_not_named() {
 
 #[test]
 fn every_number_that_is_not_understood_is_named() {
-    let cases: [(fn(&mut Head), DecodeError); 6] = [
+    type Change = fn(&mut Head);
+    let cases: [(Change, DecodeError); 6] = [
         (|head| head.version = 9, DecodeError::UnknownVersion { raw: 9 }),
         (|head| head.kind = 77, DecodeError::UnknownKind { raw: 77 }),
         (|head| head.family = 200, DecodeError::UnknownFamily { raw: 200 }),
