@@ -50,7 +50,7 @@ fn check_exits_by_what_it_found() {
     let path = file.to_str().unwrap();
     let bad = interdict(&["check", path]);
     assert_eq!(bad.status.code(), Some(1));
-    assert!(text(&bad.stdout).contains("bad.yaml:6:44"), "{}", text(&bad.stdout));
+    assert!(text(&bad.stdout).contains("bad.yaml:6:42"), "{}", text(&bad.stdout));
     assert!(text(&bad.stdout).contains("did you mean `exec.path`?"));
 
     let json = interdict(&["check", path, "--format", "json"]);
@@ -142,8 +142,9 @@ fn diff_tells_which_acts_are_decided_differently() {
 fn a_bundle_is_verified_and_never_older() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (key, public) = (file("key.pem"), file("key.pem.pub"));
-    interdict_agent::alert::key::SigningKey::create(Path::new(&key)).unwrap();
+    let (key, public) = (file("key.pem"), file("public.pem"));
+    let made = interdict_agent::alert::key::SigningKey::create(Path::new(&key)).unwrap();
+    fs::write(&public, made.public().pem()).unwrap();
     let ledger = file("ledger.json");
     for serial in ["1", "2"] {
         let bundle = file(serial);
