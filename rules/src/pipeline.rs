@@ -1,12 +1,13 @@
 //! All stages in a row: what callers outside this crate use.
 
+mod unfit;
+
 use crate::{
     analyse,
     check::{self, Environment},
-    diag::{Code, Diagnostic, Diagnostics, Level},
+    diag::{Diagnostic, Diagnostics, Level},
     image::PolicyImage,
     ir, lower,
-    meta::Metadata,
     normalise,
     parse::{
         self, Parsed,
@@ -88,42 +89,11 @@ pub fn compile(sources: &Sources, options: &Options<'_>) -> Outcome {
                 image = Some(made);
                 stats = Some(counted);
             }
-            Err(error) => unfit(&error, &parsed, &metadata, &mut diagnostics),
+            Err(error) => unfit::tell(&error, &parsed, &metadata, &mut diagnostics),
         }
     }
     if diagnostics.failed() {
         image = None;
     }
     Outcome { image, stats, diagnostics: diagnostics.into_sorted(), program, parsed }
-}
-
-/// Says at which rule lowering failed.
-fn unfit(
-    error: &lower::LowerError,
-    parsed: &Parsed,
-    metadata: &Metadata,
-    diagnostics: &mut Diagnostics,
-) {
-    for problem in &error.problems {
-        let rule = problem.rule().and_then(|id| {
-            let mut rules = parsed.policies.iter().flat_map(|policy| &policy.rules);
-            rules.find(|rule| rule.id.value == id)
-        });
-        let message = problem.to_string();
-        let code = match problem {
-            lower::Problem::TooManyResiduals { .. } => Code::TooManySets,
-            _ => Code::DoesNotFit,
-        };
-        let mut diagnostic = match rule {
-            Some(rule) => {
-                let span = rule.when.as_ref().map_or(rule.id.span, |when| when.span);
-                Diagnostic::error(code, span, message)
-            }
-            None => Diagnostic::nowhere(code, message),
-        };
-        diagnostic = diagnostic
-            .note(format!("{} rules are compiled together", metadata.rules.len()))
-            .help(problem.help());
-        diagnostics.add(diagnostic);
-    }
 }
