@@ -29,7 +29,7 @@ pub struct Expected {
 pub struct Told {
     /// The rule that matched.
     pub rule: &'static str,
-    /// What was done: `alert`, `block` or `kill`.
+    /// What was done: `pass`, `alert`, `block` or `kill`.
     pub verdict: &'static str,
     /// What would have been done if the rule were enforced.
     pub would: &'static str,
@@ -43,7 +43,7 @@ impl Told {
 
     /// A rule that only tells what it would have done.
     pub fn audited(rule: &'static str, would: &'static str) -> Self {
-        Self { rule, verdict: "alert", would }
+        Self { rule, verdict: "pass", would }
     }
 }
 
