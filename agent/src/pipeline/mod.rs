@@ -11,16 +11,17 @@ mod intake;
 mod keeper;
 pub mod snooze;
 mod throttle;
+mod views;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
 };
@@ -78,6 +79,7 @@ pub struct Pipeline {
     durable: watch::Receiver<u64>,
     key: Arc<SigningKey>,
     stream: String,
+    views: Mutex<(views::Views, VecDeque<Arc<PolicyView>>)>,
 }
 
 /// How long [`Pipeline::shutdown`] waits for sinks; what they have not taken waits in the spool.
@@ -151,6 +153,8 @@ impl Pipeline {
         if let Some((bytes, segment)) = recovered.damage {
             intake.notice(Notice::SpoolDamaged { bytes, segment });
         }
+        let views = views::Views::new(&config.state, &host.boot_id);
+        let known = views.read();
         let worker = worker::Worker::new(
             Arc::clone(&intake),
             sealer,
@@ -160,6 +164,7 @@ impl Pipeline {
             host,
             config.alerts.alive,
             snooze::Snoozes::new(snooze::path(&config.state)),
+            known.clone(),
         );
         let worker = std::thread::Builder::new()
             .name("interdict-alerts".to_owned())
@@ -174,6 +179,7 @@ impl Pipeline {
             durable,
             key: shared,
             stream,
+            views: Mutex::new((views, known)),
         })
     }
 
@@ -188,8 +194,19 @@ impl Pipeline {
         Records { intake: Arc::clone(&self.intake) }
     }
 
-    /// Another policy is in force: alerts of its generation are described by it. Tells the change.
+    /// Another policy is about to be in force: alerts of its generation are described by it, also after a restart.
+    /// Tells the change.
     pub fn policy(&self, policy: Arc<PolicyView>) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.1.retain(|known| known.generation != policy.generation);
+        views.1.push_back(Arc::clone(&policy));
+        while views.1.len() > views::KEPT {
+            views.1.pop_front();
+        }
+        if let Err(error) = views.0.write(&views.1) {
+            tracing::warn!(%error, "cannot keep what describes this policy for the next start");
+        }
+        drop(views);
         self.intake.policy(policy);
     }
 

@@ -306,3 +306,35 @@ async fn what_a_full_disk_could_not_keep_is_counted_exactly_and_told_and_the_str
     }
     assert!(with_losses > 2, "the faults did hit: {with_losses}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_of_a_policy_that_the_agent_before_loaded_still_name_their_rule() {
+    use interdict_rules::meta::ClauseMeta;
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "");
+    let mut clauses = vec![Vec::new(); 8];
+    clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
+    let metadata = Metadata { rules: vec![rule("R-1")], clauses, ..Metadata::default() };
+    let first = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    first.policy(Arc::new(PolicyView::new(1, "d1".to_owned(), metadata)));
+    first.shutdown("test").await;
+
+    let second = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    let mut record = decision("/raised/meanwhile");
+    let told = std::mem::offset_of!(Head, clauses_told);
+    record[told..told + 2].copy_from_slice(&1u16.to_le_bytes());
+    second.record(&record);
+    second.shutdown("test").await;
+    let host = host_of_another_boot();
+    let third = Pipeline::start(&config, host, Mode::Enforce).unwrap();
+    third.record(&record);
+    third.shutdown("test").await;
+    let lines = lines(&folder.path().join("out.ndjson"));
+    assert_eq!(named(&lines, "/rules/0/id"), ["R-1"]);
+    assert_eq!(named(&lines, "/policy/digest"), ["d1"]);
+    assert_eq!(named(&lines, "/object/path").len(), 2);
+}
+
+fn host_of_another_boot() -> HostInfo {
+    HostInfo { boot_id: "another".to_owned(), ..this_host() }
+}

@@ -34,8 +34,11 @@ use crate::{
 /// Time between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Alerts spooled and synced together at most.
-const APPEND: usize = 4_096;
+/// Alerts spooled and synced together at most: 2 MB, which stays in the cache of a core from one stage to the next.
+const APPEND: usize = 1_024;
+
+/// Room for records that is kept when the flood is over.
+const SPARE_BYTES: usize = 1 << 20;
 
 /// Policies remembered, newest last: records of the one before may still be in the ring.
 const POLICIES: usize = 8;
@@ -70,6 +73,7 @@ impl Worker {
         host: HostInfo,
         alive: Duration,
         snoozes: Snoozes,
+        policies: VecDeque<Arc<PolicyView>>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -79,10 +83,10 @@ impl Worker {
             enricher: Enricher::new(redaction.clone()),
             redaction,
             scene: Scene { host, wall_minus_boot_ns: 0 },
-            policies: VecDeque::new(),
             pending: Vec::new(),
             throttle: Throttle::default(),
             snoozes,
+            policies,
             told_losses: BTreeMap::new(),
             telling_losses: None,
             handed_losses: None,
@@ -109,6 +113,9 @@ impl Worker {
                 return;
             }
             spare = taken.records;
+            if spare.capacity() > SPARE_BYTES {
+                spare = Vec::new();
+            }
         }
     }
 
