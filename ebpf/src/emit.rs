@@ -15,6 +15,7 @@ use crate::{
     bounds::masked,
     maps::{DECISIONS, EVENTS, FAULTS},
     scratch::{TEXT_BYTES, Work},
+    words,
 };
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -84,7 +85,8 @@ pub fn send(work: &mut Work, weight: Weight) {
 /// Starts a record of `kind` in `work.head`.
 #[inline(always)]
 pub fn begin(work: &mut Work, record: u16) {
-    work.head = Head::ZERO;
+    // SAFETY: a head of zeros is `Head::ZERO`.
+    unsafe { words::zero(&mut work.head) };
     work.head.kind = record;
     work.head.time_ns = now();
 }

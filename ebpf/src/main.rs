@@ -10,12 +10,14 @@
 
 mod atomic;
 mod bounds;
+mod cache;
 mod emit;
 mod hooks;
 mod kernel;
 mod maps;
 mod policy;
 mod scratch;
+mod words;
 
 /// The verifier rejects a program that could get here, so nothing in this crate may panic.
 #[panic_handler]

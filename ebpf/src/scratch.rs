@@ -4,7 +4,7 @@
 //! could change between being filled and being judged. So each invocation claims one of a few areas of its CPU with an
 //! atomic bit and gives it back at the end.
 
-use core::sync::atomic::AtomicU64;
+use core::{mem::MaybeUninit, sync::atomic::AtomicU64};
 
 use interdict_abi::{
     event::Head,
@@ -14,12 +14,16 @@ use interdict_abi::{
 use interdict_engine::{
     Bytes,
     args::Gathering,
+    dfa::Cursor,
     facts::{Progress, SetFacts},
     verdict::{Decision, Walk},
 };
 
 use crate::{
-    atomic, emit, hooks::packet::Packet,
+    atomic,
+    cache::Place,
+    emit, hooks::packet::Packet,
+    kernel::path::Climb,
     maps::{SCRATCH, SCRATCH_TAKEN},
 };
 
@@ -36,6 +40,12 @@ pub struct Work {
     pub progress: Progress,
     /// Sets.
     pub sets: SetFacts,
+    /// Where the file is whose path is built.
+    pub place: MaybeUninit<Place>,
+    /// How far building a path has come.
+    pub climb: Climb,
+    /// How far the walk over a path has come.
+    pub cursor: Cursor,
     /// How far looking at arguments has come.
     pub gathering: Gathering,
     /// How far deciding has come.

@@ -30,6 +30,16 @@ impl Gathering {
         Self { set: [0; SET_WORDS], automaton: at, sets, state, index: 0, bytes, reserved: 0 }
     }
 
+    /// [`Self::start`] in place, for memory whose set is clear already.
+    #[inline(always)]
+    pub fn restart<M: Memory + ?Sized>(&mut self, image: &M, at: u32, sets: u32, bytes: u32) {
+        self.automaton = at;
+        self.sets = sets;
+        self.state = image.word(at + automaton::START);
+        self.index = 0;
+        self.bytes = bytes;
+    }
+
     /// Looks at one byte. Answers true when all have been looked at. The kernel programs drive it with `bpf_loop`.
     #[inline(always)]
     pub fn step<M: Memory + ?Sized, B: Bytes + ?Sized>(&mut self, image: &M, text: &B) -> bool {

@@ -26,25 +26,67 @@ pub fn walk_bounded<M: Memory + ?Sized, B: Bytes + ?Sized, const LIMIT: u32>(
     at: u32,
     text: &B,
 ) -> Option<u32> {
-    let classes = at + automaton::CLASSES;
-    let mut state = image.word(at + automaton::START);
-    let mut index = 0;
-    while index < LIMIT {
-        if state & 1 != 0 {
-            break;
+    let mut cursor = Cursor::start(image, at);
+    let _decided = cursor.advance::<M, B, LIMIT>(image, at, text);
+    cursor.label(image, text)
+}
+
+/// How far a walk has come, for walks in pieces: the kernel programs drive [`Cursor::advance`] with `bpf_loop`, a piece
+/// at a time, so that the verifier checks one piece rather than every byte.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Cursor {
+    state: u32,
+    index: u32,
+}
+
+impl Cursor {
+    /// Before the first byte.
+    #[inline(always)]
+    pub fn start<M: Memory + ?Sized>(image: &M, at: u32) -> Self {
+        Self { state: image.word(at + automaton::START), index: 0 }
+    }
+
+    /// Walks over at most `BYTES` bytes of `text` in the automaton at `at`. Answers whether the walk is decided.
+    #[inline(always)]
+    pub fn advance<M: Memory + ?Sized, B: Bytes + ?Sized, const BYTES: u32>(
+        &mut self,
+        image: &M,
+        at: u32,
+        text: &B,
+    ) -> bool {
+        let classes = at + automaton::CLASSES;
+        let mut state = self.state;
+        let mut step = 0;
+        while step < BYTES {
+            if state & 1 != 0 {
+                break;
+            }
+            let class = u32::from(image.byte(classes + u32::from(text.at(self.index + step))));
+            state = image.word(state.wrapping_add(class * 4));
+            step += 1;
         }
-        let class = u32::from(image.byte(classes + u32::from(text.at(index))));
-        state = image.word(state.wrapping_add(class * 4));
-        index += 1;
+        self.state = state;
+        self.index += text.forget(step);
+        state & 1 != 0
     }
-    if state & 1 == 0 {
-        return None;
-    }
-    let label = state >> 1;
-    if label & automaton::TAIL == 0 {
-        Some(label)
-    } else {
-        Some(compare(image, label, text, text.forget(index)))
+
+    /// The label the walk came to, `None` if it is not decided.
+    #[inline(always)]
+    pub fn label<M: Memory + ?Sized, B: Bytes + ?Sized>(
+        &self,
+        image: &M,
+        text: &B,
+    ) -> Option<u32> {
+        if self.state & 1 == 0 {
+            return None;
+        }
+        let label = self.state >> 1;
+        if label & automaton::TAIL == 0 {
+            Some(label)
+        } else {
+            Some(compare(image, label, text, self.index))
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`Narrowing::needs`].
 
 use interdict_abi::{
-    ids::{FAMILIES, Fact, Family, SetFact},
+    ids::{FACTS, FAMILIES, Fact, Family, SetFact},
     image::{COLUMN_BYTES, TableKind, column, family, header},
     limits::{BLOCK_BITS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES, PATH_BYTES, SET_WORDS},
 };
@@ -145,7 +145,12 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
 
     #[inline(always)]
     fn column(&self, fact: Fact) -> u32 {
-        self.progress.directory + family::COLUMNS + fact as u32 * COLUMN_BYTES
+        self.column_of(fact as u32)
+    }
+
+    #[inline(always)]
+    fn column_of(&self, fact: u32) -> u32 {
+        self.progress.directory + family::COLUMNS + (fact % FACTS as u32) * COLUMN_BYTES
     }
 
     #[inline(always)]
@@ -159,7 +164,13 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// Narrows by a number or a label. Returns whether some clause may still hold.
     #[inline(always)]
     pub fn number(&mut self, fact: Fact, value: u32) -> bool {
-        let column = self.column(fact);
+        self.number_of(fact as u32, value)
+    }
+
+    /// [`Self::number`] for a fact by its number.
+    #[inline(always)]
+    pub fn number_of(&mut self, fact: u32, value: u32) -> bool {
+        let column = self.column_of(fact);
         let kind = self.image.word(column + column::KIND);
         if kind != 0 {
             let table = self.image.word(column + column::TABLE);
@@ -183,7 +194,13 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// Narrows by an address.
     #[inline(always)]
     pub fn address(&mut self, fact: Fact, address: Address) -> bool {
-        let column = self.column(fact);
+        self.address_of(fact as u32, address)
+    }
+
+    /// [`Self::address`] for a fact by its number.
+    #[inline(always)]
+    pub fn address_of(&mut self, fact: u32, address: Address) -> bool {
+        let column = self.column_of(fact);
         if self.image.word(column + column::KIND) == TableKind::Addresses as u32 {
             let delta = match address {
                 Address::V4(value) => {
@@ -211,7 +228,13 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// The first part of the column of `fact`, 0 if no clause tests it. A string has to be read by all parts.
     #[inline(always)]
     pub fn first_part(&self, fact: Fact) -> u32 {
-        let column = self.column(fact);
+        self.first_part_of(fact as u32)
+    }
+
+    /// [`Self::first_part`] for a fact by its number.
+    #[inline(always)]
+    pub fn first_part_of(&self, fact: u32) -> u32 {
+        let column = self.column_of(fact);
         if self.image.word(column + column::KIND) == 0 { 0 } else { column }
     }
 

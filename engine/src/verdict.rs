@@ -17,6 +17,7 @@ use crate::{
 
 /// What was decided about one act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Decision {
     /// What to do.
     pub verdict: Action,

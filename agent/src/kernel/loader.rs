@@ -135,6 +135,19 @@ const MAPS: &[&str] = &[
     names::DECISIONS,
 ];
 
+/// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
+const SEQUENCES: [(&str, &str); 2] = [("RENAME_LOCK", "rename_lock"), ("MOUNT_LOCK", "mount_lock")];
+
+/// The address of a kernel variable, from `/proc/kallsyms`. `None` if the kernel does not tell.
+fn symbol_address(symbol: &str) -> Option<u64> {
+    let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
+    symbols.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let address = u64::from_str_radix(fields.next()?, 16).ok()?;
+        (fields.nth(1)? == symbol && address != 0).then_some(address)
+    })
+}
+
 /// The slot size for an image: room to grow by a quarter, a power of two.
 fn slot_for(image_bytes: usize) -> Result<usize, LoadError> {
     if image_bytes > SLOT_BYTES_MAX {
@@ -270,6 +283,9 @@ impl Loaded {
         }
         globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
         globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
+        for (global, symbol) in SEQUENCES {
+            globals.push((global, symbol_address(symbol).unwrap_or(0)));
+        }
         let mut loader = EbpfLoader::new();
         // The full log of a refused program is megabytes and takes the kernel minutes: only on demand. The last words of the
         // verifier come with its statistics.
@@ -564,10 +580,21 @@ fn is_lsm(program: &str) -> bool {
     HOOKS.iter().any(|hook| hook.program == program && matches!(hook.attach, Attach::Lsm(_)))
 }
 
-/// The system's word on a refusal, without the verifier's log.
+/// The system's word on a refusal, and the verifier's last one if it has one.
 fn first_cause(error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, .. } => io_error.to_string(),
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let counts = ["processed ", "verification time", "stack depth", "insns processed"];
+            let last = log
+                .lines()
+                .filter(|line| !line.is_empty())
+                .rfind(|line| !counts.iter().any(|count| line.starts_with(count)));
+            match last {
+                Some(last) => format!("{io_error} ({last})"),
+                None => io_error.to_string(),
+            }
+        }
         other => other.to_string(),
     }
 }

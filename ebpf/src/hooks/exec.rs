@@ -40,7 +40,8 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
     remember(known, area);
 
     let Some(case) = Case::start(policy, area, Family::Exec) else { return 0 };
-    if !case.path(known) || !case.name::<Typed>(file) {
+    case.path(known);
+    if !case.alive() || !case.name::<Typed>(file) {
         return 0;
     }
     let Some(object) = Object::of_file::<Typed>(file) else { return 0 };

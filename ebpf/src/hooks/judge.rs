@@ -8,23 +8,25 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use interdict_abi::{
     event::flags,
     ids::{Fact, Family, Fault, Generation, Mode, SetFact},
-    limits::{COMM_BYTES, DECIDE_STEPS},
+    limits::{COLUMN_PARTS, COMM_BYTES, DECIDE_STEPS, PATH_BYTES},
 };
 use interdict_engine::{
-    dfa,
+    dfa::{self, Cursor},
     facts::{Narrowing, SetFacts},
     tables::Address,
-    verdict::{Decision, Walk},
+    verdict::Walk,
 };
 
 use crate::{
     emit,
     kernel::{
         object::{Object, Reader},
-        path, task,
+        path::{self, Climb},
+        task,
     },
     policy::{self, Image, Policy},
     scratch::{self, Area},
+    words,
 };
 
 /// The label of the path in the area under an automaton, plus one; 0 if there is none.
@@ -34,10 +36,43 @@ extern "C" fn interdict_label(area: u32, slot: u32, automaton: u32) -> u64 {
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
-    match dfa::walk(&image, automaton, &work.text) {
+    work.cursor = Cursor::start(&image, automaton);
+    let mut walking = Walking { work, image, automaton: u64::from(automaton) };
+    // SAFETY: the callback is `walk`, and its context outlives the call.
+    unsafe {
+        bpf_loop(PATH_BYTES as u32 / PIECE, walk as *mut c_void, (&raw mut walking).cast(), 0)
+    };
+    let work = walking.work;
+    match work.cursor.label(&image, &work.text) {
         Some(label) => u64::from(label) + 1,
         None => 0,
     }
+}
+
+/// Bytes of a path that one step walks over: most paths take one.
+const PIECE: u32 = 64;
+
+/// What [`walk`] works on.
+#[repr(C)]
+struct Walking<'a> {
+    work: &'a mut scratch::Work,
+    image: Image,
+    automaton: u64,
+}
+
+/// One step for `bpf_loop`. Answers 1 to stop.
+///
+/// # Safety
+/// `walking` must be live.
+#[inline(never)]
+unsafe extern "C" fn walk(_index: u64, walking: *mut Walking<'_>) -> i64 {
+    // SAFETY: by the caller.
+    let walking = unsafe { &mut *walking };
+    let work = &mut *walking.work;
+    let automaton = walking.automaton as u32;
+    let decided =
+        work.cursor.advance::<_, _, PIECE>(&walking.image, automaton, &work.text);
+    i64::from(decided)
 }
 
 /// As [`interdict_label`] for the short string in the area.
@@ -53,6 +88,40 @@ extern "C" fn interdict_short_label(area: u32, slot: u32, automaton: u32) -> u64
     }
 }
 
+/// [`interdict_string`]: the fact could not be learned.
+const UNKNOWN: u32 = 0;
+/// [`interdict_string`]: it is the text in the area.
+const LONG: u32 = 1;
+/// [`interdict_string`]: it is the short string in the area.
+const SHORT: u32 = 2;
+
+/// Narrows by a string, or by the fact that there is none to be had, part by part of the fact's column. Answers its label
+/// plus one if the column has one part, else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_string(area: u32, slot: u32, fact: u32, source: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(fact);
+    let mut label = 0;
+    let mut step = 0;
+    while step < COLUMN_PARTS && part != 0 {
+        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
+        label = match source {
+            LONG => interdict_label(area, slot, automaton),
+            SHORT => interdict_short_label(area, slot, automaton),
+            _ => 0,
+        };
+        let known = if label == 0 { None } else { Some((label - 1) as u32) };
+        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
+        narrowing.part(part, known);
+        part = narrowing.next_part(part);
+        step += 1;
+    }
+    if step == 1 { label } else { 0 }
+}
+
 /// Narrows by a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -60,8 +129,7 @@ extern "C" fn interdict_number(area: u32, slot: u32, fact: u32, value: u32) -> u
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
-    let Ok(fact) = Fact::try_from(fact as u8) else { return 0 };
-    u64::from(Narrowing::resume(&image, &mut work.progress).number(fact, value))
+    u64::from(Narrowing::resume(&image, &mut work.progress).number_of(fact, value))
 }
 
 /// Narrows by an address; IPv4 as mapped IPv6.
@@ -71,9 +139,8 @@ extern "C" fn interdict_address(area: u32, slot: u32, fact: u32, upper: u64, low
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
-    let Ok(fact) = Fact::try_from(fact as u8) else { return 0 };
     let address = Address::v6(upper, lower);
-    u64::from(Narrowing::resume(&image, &mut work.progress).address(fact, address))
+    u64::from(Narrowing::resume(&image, &mut work.progress).address_of(fact, address))
 }
 
 /// The label of the path in the area under an automaton.
@@ -146,38 +213,37 @@ impl<'a> Case<'a> {
 
     /// Narrows by a fact that could not be learned.
     #[inline(always)]
-    pub fn unknown(&self, fact: Fact) -> bool {
-        self.narrowing().unknown(fact)
+    pub fn unknown(&self, fact: Fact) {
+        interdict_string(self.area.number, self.slot(), fact as u32, UNKNOWN);
     }
 
-    /// Narrows by the path in the area, if some clause tests it. Without one it counts as unknown.
+    /// Narrows by the path in the area, if some clause tests it. Without one it counts as unknown. Answers the path's
+    /// label plus one if that is all there is to know of it, else 0.
     #[inline(always)]
-    pub fn path(&self, known: bool) -> bool {
-        let automaton = self.narrowing().automaton(Fact::Path);
-        if automaton == 0 {
-            return self.alive();
+    pub fn path(&self, known: bool) -> u64 {
+        if !self.needs(Fact::Path) {
+            return 0;
         }
-        let label = if known { label(self.area, self.slot(), automaton) } else { None };
-        match label {
-            Some(label) => self.narrowing().label(Fact::Path, label),
-            None => self.unknown(Fact::Path),
-        }
+        let source = if known { LONG } else { UNKNOWN };
+        interdict_string(self.area.number, self.slot(), Fact::Path as u32, source)
+    }
+
+    /// Narrows by the label of the path.
+    #[inline(always)]
+    pub fn path_label(&self, label: u32) -> bool {
+        self.narrowing().label(Fact::Path, label)
     }
 
     /// Narrows by the last component of the path of `file`, if some clause tests it.
     #[inline(always)]
     pub fn name<R: Reader>(&self, file: *const u8) -> bool {
-        let automaton = self.narrowing().automaton(Fact::Name);
-        if automaton == 0 {
+        if !self.needs(Fact::Name) {
             return self.alive();
         }
-        if !path::name::<R>(file, &mut self.area.work().short) {
-            return self.unknown(Fact::Name);
-        }
-        match interdict_short_label(self.area.number, self.slot(), automaton) {
-            0 => self.unknown(Fact::Name),
-            label => self.narrowing().label(Fact::Name, (label - 1) as u32),
-        }
+        let known = path::name::<R>(file, &mut self.area.work().short);
+        let source = if known { SHORT } else { UNKNOWN };
+        interdict_string(self.area.number, self.slot(), Fact::Name as u32, source);
+        self.alive()
     }
 
     /// Narrows by what is known of the object.
@@ -210,10 +276,33 @@ impl<'a> Case<'a> {
 extern "C" fn interdict_walked(area: u32, file: u64) -> u64 {
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
-    match path::walked(file as *const u8, &mut work.text) {
+    let file = file as *const u8;
+    work.climb = Climb::start(file, &mut work.text);
+    let mut climbing = Climbing { work };
+    // SAFETY: the callback is `climb`, and its context outlives the call.
+    unsafe { bpf_loop(path::DEPTH, climb as *mut c_void, (&raw mut climbing).cast(), 0) };
+    let work = climbing.work;
+    match work.climb.built(file, &mut work.text) {
         Some(built) => built.bytes | built.deleted << 32,
         None => 0,
     }
+}
+
+/// What [`climb`] works on. The context of `bpf_loop` must be on the stack.
+#[repr(C)]
+struct Climbing<'a> {
+    work: &'a mut scratch::Work,
+}
+
+/// One step for `bpf_loop`. Answers 1 to stop.
+///
+/// # Safety
+/// `climbing` must be live.
+#[inline(never)]
+unsafe extern "C" fn climb(_index: u64, climbing: *mut Climbing<'_>) -> i64 {
+    // SAFETY: by the caller.
+    let work = unsafe { &mut *(*climbing).work };
+    i64::from(work.climb.up(&mut work.text))
 }
 
 /// The path of `file` from the root of its mount namespace, in the area.
@@ -231,72 +320,84 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
     let generation = Generation(generation);
-    let mut narrowing = Narrowing::resume(&image, &mut work.progress);
-    let sets = &mut work.sets;
-    let short = &mut work.short;
     let mut told = 0;
-    *sets = SetFacts { ancestors: [0; 4], args: [0; 4], unknown: 0 };
+    clear(&mut work.sets);
+    let narrowing = Narrowing::resume(&image, &mut work.progress);
     let (process, _) = task::ids();
-    if narrowing.needs(Fact::Exe) {
-        match task::exe(generation, process) {
-            Some(label) => narrowing.label(Fact::Exe, label),
-            None => {
-                emit::count(Fault::Process);
-                told |= flags::PROCESS_UNKNOWN;
-                narrowing.unknown(Fact::Exe)
-            }
-        };
-        if !narrowing.alive() {
+    let by_exe = narrowing.needs(Fact::Exe);
+    let by_parent = narrowing.needs(Fact::ParentExe);
+    let by_ancestors = narrowing.needs_set(SetFact::Ancestors);
+    let by_flags = narrowing.needs(Fact::ProcessFlags);
+    let (by_user, by_group) = (narrowing.needs(Fact::Uid), narrowing.needs(Fact::Gid));
+    let by_effective = narrowing.needs(Fact::Euid);
+    let by_name = narrowing.needs(Fact::Comm);
+    if by_exe {
+        let label = task::exe(generation, process);
+        if label.is_none() {
+            emit::count(Fault::Process);
+            told |= flags::PROCESS_UNKNOWN;
+        }
+        if narrow_label(area, slot, Fact::Exe, label) == 0 {
             return u64::from(told);
         }
     }
-    if narrowing.needs_set(SetFact::Ancestors) {
+    if by_ancestors {
         match task::ancestors(generation, process) {
-            Some(ancestors) => sets.ancestors = *ancestors,
+            Some(ancestors) => words::copy(&mut work.sets.ancestors, ancestors),
             None => {
                 emit::count(Fault::Process);
                 told |= flags::PROCESS_UNKNOWN;
-                sets.unknown |= 1 << SetFact::Ancestors as u64;
+                work.sets.unknown |= 1 << SetFact::Ancestors as u64;
             }
         }
     }
-    if narrowing.needs(Fact::ParentExe) {
+    if by_parent {
         let (parent, _) = task::lineage();
-        match task::exe(generation, parent) {
-            Some(label) => narrowing.label(Fact::ParentExe, label),
-            None => narrowing.unknown(Fact::ParentExe),
-        };
+        narrow_label(area, slot, Fact::ParentExe, task::exe(generation, parent));
     }
-    if narrowing.needs(Fact::Uid) || narrowing.needs(Fact::Gid) {
-        let (user, group) = task::owner();
-        narrowing.number(Fact::Uid, user);
-        narrowing.number(Fact::Gid, group);
+    if by_flags {
+        narrow_label(area, slot, Fact::ProcessFlags, task::flags());
     }
-    if narrowing.needs(Fact::Euid) {
-        match task::euid() {
-            Some(user) => narrowing.number(Fact::Euid, user),
-            None => narrowing.unknown(Fact::Euid),
-        };
+    let (user, group) = task::owner();
+    if by_user {
+        narrow_label(area, slot, Fact::Uid, Some(user));
     }
-    if narrowing.needs(Fact::ProcessFlags) {
-        match task::flags() {
-            Some(flags) => narrowing.label(Fact::ProcessFlags, flags),
-            None => narrowing.unknown(Fact::ProcessFlags),
-        };
+    if by_group {
+        narrow_label(area, slot, Fact::Gid, Some(group));
     }
-    if narrowing.needs(Fact::Comm) {
-        let mut comm = [0; COMM_BYTES];
-        if let Some(start) = short.0.first_chunk_mut::<COMM_BYTES>()
-            && task::comm(&mut comm)
+    if by_effective {
+        narrow_label(area, slot, Fact::Euid, task::euid());
+    }
+    if by_name {
+        let mut source = UNKNOWN;
+        if let Some(start) = work.short.0.first_chunk_mut::<COMM_BYTES>()
+            && task::comm(start)
         {
-            *start = comm;
-            short.0[COMM_BYTES] = 0;
-            narrowing.comm(Fact::Comm, short);
-        } else {
-            narrowing.unknown(Fact::Comm);
+            work.short.0[COMM_BYTES] = 0;
+            source = SHORT;
         }
+        interdict_string(area, slot, Fact::Comm as u32, source);
     }
     u64::from(told)
+}
+
+/// Clears the sets.
+#[inline(always)]
+pub fn clear(sets: &mut SetFacts) {
+    // SAFETY: no bit set and nothing unknown.
+    unsafe { words::zero(sets) };
+}
+
+/// Narrows by a number or label, or by the fact that it could not be learned.
+#[inline(always)]
+fn narrow_label(area: u32, slot: u32, fact: Fact, value: Option<u32>) -> u64 {
+    match value {
+        Some(value) => interdict_number(area, slot, fact as u32, value),
+        None => {
+            interdict_string(area, slot, fact as u32, UNKNOWN);
+            1
+        }
+    }
 }
 
 /// What [`step`] works on.
@@ -334,7 +435,8 @@ extern "C" fn interdict_decide(area: u32, slot: u32, mode: u32) -> u64 {
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
     work.walk = Walk::START;
-    work.decision = Decision::PASS;
+    // SAFETY: a decision of zeros is `Decision::PASS`.
+    unsafe { words::zero(&mut work.decision) };
     let mut deciding = Deciding { work, image, mode: u64::from(mode), done: 0 };
     // SAFETY: the callback is `step`, and its context outlives the call.
     unsafe {

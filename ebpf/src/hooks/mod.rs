@@ -30,12 +30,18 @@ pub fn with_policy(family: Family, judge: impl FnOnce(&Policy, Area) -> i32) -> 
     if directory == 0 {
         return 0;
     }
+    with_area(&policy, directory, |area| judge(&policy, area))
+}
+
+/// Runs `judge` with a scratch area: see [`with_policy`].
+#[inline(always)]
+pub fn with_area(policy: &Policy, directory: u32, judge: impl FnOnce(Area) -> i32) -> i32 {
     let Some(claim) = scratch::claim() else {
         let enforcing =
             policy.image.word(directory.wrapping_add(interdict_abi::image::family::ENFORCING));
         return if enforcing != 0 { crate::bounds::refusal(1) } else { 0 };
     };
-    let answer = judge(&policy, claim.area);
+    let answer = judge(claim.area);
     claim.release();
     answer
 }

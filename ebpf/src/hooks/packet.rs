@@ -7,9 +7,13 @@ use core::mem;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use interdict_abi::ids::{Act, Action, Fact, Family, Fault};
-use interdict_engine::facts::SetFacts;
 
-use super::{judge::Case, net::mapped, report, report::Told};
+use super::{
+    judge::{self, Case},
+    net::mapped,
+    report,
+    report::Told,
+};
 use crate::{
     bounds::masked,
     emit,
@@ -50,8 +54,10 @@ enum Parsed {
 /// What is known of a packet; lives in the scratch area.
 #[repr(C)]
 pub struct Packet {
-    source: [u8; 16],
-    destination: [u8; 16],
+    /// High and low half in host order, IPv4 as mapped IPv6.
+    source: [u64; 2],
+    /// As `source`.
+    destination: [u64; 2],
     version: u16,
     protocol: u16,
     source_port: u16,
@@ -129,8 +135,10 @@ fn parse_v4(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
     let destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
     let first = u16::from_be_bytes([header[6], header[7]]) & 0x1fff == 0;
     let transport = offset + u64::from(header[0] & 15) * 4;
-    packet.source = mapped(source);
-    packet.destination = mapped(destination);
+    packet.source[0] = 0;
+    packet.source[1] = mapped(source);
+    packet.destination[0] = 0;
+    packet.destination[1] = mapped(destination);
     packet.version = 2;
     packet.protocol = u16::from(header[9]);
     packet.has_ports = 0;
@@ -143,12 +151,14 @@ fn parse_v4(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
 #[inline(always)]
 fn parse_v6(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
     let Some(start) = at::<[u8; 8]>(context, offset) else { return Parsed::Malformed };
-    let Some(source) = at::<[u8; 16]>(context, offset + 8) else { return Parsed::Malformed };
-    packet.source = source;
-    let Some(destination) = at::<[u8; 16]>(context, offset + 24) else {
+    let Some(source) = at::<[u64; 2]>(context, offset + 8) else { return Parsed::Malformed };
+    packet.source[0] = u64::from_be(source[0]);
+    packet.source[1] = u64::from_be(source[1]);
+    let Some(destination) = at::<[u64; 2]>(context, offset + 24) else {
         return Parsed::Malformed;
     };
-    packet.destination = destination;
+    packet.destination[0] = u64::from_be(destination[0]);
+    packet.destination[1] = u64::from_be(destination[1]);
     if start[0] >> 4 != 6 {
         return Parsed::Malformed;
     }
@@ -206,11 +216,9 @@ fn decide(policy: &Policy, area: Area) -> u32 {
         return xdp_action::XDP_PASS;
     };
     let packet = &area.work().packet;
-    let source = u128::from_be_bytes(packet.source);
-    let destination = u128::from_be_bytes(packet.destination);
     if !case.number(Fact::Act, Act::PacketIn.value())
-        || !case.address(Fact::RemoteIp, (source >> 64) as u64, source as u64)
-        || !case.address(Fact::LocalIp, (destination >> 64) as u64, destination as u64)
+        || !case.address(Fact::RemoteIp, packet.source[0], packet.source[1])
+        || !case.address(Fact::LocalIp, packet.destination[0], packet.destination[1])
         || !case.number(Fact::Protocol, u32::from(packet.protocol))
         || !case.number(Fact::AddressFamily, u32::from(packet.version))
     {
@@ -223,15 +231,15 @@ fn decide(policy: &Policy, area: Area) -> u32 {
         case.unknown(Fact::RemotePort);
         case.unknown(Fact::LocalPort);
     }
-    area.work().sets = SetFacts { ancestors: [0; 4], args: [0; 4], unknown: 0 };
+    judge::clear(&mut area.work().sets);
     if !case.decide() {
         return xdp_action::XDP_PASS;
     }
     let told = Told { acts: Act::PacketIn.bit(), ..Told::default() };
     report::begin(area, policy, Family::Packet, &told);
     let Work { head, packet, decision, .. } = area.work();
-    head.remote_ip = packet.source;
-    head.local_ip = packet.destination;
+    report::address(&mut head.remote_ip, packet.source[0], packet.source[1]);
+    report::address(&mut head.local_ip, packet.destination[0], packet.destination[1]);
     head.protocol = packet.protocol;
     head.address_family = packet.version;
     if packet.has_ports != 0 {

@@ -32,6 +32,7 @@ use crate::{
     maps::{ANCESTORS, EXECS, EXES},
     policy::{self, Image, Policy},
     scratch::{self, Area, TEXT_BYTES, Text, Work},
+    words,
 };
 
 /// A task was made.
@@ -83,7 +84,8 @@ fn inherit(generation: Generation, parent: u32, child: u32) {
         return;
     }
     let Some(ancestors) = task::ancestors(generation, parent) else { return };
-    let mut ancestors = *ancestors;
+    let mut ancestors =
+        [ancestors[0], ancestors[1], ancestors[2], ancestors[3]];
     let row = sets.wrapping_add(exe.wrapping_mul(SET_WORDS as u32 * 8));
     let mut word = 0;
     while word < SET_WORDS {
@@ -156,13 +158,10 @@ fn started(old_thread: u32, bprm: *const u8, area: Area) {
 /// The executable label of a path under the generation in force and the one being staged.
 #[inline(never)]
 pub fn labelled(known: bool, area: Area) -> ExecInFlight {
-    let mut found = ExecInFlight { exe: [0; 2], generation: [0; 2] };
-    if known {
-        let (active, staged) = policy::generations();
-        (found.exe[0], found.generation[0]) = label(active, area);
-        (found.exe[1], found.generation[1]) = label(staged, area);
-    }
-    found
+    let (active, staged) = policy::generations();
+    let (first, first_generation) = if known { label(active, area) } else { (0, 0) };
+    let (second, second_generation) = if known { label(staged, area) } else { (0, 0) };
+    ExecInFlight { exe: [first, second], generation: [first_generation, second_generation] }
 }
 
 /// The label under `generation`, and `generation`, or zeros if there is none.
@@ -289,9 +288,9 @@ fn judge_arguments(read: Read, policy: &Policy, area: Area) {
         if path_bytes == 0 {
             told.fault = faulted(Fault::Path);
         }
-        let alive = case.path(path_bytes != 0);
+        case.path(path_bytes != 0);
         area.work().text.0[start] = kept;
-        if !alive {
+        if !case.alive() {
             return;
         }
     }
@@ -303,14 +302,16 @@ fn judge_arguments(read: Read, policy: &Policy, area: Area) {
     if case.needs_set(SetFact::Args) {
         let automaton = policy.image.word(header::ARG_AUTOMATON);
         let table = policy.image.word(header::ARG_SETS);
-        *gathering = Gathering::start(&policy.image, automaton, table, args_bytes as u32);
+        // SAFETY: all zero is no state at all.
+        unsafe { words::zero(gathering) };
+        gathering.restart(&policy.image, automaton, table, args_bytes as u32);
         let mut arguments =
             Arguments { image: &policy.image, gathering, text, start: path_bytes };
         // SAFETY: the callback is `look`, and its context outlives the call.
         unsafe {
             bpf_loop(ARGS_BYTES as u32, look as *mut c_void, (&raw mut arguments).cast(), 0)
         };
-        sets.args = arguments.gathering.set;
+        words::copy(&mut sets.args, &arguments.gathering.set);
         if truncated || args_bytes == 0 {
             told.fault = faulted(Fault::Args);
             sets.unknown |= 1 << SetFact::Args as u64;
@@ -337,7 +338,8 @@ fn exec_without_lsm(
     let Some(case) = Case::start(policy, area, Family::Exec) else { return };
     let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
     let known = told.path(built);
-    if !case.path(known) || !case.name::<Probed>(file) {
+    case.path(known);
+    if !case.alive() || !case.name::<Probed>(file) {
         return;
     }
     let Some(object) = Object::of_file::<Probed>(file) else { return };

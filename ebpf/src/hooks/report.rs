@@ -95,6 +95,16 @@ pub fn actor(area: Area) {
     task::comm(&mut head.comm);
 }
 
+/// Writes an address as records have it, from its halves in host order.
+#[inline(always)]
+pub fn address(field: &mut [u8; 16], upper: u64, lower: u64) {
+    let halves: *mut u64 = (&raw mut *field).cast();
+    // SAFETY: the field has sixteen bytes.
+    unsafe { halves.write_unaligned(upper.to_be()) };
+    // SAFETY: as above.
+    unsafe { halves.add(1).write_unaligned(lower.to_be()) };
+}
+
 /// Adds the object.
 #[inline(always)]
 pub fn object(area: Area, object: &Object) {

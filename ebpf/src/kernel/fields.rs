@@ -28,6 +28,7 @@ fields! {
     file_inode FILE_INODE,
     file_mode FILE_MODE,
     file_path FILE_PATH,
+    fs_root FS_ROOT,
     inode_mode INODE_MODE,
     inode_nlink INODE_NLINK,
     inode_number INODE_NUMBER,
@@ -51,6 +52,7 @@ fields! {
     super_magic SUPER_MAGIC,
     task_cred TASK_CRED,
     task_exit_code TASK_EXIT_CODE,
+    task_fs TASK_FS,
     task_mm TASK_MM,
     task_pid TASK_PID,
     task_group_leader TASK_GROUP_LEADER,
@@ -71,6 +73,28 @@ static SLOT_MASK: u64 = 0;
 pub fn slot_mask() -> u64 {
     // SAFETY: as above.
     unsafe { (&raw const SLOT_MASK).read_volatile() }
+}
+
+/// Address of the kernel's `rename_lock`, 0 if it is not known.
+#[unsafe(no_mangle)]
+static RENAME_LOCK: u64 = 0;
+
+/// Address of the kernel's `rename_lock`, 0 if it is not known.
+#[inline(always)]
+pub fn rename_lock() -> u64 {
+    // SAFETY: as above.
+    unsafe { (&raw const RENAME_LOCK).read_volatile() }
+}
+
+/// Address of the kernel's `mount_lock`, 0 if it is not known.
+#[unsafe(no_mangle)]
+static MOUNT_LOCK: u64 = 0;
+
+/// Address of the kernel's `mount_lock`, 0 if it is not known.
+#[inline(always)]
+pub fn mount_lock() -> u64 {
+    // SAFETY: as above.
+    unsafe { (&raw const MOUNT_LOCK).read_volatile() }
 }
 
 /// 1 when LSM programs decide: then the tracepoints and cgroup programs only keep processes up to date.

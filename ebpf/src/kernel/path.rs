@@ -36,7 +36,7 @@ const DELETED_BYTES: u64 = 10;
 
 /// The path of `file` as the acting process sees it: `d_path`. For LSM programs on hooks that may use it (the list
 /// `sleepable_lsm_hooks` of kernel/bpf/bpf_lsm.c). Unknown: longer than `PATH_BYTES`, or not to be had.
-#[inline(always)]
+#[inline(never)]
 pub fn seen<R: Reader>(file: *const u8, text: &mut Text) -> Built {
     let object = file.wrapping_add(fields::file_path() as usize);
     // SAFETY: `f_path` is inside the file that the hook was given; the buffer has PATH_BYTES.
@@ -71,45 +71,78 @@ fn without_suffix(dentry: *const u8, text: &mut Text, bytes: u64) -> Built {
     }
 }
 
-/// Deepest path that [`walked`] follows, mounts included.
-const DEPTH: u32 = 128;
+/// Steps of the deepest climb: components and mounts. A path of 4,095 bytes has at most 2,048 components.
+pub const DEPTH: u32 = 2048 + 64;
 
-/// Where [`walked`] builds: the second half of the text, from its end.
+/// Where [`Climb`] builds: the second half of the text, from its end.
 const REGION: usize = PATH_BYTES;
 
-/// The path of `file` from the root of its mount namespace, by walking dentries and mounts. For programs that have no
-/// `d_path`. `None`: deeper than 128, longer than `PATH_BYTES`, or not readable.
-#[inline(always)]
-pub fn walked(file: *const u8, text: &mut Text) -> Option<Built> {
-    let mut dentry: *const u8 = probed(file, fields::file_path() + fields::path_dentry())?;
-    let mut mnt: *const u8 = probed(file, fields::file_path() + fields::path_mnt())?;
-    let hashed: u64 = probed(dentry, fields::dentry_hashed())?;
-    let mut position = PATH_BYTES as u64 - 1;
-    text.0[REGION + PATH_BYTES - 1] = 0;
-    let mut depth = 0;
-    let mut whole = false;
-    while depth < DEPTH {
-        depth += 1;
+/// How far a walk from a file to the root has come.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Climb {
+    dentry: u64,
+    mount: u64,
+    /// Where in the region the path starts so far.
+    position: u64,
+    state: u64,
+}
+
+/// There is more to climb.
+const CLIMBING: u64 = 0;
+/// The root was reached.
+const ARRIVED: u64 = 1;
+/// Something could not be read, or the path is too long.
+const LOST: u64 = 2;
+
+impl Climb {
+    /// At `file`.
+    #[inline(always)]
+    pub fn start(file: *const u8, text: &mut Text) -> Self {
+        text.0[REGION + PATH_BYTES - 1] = 0;
+        let dentry: Option<u64> = probed(file, fields::file_path() + fields::path_dentry());
+        let mount: Option<u64> = probed(file, fields::file_path() + fields::path_mnt());
+        let position = PATH_BYTES as u64 - 1;
+        match (dentry, mount) {
+            (Some(dentry), Some(mount)) => Self { dentry, mount, position, state: CLIMBING },
+            (Some(_) | None, _) => Self { dentry: 0, mount: 0, position, state: LOST },
+        }
+    }
+
+    /// One component up. Answers whether the climb is over. For `bpf_loop`, `DEPTH` times.
+    #[inline(always)]
+    pub fn up(&mut self, text: &mut Text) -> bool {
+        if self.state == CLIMBING {
+            self.state = self.component(text).unwrap_or(LOST);
+        }
+        self.state != CLIMBING
+    }
+
+    #[inline(always)]
+    fn component(&mut self, text: &mut Text) -> Option<u64> {
+        let dentry = self.dentry as *const u8;
+        let mnt = self.mount as *const u8;
         let root: *const u8 = probed(mnt, fields::vfsmount_root())?;
         if dentry == root {
             let mount = mnt.wrapping_sub(fields::mount_mnt() as usize);
             let parent: *const u8 = probed(mount, fields::mount_parent())?;
             if parent == mount {
-                whole = true;
-                break;
+                return Some(ARRIVED);
             }
-            dentry = probed(mount, fields::mount_mountpoint())?;
-            mnt = parent.wrapping_add(fields::mount_mnt() as usize);
-            continue;
+            self.dentry = probed(mount, fields::mount_mountpoint())?;
+            self.mount = parent.wrapping_add(fields::mount_mnt() as usize) as u64;
+            return Some(CLIMBING);
         }
         let parent: *const u8 = probed(dentry, fields::dentry_parent())?;
         let name: *const u8 = probed(dentry, fields::dentry_name() + fields::qstr_name())?;
         let length: u32 = probed(dentry, fields::dentry_name() + fields::qstr_len())?;
         let length = masked::<255>(u64::from(length));
+        let position = masked::<{ PATH_BYTES as u64 - 1 }>(self.position);
         if position < length + 1 {
             return None;
         }
-        position = masked::<{ PATH_BYTES as u64 - 1 }>(position - length - 1);
+        let position = masked::<{ PATH_BYTES as u64 - 1 }>(position - length - 1);
+        self.position = position;
         text.0[REGION + position as usize] = b'/';
         // SAFETY: position is below PATH_BYTES and length below 256; the text has 4096 bytes of slack behind.
         let target = unsafe { text.0.as_mut_ptr().add(REGION + position as usize + 1) };
@@ -117,27 +150,35 @@ pub fn walked(file: *const u8, text: &mut Text) -> Option<Built> {
         if !unsafe { copy(target, length, name) } {
             return None;
         }
-        if parent == dentry {
-            whole = true;
-            break;
+        self.dentry = parent as u64;
+        Some(if parent == dentry { ARRIVED } else { CLIMBING })
+    }
+
+    /// The path from the root of the file's mount namespace, moved to the start of the text. `None`: deeper than `DEPTH`,
+    /// longer than `PATH_BYTES`, or not readable.
+    #[inline(always)]
+    pub fn built(&self, file: *const u8, text: &mut Text) -> Option<Built> {
+        if self.state != ARRIVED {
+            return None;
         }
-        dentry = parent;
+        let mut position = masked::<{ PATH_BYTES as u64 - 1 }>(self.position);
+        if position == PATH_BYTES as u64 - 1 {
+            position -= 1;
+            text.0[REGION + PATH_BYTES - 2] = b'/';
+        }
+        let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(PATH_BYTES as u64 - position);
+        // SAFETY: `position` and `bytes` are below PATH_BYTES, and the text is larger than twice that.
+        let start = unsafe {
+            text.0.as_ptr().add(REGION + masked::<{ PATH_BYTES as u64 - 1 }>(position) as usize)
+        };
+        // SAFETY: as above.
+        if bytes == 0 || !unsafe { copy(text.0.as_mut_ptr(), bytes, start) } {
+            return None;
+        }
+        let dentry: *const u8 = probed(file, fields::file_path() + fields::path_dentry())?;
+        let hashed: u64 = probed(dentry, fields::dentry_hashed())?;
+        Some(Built { bytes: bytes - 1, deleted: u64::from(hashed == 0) })
     }
-    if !whole {
-        return None;
-    }
-    if position == PATH_BYTES as u64 - 1 {
-        position -= 1;
-        text.0[REGION + PATH_BYTES - 2] = b'/';
-    }
-    let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(PATH_BYTES as u64 - position);
-    // SAFETY: `bytes` is below PATH_BYTES and the text is larger than that.
-    let start = unsafe { text.0.as_ptr().add(REGION + masked::<{ PATH_BYTES as u64 - 1 }>(position) as usize) };
-    // SAFETY: as above.
-    if !unsafe { copy(text.0.as_mut_ptr(), bytes, start) } {
-        return None;
-    }
-    Some(Built { bytes: bytes - 1, deleted: u64::from(hashed == 0) })
 }
 
 /// The last component of a file's path. False if it could not be read.
