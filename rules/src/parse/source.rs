@@ -11,6 +11,9 @@ use std::{
 /// Largest policy file that is read, bytes. Feeds have a bound of their own.
 pub const POLICY_BYTES_MAX: u64 = 32 << 20;
 
+/// Largest feed that is read, bytes: a million lines take some 20 MB.
+pub const FEED_BYTES_MAX: u64 = 128 << 20;
+
 /// Number of a source within its [`Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u32);
@@ -241,6 +244,12 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let length = std::fs::metadata(path)?.len();
+        if length > FEED_BYTES_MAX {
+            return Err(io::Error::other(format!(
+                "{length} bytes, a feed may have {FEED_BYTES_MAX}"
+            )));
+        }
         std::fs::read(path)
     }
 }
@@ -252,5 +261,54 @@ pub struct NoFiles;
 impl Files for NoFiles {
     fn read(&self, _path: &Path) -> io::Result<Vec<u8>> {
         Err(io::Error::new(io::ErrorKind::NotFound, "no feeds can be read here"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_read_in_the_order_of_its_names_without_cases_and_hidden_files() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.yaml", "a.yml", "c.cases.yaml", ".d.yaml", "e.txt", "sub/f.yaml"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let names = |found: Vec<PathBuf>| -> Vec<String> {
+            let below = |path: &PathBuf| path.strip_prefix(folder.path()).unwrap().to_owned();
+            found.iter().map(|path| below(path).display().to_string()).collect()
+        };
+        let mut sources = Sources::new();
+        assert_eq!(names(sources.load(folder.path()).unwrap()), ["a.yml", "b.yaml", "sub/f.yaml"]);
+        assert_eq!(names(sources.load_cases(folder.path()).unwrap()), ["c.cases.yaml"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sources = Sources::new();
+        assert!(matches!(sources.load(folder.path()), Err(SourceError::Empty { .. })));
+        let missing = folder.path().join("x.yaml");
+        assert!(matches!(sources.load(&missing), Err(SourceError::Read { .. })));
+        std::fs::write(&missing, b"a: \xff").unwrap();
+        assert!(matches!(sources.load(&missing), Err(SourceError::NotText { offset: 3, .. })));
+        let large = std::fs::File::create(&missing).unwrap();
+        large.set_len(POLICY_BYTES_MAX + 1).unwrap();
+        assert!(matches!(sources.load(&missing), Err(SourceError::TooLarge { .. })));
+        large.set_len(FEED_BYTES_MAX + 1).unwrap();
+        assert!(Disk.read(&missing).unwrap_err().to_string().contains("a feed may have"));
+    }
+
+    #[test]
+    fn columns_count_characters_and_lines_start_at_one() {
+        let mut sources = Sources::new();
+        let file = sources.add("x", "a\nñb\n");
+        let at = |start| sources.position(Span { file, start, end: start });
+        assert_eq!(at(0), Position { line: 1, column: 1 });
+        assert_eq!(at(2), Position { line: 2, column: 1 });
+        assert_eq!(at(4), Position { line: 2, column: 2 });
+        assert_eq!(at(6), Position { line: 3, column: 1 });
     }
 }
