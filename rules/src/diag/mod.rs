@@ -157,6 +157,7 @@ impl Diagnostic {
 #[derive(Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    failed: bool,
 }
 
 impl Diagnostics {
@@ -174,13 +175,14 @@ impl Diagnostics {
                 && earlier.message == diagnostic.message
         });
         if !said {
+            self.failed |= diagnostic.level == Level::Error;
             self.list.push(diagnostic);
         }
     }
 
     /// Whether an error is among them.
     pub fn failed(&self) -> bool {
-        self.list.iter().any(|diagnostic| diagnostic.level == Level::Error)
+        self.failed
     }
 
     /// How many there are: to see whether a step added some.

@@ -14,16 +14,25 @@ pub enum Colour {
     Plain,
 }
 
-/// All diagnostics as text, with a summary line at the end.
+/// Most diagnostics shown to people: more are a wall.
+const SHOWN: usize = 200;
+
+/// All diagnostics as text, the first two hundred of them in full.
 pub fn terminal(diagnostics: &[Diagnostic], sources: &Sources, colour: Colour) -> String {
     let renderer = match colour {
         Colour::Ansi => Renderer::styled(),
         Colour::Plain => Renderer::plain(),
     };
     let mut text = String::new();
-    for diagnostic in diagnostics {
+    for diagnostic in diagnostics.iter().take(SHOWN) {
         text.push_str(&renderer.render(&[group(diagnostic, sources)]));
         text.push_str("\n\n");
+    }
+    if diagnostics.len() > SHOWN {
+        text.push_str(&format!(
+            "{} more are not shown; `--format json` has all of them\n\n",
+            diagnostics.len() - SHOWN
+        ));
     }
     text
 }
@@ -59,23 +68,34 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         } else {
             AnnotationKind::Primary
         };
-        let mut snippet = snippet(span.file, sources).annotation(
-            kind.span(range(span, sources)).label((!label.is_empty()).then_some(label)),
-        );
-        for (other, label) in &diagnostic.related {
-            if other.file == span.file {
-                snippet = snippet.annotation(
-                    AnnotationKind::Context
-                        .span(range(*other, sources))
-                        .label((!label.is_empty()).then_some(label.as_str())),
-                );
-            }
+        let near =
+            |other: &Span| other.file == span.file && lines_between(span, *other, sources) < NEAR;
+        let around = diagnostic
+            .related
+            .iter()
+            .filter(|(other, _)| near(other))
+            .fold(span, |all, (other, _)| all.to(*other));
+        let window = Window::around(around, sources);
+        let mut snippet = window
+            .snippet(span.file, sources)
+            .annotation(kind.span(window.range(span)).label((!label.is_empty()).then_some(label)));
+        for (other, label) in diagnostic.related.iter().filter(|(other, _)| near(other)) {
+            snippet = snippet.annotation(
+                AnnotationKind::Context
+                    .span(window.range(*other))
+                    .label((!label.is_empty()).then_some(label.as_str())),
+            );
         }
         group = group.element(snippet);
-        for (other, label) in &diagnostic.related {
-            if other.file != span.file {
-                group = group.element(snippet_with(*other, label, sources));
-            }
+        for (other, label) in diagnostic.related.iter().filter(|(other, _)| !near(other)) {
+            let window = Window::around(*other, sources);
+            group = group.element(
+                window.snippet(other.file, sources).annotation(
+                    AnnotationKind::Context
+                        .span(window.range(*other))
+                        .label((!label.is_empty()).then_some(label.as_str())),
+                ),
+            );
         }
     } else if diagnostic.excerpt.is_none() {
         group = group.element(Origin::path("policy"));
@@ -89,32 +109,55 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     group
 }
 
-fn snippet<'a>(
-    file: FileId,
-    sources: &'a Sources,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let source = sources.file(file);
-    Snippet::source(source.text.as_str()).path(source.name.as_str())
+/// Places this many lines apart are shown apart.
+const NEAR: u32 = 200;
+
+fn lines_between(one: Span, other: Span, sources: &Sources) -> u32 {
+    sources.position(one).line.abs_diff(sources.position(other).line)
 }
 
-fn snippet_with<'a>(
-    span: Span,
-    label: &'a str,
-    sources: &'a Sources,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    snippet(span.file, sources).annotation(
-        AnnotationKind::Context
-            .span(range(span, sources))
-            .label((!label.is_empty()).then_some(label)),
-    )
+/// The lines that are shown: the renderer looks at every byte it is given, and files are large.
+struct Window<'a> {
+    text: &'a str,
+    start: usize,
+    line: u32,
 }
 
-/// A span as the renderer wants it: on character boundaries, and no further than the end of its first line when it
-/// covers a whole block.
-fn range(span: Span, sources: &Sources) -> std::ops::Range<usize> {
-    clamp(&sources.file(span.file).text, span.start as usize, span.end as usize)
+impl<'a> Window<'a> {
+    /// The whole lines a span covers.
+    fn around(span: Span, sources: &'a Sources) -> Self {
+        let text = &sources.file(span.file).text;
+        let whole = clamp(text, span.start as usize, span.end as usize);
+        let start = text[..whole.start].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[whole.end..].find('\n').map_or(text.len(), |at| whole.end + at + 1);
+        Self { text: &text[start..end], start, line: sources.position(span).line }
+    }
+
+    fn snippet(
+        &self,
+        file: FileId,
+        sources: &'a Sources,
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        Snippet::source(self.text)
+            .line_start(self.line as usize)
+            .path(sources.file(file).name.as_str())
+    }
+
+    /// A span of the file within the window.
+    fn range(&self, span: Span) -> std::ops::Range<usize> {
+        let from = |offset: u32| (offset as usize).saturating_sub(self.start);
+        let whole = clamp(self.text, from(span.start), from(span.end));
+        // What covers a whole block is underlined in its first line only.
+        let covered = &self.text[whole.clone()];
+        let end = match covered.find('\n') {
+            Some(first) if covered.matches('\n').count() > 3 => whole.start + first,
+            Some(_) | None => whole.end,
+        };
+        whole.start..whole.start + self.text[whole.start..end].trim_end().len()
+    }
 }
 
+/// A byte range on character boundaries.
 fn clamp(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
     let mut start = start.min(text.len());
     while !text.is_char_boundary(start) {
@@ -124,9 +167,5 @@ fn clamp(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
     while !text.is_char_boundary(end) {
         end += 1;
     }
-    if text[start..end].bytes().filter(|byte| *byte == b'\n').count() > 3 {
-        end = start + text[start..end].find('\n').unwrap_or(end - start);
-    }
-    let trimmed = text[start..end].trim_end().len();
-    start..start + trimmed
+    start..end
 }

@@ -63,13 +63,31 @@ fn expand(tree: &Tree) -> Vec<Vec<Literal>> {
 /// Whether a conjunction can never hold.
 pub(crate) fn contradicts(clause: &[Literal]) -> bool {
     clause.iter().enumerate().any(|(index, one)| {
-        clause[index + 1..].iter().any(|other| match (one.negated, other.negated) {
+        let rest = clause[index + 1..].iter().filter(|other| comparable(&one.test, &other.test));
+        rest.into_iter().any(|other| match (one.negated, other.negated) {
             (false, false) => apart(&one.test, &other.test),
             (false, true) => within(&one.test, &other.test),
             (true, false) => within(&other.test, &one.test),
             (true, true) => false,
         })
     })
+}
+
+/// Most comparisons of one pair of tests: past it nothing is claimed about them.
+const COMPARED: usize = 1 << 20;
+
+/// Whether two tests have few enough values to be compared one by one.
+fn comparable(one: &Test, other: &Test) -> bool {
+    let values = |test: &Test| match test {
+        Test::Text { patterns, .. } | Test::Ancestor { patterns } | Test::Argument { patterns } => {
+            patterns.len()
+        }
+        Test::Number { ranges, .. } => ranges.len(),
+        Test::Address { v4, v6, .. } => v4.len() + v6.len(),
+        Test::Flags { .. } => 1,
+    };
+    // Addresses are only ever compared for being the same.
+    matches!(one, Test::Address { .. }) || values(one).saturating_mul(values(other)) <= COMPARED
 }
 
 /// Whether no single value passes both tests.
@@ -112,6 +130,9 @@ fn apart(one: &Test, other: &Test) -> bool {
 
 /// Whether every value (or set of values) that passes `one` passes `other`.
 pub(crate) fn within(one: &Test, other: &Test) -> bool {
+    if !comparable(one, other) {
+        return false;
+    }
     match (one, other) {
         (
             Test::Text { fact: one_fact, patterns: one },

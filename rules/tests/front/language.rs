@@ -470,6 +470,21 @@ fn hostile_documents_are_refused_and_not_obeyed() {
         codes(&when("exec", &format!("{}exec.memfd", "not ".repeat(5_000)))),
         [Code::TooDeep]
     );
+    // A mistake in every rule of a large file: all are found, and shown without reading the file again for each.
+    let mut many = policy("id: R\ntitle: T\non: exec\naction: alert");
+    for number in 0..3_000 {
+        many.push_str(&format!(
+            "    - {{ id: R{number}, title: T, on: exec, when: exec.pth == 1, action: alert }}\n"
+        ));
+    }
+    let (sources, outcome) = compiled(&many);
+    assert_eq!(outcome.diagnostics.len(), 3_000);
+    let shown = interdict_rules::diag::terminal(
+        &outcome.diagnostics,
+        &sources,
+        interdict_rules::diag::Colour::Plain,
+    );
+    assert!(shown.contains("2800 more are not shown"));
     // `and` of many `or`s: counted before it is unfolded.
     let product =
         vec!["(exec.memfd or exec.setuid or process.uid == 0 or exec.path == \"/x\")"; 60];
