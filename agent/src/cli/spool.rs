@@ -107,7 +107,7 @@ fn list(ls: &Ls) -> Result<(), String> {
             "bytes": bytes.len(),
             "alerts": scan.records,
             "first": scan.first,
-            "last": scan.last.map(|(seq, _)| seq),
+            "last": scan.last.map(|head| head.seq),
             "damaged_bytes": scan.damaged_bytes + scan.torn_bytes,
             "stream": scan.header.map(|header| header.before.stream),
         }));

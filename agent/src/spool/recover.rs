@@ -23,8 +23,8 @@ pub struct Scan {
     pub records: u64,
     /// Sequence number of the first good record.
     pub first: Option<u64>,
-    /// Sequence number and chain hash of the last good record.
-    pub last: Option<(u64, [u8; 32])>,
+    /// Where the stream stands after the last good record.
+    pub last: Option<ChainHead>,
     /// End of the last good record.
     pub good_bytes: u64,
     /// Bytes before that which are no record.
@@ -67,14 +67,16 @@ pub fn scan(bytes: &[u8], limit: Option<u64>) -> Scan {
         }
     }
     found.torn_bytes = bytes.len() as u64 - found.good_bytes;
-    found.last = last_line.and_then(|(seq, line)| Some((seq, sealed_hash(line)?)));
+    found.last = last_line.and_then(|(seq, line)| sealed_head(seq, line));
     found
 }
 
-/// The chain hash an alert carries.
-fn sealed_hash(line: &[u8]) -> Option<[u8; 32]> {
+/// Where the stream stands after an alert, from what it carries: a segment's header may be damaged.
+fn sealed_head(seq: u64, line: &[u8]) -> Option<ChainHead> {
     let alert: Value = serde_json::from_slice(line).ok()?;
-    hex(alert.get("seal")?.get("hash")?.as_str()?)?.try_into().ok()
+    let hash = hex(alert.get("seal")?.get("hash")?.as_str()?)?.try_into().ok()?;
+    let stream = alert.get("stream")?.as_str().filter(|stream| stream.len() == 32)?;
+    Some(ChainHead { stream: stream.to_owned(), seq, hash })
 }
 
 /// What a spool was found to hold.
@@ -107,11 +109,9 @@ pub fn recover(folder: &Path) -> Result<Recovered, SpoolError> {
         if bad_bytes > 0 && limit.is_none() {
             damage = Some((bad_bytes, format!("{first:020}.seg")));
         }
-        let stream = found.header.as_ref().map(|header| header.before.stream.clone());
-        if let (Some(stream), Some((seq, hash))) = (stream, found.last) {
+        if found.last.is_some() {
             let last_is_stop = is_stop(&bytes[..usize::try_from(found.good_bytes).unwrap_or(0)]);
-            let head = Some(ChainHead { stream, seq, hash });
-            return Ok(Recovered { head, damage, last_is_stop });
+            return Ok(Recovered { head: found.last, damage, last_is_stop });
         }
         if let Some(header) = found.header {
             // Begun and left empty: the segment before it ends where this header says, unless it was damaged.

@@ -178,7 +178,8 @@ fn a_cut_anywhere_leaves_the_longest_good_prefix() {
         let expected = ends.iter().filter(|&&end| end <= len).count() as u64;
         assert_eq!(found.records, expected, "cut at {len}");
         if len >= segment::HEADER_BYTES {
-            assert_eq!(found.last.map(|(seq, _)| seq), (expected > 0).then_some(expected));
+            let last = found.last.map(|head| head.seq);
+            assert_eq!(last, (expected > 0).then_some(expected));
         }
     }
 }
@@ -302,5 +303,30 @@ fn a_cursor_is_read_back_and_a_damaged_one_is_known_as_such() {
         bytes[at] ^= 1;
         fs::write(&path, bytes).unwrap();
         assert_eq!(cursor.load(), cursor::Stored::Damaged, "byte {at}");
+    }
+}
+
+#[test]
+fn a_damaged_header_loses_neither_the_records_behind_it_nor_the_place_in_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    for _ in 0..4 {
+        spool.append(&sealed(&mut sealer, 5)).unwrap();
+    }
+    drop(spool);
+    let last = *segment::list(folder.path()).unwrap().last().unwrap();
+    assert!(last > 1, "several segments");
+    let path = segment::path(folder.path(), last);
+    let good = fs::read(&path).unwrap();
+    for at in 0..segment::HEADER_BYTES {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        let (spool, _) = open(folder.path(), local());
+        assert_eq!(spool.head(), sealer.head(), "byte {at}");
+        drop(spool);
+        let read = read_all(folder.path(), 20);
+        assert_eq!((read.entries.len(), read.missing.len()), (20, 0), "byte {at}");
     }
 }
