@@ -106,6 +106,9 @@ pub fn start(stored: &Stored, stream: &str, oldest: u64, head: u64) -> u64 {
     }
 }
 
+/// Size at which dead letters are put aside; the ones put aside before them go.
+const DEAD_BYTES: u64 = 16 << 20;
+
 /// Time between two cursor writes while alerts flow.
 const CURSOR_EVERY: Duration = Duration::from_millis(200);
 
@@ -235,6 +238,9 @@ impl State {
         let folder = self.task.folder.join("dead");
         fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{}.ndjson", self.task.status.name.replace('/', "_")));
+        if fs::metadata(&path).is_ok_and(|data| data.len() > DEAD_BYTES) {
+            fs::rename(&path, path.with_extension("ndjson.1"))?;
+        }
         let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let mut line = format!("{{\"reason\":{},\"alert\":", Value::from(reason)).into_bytes();
         line.extend_from_slice(&entry.line);
