@@ -115,6 +115,8 @@ fn keep(
                 while outcome.is_err() && spool.make_room(acknowledged(&spool, sinks)) {
                     outcome = spool.append(&sealed);
                 }
+                // Not only by the second: a flood fills more than its bounds in one.
+                spool.enforce_limits();
                 if done.send(outcome).is_err() {
                     return;
                 }

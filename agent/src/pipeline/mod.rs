@@ -168,7 +168,12 @@ impl Pipeline {
         );
         let worker = std::thread::Builder::new()
             .name("interdict-alerts".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                // Without this thread the agent would live on and tell nothing. What it was working on has left the
+                // ring, so whatever starts the agent again gets past it.
+                let _alive = AbortOnPanic;
+                worker.run();
+            })
             .map_err(|_error| PipelineError::System("cannot start a thread"))?;
         Ok(Self {
             intake,
@@ -266,6 +271,17 @@ impl Pipeline {
                 let left = (*self.durable.borrow() + 1).saturating_sub(next);
                 tracing::info!(sink = status.name, left, "alerts wait in the spool");
             }
+        }
+    }
+}
+
+/// Ends the process when it is dropped while its thread panics.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
         }
     }
 }
