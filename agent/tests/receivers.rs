@@ -85,13 +85,15 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// `ca.pem` (also the certificate) and `key.pem` for 127.0.0.1 and localhost.
+/// `ca.pem` (also the certificate) and `key.pem` for 127.0.0.1 and localhost, and the same for a client.
 fn certificate(folder: &Path) {
-    let key = KeyPair::generate().unwrap();
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-    fs::write(folder.join("ca.pem"), certificate.pem()).unwrap();
-    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    for (certificate_file, key_file) in [("ca.pem", "key.pem"), ("client.pem", "client-key.pem")] {
+        let key = KeyPair::generate().unwrap();
+        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        fs::write(folder.join(certificate_file), certificate.pem()).unwrap();
+        fs::write(folder.join(key_file), key.serialize_pem()).unwrap();
+    }
 }
 
 fn decision(at: u32) -> Vec<u8> {
@@ -332,7 +334,8 @@ fn the_public_library_of_another_language_verifies_each_request() {
     let mut receiver = python(folder.path(), "webhook.py", &[&port.to_string(), &dir]);
     receiver.wait_for_port(port);
     let sink = format!(
-        "webhook: {{ url: \"https://127.0.0.1:{port}/in\", ca: {dir}/ca.pem, secret: {dir}/secret }}\n    \
+        "webhook: {{ url: \"https://127.0.0.1:{port}/in\", ca: {dir}/ca.pem, secret: {dir}/secret,\n      \
+         certificate: {dir}/client.pem, key: {dir}/client-key.pem }}\n    \
          retry: {{ first: 10ms, max: 50ms }}"
     );
     let (key, _) = send(folder.path(), &sink);

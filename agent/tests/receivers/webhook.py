@@ -53,6 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+# Who has no certificate gets no answer at all.
+context.verify_mode = ssl.CERT_REQUIRED
+context.load_verify_locations(folder / "client.pem")
 server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()
