@@ -3,11 +3,16 @@
 //! In: [`Parsed`]. Out: [`Checked`], which only this module can make, and every diagnostic at once. After this stage no
 //! mistake of the operator is left except those of size, which `normalise` and `lower` find.
 
+mod decidable;
 mod expression;
+mod hints;
+mod membership;
 mod names;
 mod pattern;
 mod rule;
+mod template;
 mod value;
+mod version;
 
 use std::{collections::HashMap, path::Path, rc::Rc};
 

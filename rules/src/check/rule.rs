@@ -1,19 +1,19 @@
 //! One rule: its acts, its action, its mode, and whether each of its tests can be decided for each of its acts.
 
-use interdict_abi::ids::{Act, Action, Fact, Mode};
+use interdict_abi::ids::{Act, Action, Mode};
 
 use super::{
-    CheckedException, CheckedRule, Environment, Leaf, LeafTest, Predicate, expression::Checker,
+    CheckedException, CheckedRule, Environment, Leaf, LeafTest, Predicate,
+    decidable::{decided_acts, decides, resolves},
+    expression::Checker,
     names::Names,
+    template::{subject, template},
 };
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, closest},
-    field::{self, DECIDED, FIELDS, Field, Resolved, Unresolved},
-    ir::{OnFault, Pattern},
-    parse::{
-        policy::{Exception, Policy, Rule, Spanned, WrittenMode},
-        text::Text,
-    },
+    field,
+    ir::OnFault,
+    parse::policy::{Exception, Policy, Rule, Spanned, WrittenMode},
 };
 
 /// Checks a rule. `None`: it is off, or something is wrong with it, which has been said.
@@ -196,151 +196,6 @@ fn acts(rule: &Rule, diagnostics: &mut Diagnostics) -> Vec<Spanned<Act>> {
     acts
 }
 
-fn decided_acts() -> String {
-    let names: Vec<&str> =
-        DECIDED.iter().filter(|row| row.act != Act::ExecArgs).map(|row| row.act.name()).collect();
-    names.join(", ")
-}
-
-fn decides(act: &Spanned<Act>, diagnostics: &mut Diagnostics) -> bool {
-    if field::decided(act.value).is_some() {
-        return true;
-    }
-    diagnostics.add(
-        Diagnostic::error(
-            Code::ActNotDecided,
-            act.span,
-            format!("this version does not decide `{}` in the kernel", act.value.name()),
-        )
-        .label("would never be enforced")
-        .help(format!("acts decided by this version: {}", decided_acts())),
-    );
-    false
-}
-
-fn resolves(
-    leaf: &Leaf,
-    act: Act,
-    kernel_act: Act,
-    exception: Option<&str>,
-    diagnostics: &mut Diagnostics,
-) {
-    let field = leaf.field;
-    let reason = match leaf.field.resolve(kernel_act) {
-        Err(reason) => reason,
-        Ok(Resolved::Directory(_) | Resolved::LastOf(_)) if of_regex(leaf) => {
-            diagnostics.add(
-                Diagnostic::error(
-                    Code::WrongOperator,
-                    leaf.span,
-                    format!(
-                        "`{}` is part of a path here, and takes no regular expression",
-                        field.name
-                    ),
-                )
-                .label("the expression would be matched against the whole path")
-                .help("match the path instead, or use a glob"),
-            );
-            return;
-        }
-        Ok(Resolved::Fact(Fact::AddressFamily)) => {
-            families(leaf, kernel_act, diagnostics);
-            return;
-        }
-        Ok(_) => return,
-    };
-    let diagnostic = match reason {
-        Unresolved::OfOtherAct => {
-            let diagnostic = Diagnostic::error(
-                Code::FieldOfOtherAct,
-                leaf.span,
-                format!("`{}` is not known for `{}`", field.name, act.name()),
-            )
-            .label(format!("`{}` has no such thing", act.name()));
-            match (counterpart(field, act), exception) {
-                (_, Some(_)) => diagnostic
-                    .help("say which acts it is about, as in `on: [exec]` beside its name"),
-                (Some(name), None) => {
-                    diagnostic.help(format!("for `{}` write `{name}`", act.name()))
-                }
-                (None, None) => diagnostic
-                    .help("make a rule of its own for the acts that have it, or drop the test"),
-            }
-        }
-        Unresolved::NotDecided => Diagnostic::error(
-            Code::FieldNotDecided,
-            leaf.span,
-            format!(
-                "this version does not know `{}` in the kernel for `{}`",
-                field.name,
-                act.name()
-            ),
-        )
-        .label("could never be decided")
-        .help(format!("known for `{}`: {}", act.name(), known_fields(kernel_act))),
-        Unresolved::UserSpace => Diagnostic::error(
-            Code::ActionNotPossible,
-            leaf.span,
-            format!("`{}` is known in user space only, after the act", field.name),
-        )
-        .label("nothing can be decided on it in time")
-        .help("decide on a field of class K (`interdict fields`)"),
-    };
-    diagnostics.add(diagnostic);
-}
-
-/// Refuses tests for families whose acts are not looked at.
-fn families(leaf: &Leaf, act: Act, diagnostics: &mut Diagnostics) {
-    let LeafTest::Ranges(ranges) = &leaf.test else { return };
-    let decided = field::decided(act).map_or(&[][..], |row| row.address_families);
-    let strange = ranges.iter().any(|(first, last)| first != last || !decided.contains(first));
-    if strange {
-        let words = field::number_words(field::Words::AddressFamily);
-        let names: Vec<&str> = words
-            .iter()
-            .filter(|(_, number)| decided.contains(number))
-            .map(|(name, _)| *name)
-            .collect();
-        diagnostics.add(
-            Diagnostic::error(
-                Code::FieldNotDecided,
-                leaf.span,
-                format!("this version does not decide `{}` for other address families", act.name()),
-            )
-            .label("would never be enforced")
-            .help(format!("decided: {}", names.join(", "))),
-        );
-    }
-}
-
-fn of_regex(leaf: &Leaf) -> bool {
-    match &leaf.test {
-        LeafTest::Patterns(patterns) => {
-            patterns.iter().any(|pattern| matches!(pattern, Pattern::Regex(_)))
-        }
-        LeafTest::Ranges(_) | LeafTest::Addresses(_) | LeafTest::True => false,
-    }
-}
-
-fn known_fields(act: Act) -> String {
-    let names: Vec<&str> =
-        FIELDS.iter().filter(|field| field.resolve(act).is_ok()).map(|field| field.name).collect();
-    names.join(", ")
-}
-
-/// The field that means the same for another act.
-fn counterpart(field: &Field, act: Act) -> Option<&'static str> {
-    let (_, last) = field.name.split_once('.')?;
-    let object = match act {
-        Act::Exec | Act::ExecArgs => "exec",
-        Act::PacketIn => "net",
-        _ if act.family() == interdict_abi::ids::Family::File => "file",
-        _ => return None,
-    };
-    let name = format!("{object}.{last}");
-    field::find(&name).filter(|found| found.belongs_to(act)).map(|found| found.name)
-}
-
 fn action(rule: &Rule, kernel_act: Act, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
     let Some(row) = field::decided(kernel_act) else { return };
     let written = &rule.action;
@@ -453,73 +308,4 @@ fn expired(
         }),
     );
     true
-}
-
-/// Checks the holes of a message.
-fn template(message: &Text, acts: &[Spanned<Act>], diagnostics: &mut Diagnostics) {
-    let text = message.text.as_str();
-    let mut at = 0;
-    while let Some(found) = text[at..].find(['{', '}']) {
-        let start = at + found;
-        let bytes = text.as_bytes();
-        if bytes.get(start) == bytes.get(start + 1) {
-            at = start + 2;
-            continue;
-        }
-        if bytes.get(start) == Some(&b'}') {
-            diagnostics.add(
-                Diagnostic::error(
-                    Code::WrongTemplate,
-                    message.place(start, start + 1),
-                    "a brace closes nothing",
-                )
-                .help("write `}}` for a brace"),
-            );
-            return;
-        }
-        let Some(length) = text[start..].find('}') else {
-            diagnostics.add(
-                Diagnostic::error(
-                    Code::WrongTemplate,
-                    message.place(start, start + 1),
-                    "a brace is not closed",
-                )
-                .help("write `{{` for a brace"),
-            );
-            return;
-        };
-        let name = text[start + 1..start + length].to_owned();
-        let span = message.place(start + 1, start + length);
-        subject(&Spanned { value: name, span }, acts, diagnostics);
-        at = start + length + 1;
-    }
-}
-
-/// Checks that a word is a field that every act has.
-fn subject(word: &Spanned<String>, acts: &[Spanned<Act>], diagnostics: &mut Diagnostics) {
-    let Some(field) = field::find(&word.value) else {
-        let meant = closest(&word.value, FIELDS.iter().map(|field| field.name));
-        diagnostics.add(
-            Diagnostic::error(
-                Code::WrongTemplate,
-                word.span,
-                format!("there is no field `{}`", word.value),
-            )
-            .label("unknown field")
-            .maybe_help(meant.map(|meant| format!("did you mean `{meant}`?"))),
-        );
-        return;
-    };
-    for act in acts {
-        if !field.belongs_to(act.value) {
-            diagnostics.add(
-                Diagnostic::error(
-                    Code::WrongTemplate,
-                    word.span,
-                    format!("`{}` is not known for `{}`", field.name, act.value.name()),
-                )
-                .label("would be empty"),
-            );
-        }
-    }
 }

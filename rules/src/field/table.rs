@@ -1,0 +1,355 @@
+//! The table of fields, in the order of the reference.
+
+use interdict_abi::ids::{Fact, SetFact, object_flags, process_flags};
+
+use super::{Class, End, Field, Meaning, Of, Resolved, Type, Words};
+
+const fn field(
+    name: &'static str,
+    kind: Type,
+    of: Of,
+    meaning: Meaning,
+    doc: &'static str,
+) -> Field {
+    Field { name, kind, class: Class::Kernel, of, doc, meaning }
+}
+
+const fn user(name: &'static str, kind: Type, of: Of, doc: &'static str) -> Field {
+    Field { name, kind, class: Class::User, of, doc, meaning: Meaning::Nowhere }
+}
+
+const fn fact(fact: Fact) -> Meaning {
+    Meaning::Is(Resolved::Fact(fact))
+}
+
+const fn object(bits: u32) -> Meaning {
+    Meaning::Is(Resolved::Flags(Fact::ObjectFlags, bits))
+}
+
+/// All fields, in the order of the reference.
+pub const FIELDS: &[Field] = &[
+    field(
+        "exec.path",
+        Type::Path,
+        Of::Exec,
+        fact(Fact::Path),
+        "Path of the program that is about to run, as the kernel resolved it: links followed, never the argument of the system call.",
+    ),
+    field("exec.name", Type::Name, Of::Exec, fact(Fact::Name), "Last component of `exec.path`."),
+    field(
+        "exec.dir",
+        Type::Path,
+        Of::Exec,
+        Meaning::Is(Resolved::Directory(Fact::Path)),
+        "Directory of the program: `exec.path` without its last component.",
+    ),
+    field(
+        "exec.script",
+        Type::Flag,
+        Of::Exec,
+        object(object_flags::SCRIPT),
+        "What runs is a script; its interpreter is decided on as well, as an act of its own.",
+    ),
+    field(
+        "exec.interpreter",
+        Type::Path,
+        Of::Exec,
+        fact(Fact::SecondPath),
+        "Path of the interpreter of a script.",
+    ),
+    field(
+        "exec.memfd",
+        Type::Flag,
+        Of::Exec,
+        object(object_flags::MEMFD),
+        "The program is a memory file (`memfd_create`) that never had a name in any file system.",
+    ),
+    field(
+        "exec.deleted",
+        Type::Flag,
+        Of::Exec,
+        object(object_flags::DELETED),
+        "No name of the program is left: it was unlinked before it ran.",
+    ),
+    field(
+        "exec.upper_layer",
+        Type::Flag,
+        Of::Exec,
+        object(object_flags::UPPER_LAYER),
+        "The program lies in the upper layer of an overlay: it was added after the container image was built.",
+    ),
+    field(
+        "exec.setuid",
+        Type::Flag,
+        Of::Exec,
+        object(object_flags::SETUID),
+        "The program has the set-user-id bit.",
+    ),
+    field(
+        "exec.setgid",
+        Type::Flag,
+        Of::Exec,
+        object(object_flags::SETGID),
+        "The program has the set-group-id bit.",
+    ),
+    field(
+        "exec.owner",
+        Type::Number(u32::MAX),
+        Of::Exec,
+        fact(Fact::ObjectOwner),
+        "User id that owns the program file.",
+    ),
+    field(
+        "exec.mode",
+        Type::Number(0o7777),
+        Of::Exec,
+        Meaning::Is(Resolved::PermissionBits),
+        "Permission bits of the program file, written in octal as in `0o755`.",
+    ),
+    field(
+        "exec.args",
+        Type::Text,
+        Of::Exec,
+        Meaning::Is(Resolved::Set(SetFact::Args)),
+        "Arguments of the new program, one by one, its own name (argv[0]) included. A test holds when any argument meets it; with `not`, when none does. Final only after the kernel has copied them, so rules on it alert or kill.",
+    ),
+    field(
+        "exec.argc",
+        Type::Number(u32::MAX),
+        Of::Exec,
+        fact(Fact::ArgCount),
+        "Number of arguments, argv[0] included. Rules on it alert or kill.",
+    ),
+    field(
+        "file.path",
+        Type::Path,
+        Of::File,
+        fact(Fact::Path),
+        "Path of the file, as the kernel resolved it in the mount namespace of the process.",
+    ),
+    field("file.name", Type::Name, Of::File, fact(Fact::Name), "Last component of `file.path`."),
+    field(
+        "file.dir",
+        Type::Path,
+        Of::File,
+        Meaning::Is(Resolved::Directory(Fact::Path)),
+        "Directory of the file: `file.path` without its last component.",
+    ),
+    field(
+        "file.new_path",
+        Type::Path,
+        Of::File,
+        fact(Fact::SecondPath),
+        "The new name of a rename or link.",
+    ),
+    field(
+        "file.type",
+        Type::Word(Words::FileType),
+        Of::File,
+        Meaning::Is(Resolved::TypeBits),
+        "Type of the file.",
+    ),
+    field(
+        "file.mode",
+        Type::Number(0o7777),
+        Of::File,
+        Meaning::Is(Resolved::PermissionBits),
+        "Permission bits of the file, written in octal as in `0o644`.",
+    ),
+    field(
+        "file.owner",
+        Type::Number(u32::MAX),
+        Of::File,
+        fact(Fact::ObjectOwner),
+        "User id that owns the file.",
+    ),
+    field(
+        "file.setuid",
+        Type::Flag,
+        Of::File,
+        object(object_flags::SETUID),
+        "The file has the set-user-id bit.",
+    ),
+    field(
+        "file.setgid",
+        Type::Flag,
+        Of::File,
+        object(object_flags::SETGID),
+        "The file has the set-group-id bit.",
+    ),
+    field(
+        "file.dev",
+        Type::Number(u32::MAX),
+        Of::File,
+        fact(Fact::Device),
+        "Device the file lies on, in the kernel's encoding.",
+    ),
+    field("file.ino", Type::Number(u32::MAX), Of::File, fact(Fact::Inode), "Inode number."),
+    field(
+        "file.fs",
+        Type::Number(u32::MAX),
+        Of::File,
+        fact(Fact::FsMagic),
+        "Magic number of the file system.",
+    ),
+    user("file.sha256", Type::Text, Of::File, "Digest of the file's content."),
+    field(
+        "process.exe",
+        Type::Path,
+        Of::Process,
+        fact(Fact::Exe),
+        "Path of the program the acting process runs. For `exec` the program that starts another; not known beside tests on arguments, when the new program has taken its place.",
+    ),
+    field(
+        "process.name",
+        Type::Name,
+        Of::Process,
+        fact(Fact::Comm),
+        "The name the process gives itself (comm), at most 15 bytes. A process may call itself anything: use `process.exe` to decide.",
+    ),
+    field("process.uid", Type::Number(u32::MAX), Of::Process, fact(Fact::Uid), "Real user id."),
+    field(
+        "process.euid",
+        Type::Number(u32::MAX),
+        Of::Process,
+        fact(Fact::Euid),
+        "Effective user id.",
+    ),
+    field("process.gid", Type::Number(u32::MAX), Of::Process, fact(Fact::Gid), "Real group id."),
+    field(
+        "process.loginuid",
+        Type::Number(u32::MAX),
+        Of::Process,
+        fact(Fact::LoginUid),
+        "User id of the login this process descends from.",
+    ),
+    field(
+        "process.pid",
+        Type::Number(u32::MAX),
+        Of::Process,
+        fact(Fact::Pid),
+        "Process id in the initial namespace.",
+    ),
+    field(
+        "process.tty",
+        Type::Flag,
+        Of::Process,
+        Meaning::Is(Resolved::Flags(Fact::ProcessFlags, process_flags::TTY)),
+        "The process has a controlling terminal.",
+    ),
+    field(
+        "process.stdio_is_socket",
+        Type::Flag,
+        Of::Process,
+        Meaning::Is(Resolved::Flags(Fact::ProcessFlags, process_flags::STDIO_SOCKET)),
+        "Standard input, output or error is a socket.",
+    ),
+    field(
+        "process.args",
+        Type::Text,
+        Of::Process,
+        Meaning::Nowhere,
+        "Arguments the acting process was started with.",
+    ),
+    field("process.cwd", Type::Path, Of::Process, Meaning::Nowhere, "Working directory."),
+    field("process.caps", Type::Text, Of::Process, Meaning::Nowhere, "Effective capabilities."),
+    field(
+        "process.start_age",
+        Type::Number(u32::MAX),
+        Of::Process,
+        Meaning::Nowhere,
+        "Seconds since the process started.",
+    ),
+    field(
+        "process.parent.exe",
+        Type::Path,
+        Of::Process,
+        fact(Fact::ParentExe),
+        "Path of the program the parent runs.",
+    ),
+    field(
+        "process.ancestor.exe",
+        Type::Path,
+        Of::Process,
+        Meaning::Is(Resolved::Set(SetFact::Ancestors)),
+        "Paths of the programs of all ancestors. A test holds when any ancestor meets it; with `not`, when none does.",
+    ),
+    field(
+        "container.id",
+        Type::Container,
+        Of::Process,
+        Meaning::Is(Resolved::Container),
+        "Compared with `host` only: `container.id != host` holds in any container, `container.id == host` outside of all.",
+    ),
+    field(
+        "container.image",
+        Type::Text,
+        Of::Process,
+        Meaning::Nowhere,
+        "Image the container was made from.",
+    ),
+    field("container.name", Type::Text, Of::Process, Meaning::Nowhere, "Name of the container."),
+    field(
+        "container.privileged",
+        Type::Flag,
+        Of::Process,
+        Meaning::Nowhere,
+        "The container was started with all privileges.",
+    ),
+    field("k8s.namespace", Type::Text, Of::Process, Meaning::Nowhere, "Namespace of the pod."),
+    field("k8s.pod", Type::Text, Of::Process, Meaning::Nowhere, "Name of the pod."),
+    field(
+        "k8s.serviceaccount",
+        Type::Text,
+        Of::Process,
+        Meaning::Nowhere,
+        "Service account of the pod.",
+    ),
+    field(
+        "net.dst.ip",
+        Type::Address,
+        Of::Net,
+        Meaning::Destination(End::Ip),
+        "Destination address. An IPv4 address written as mapped IPv6 is the IPv4 address.",
+    ),
+    field(
+        "net.dst.port",
+        Type::Port,
+        Of::Net,
+        Meaning::Destination(End::Port),
+        "Destination port.",
+    ),
+    field("net.src.ip", Type::Address, Of::Net, Meaning::Source(End::Ip), "Source address."),
+    field("net.src.port", Type::Port, Of::Net, Meaning::Source(End::Port), "Source port."),
+    field(
+        "net.proto",
+        Type::Word(Words::Protocol),
+        Of::Net,
+        fact(Fact::Protocol),
+        "IP protocol, by name (`tcp`, `udp`, `icmp`, `icmpv6`, `sctp`) or number.",
+    ),
+    field(
+        "net.family",
+        Type::Word(Words::AddressFamily),
+        Of::Net,
+        fact(Fact::AddressFamily),
+        "Address family, by name (`inet`, `inet6`, `unix`, `packet`, ...) or number.",
+    ),
+    field(
+        "net.type",
+        Type::Word(Words::SocketType),
+        Of::Net,
+        fact(Fact::SocketType),
+        "Socket type, by name (`stream`, `dgram`, `raw`, `seqpacket`) or number.",
+    ),
+    field("dns.name", Type::Text, Of::Dns, fact(Fact::DnsName), "The name looked up."),
+    field(
+        "target.exe",
+        Type::Path,
+        Of::Target,
+        fact(Fact::TargetExe),
+        "Path of the program the target process runs.",
+    ),
+    user("user.name", Type::Text, Of::Process, "Name of the acting user."),
+    user("host.name", Type::Text, Of::Host, "Name of the host."),
+];
