@@ -63,7 +63,7 @@ fn image(feed: &Feed, negated: bool) -> PolicyImage {
         exceptions: Vec::new(),
     };
     let program = Program { rules: vec![rule] };
-    lower(&program, generate::metadata(&program), Budget::default()).unwrap()
+    lower(&program, generate::metadata(&program), Budget::default()).expect("it compiles")
 }
 
 fn table(image: &PolicyImage, word: u32) -> u32 {

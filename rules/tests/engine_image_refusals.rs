@@ -43,7 +43,7 @@ fn image() -> PolicyImage {
         rule("R2", Mode::Enforce, "/srv/*/x*.sh"),
     ];
     let program = Program { rules };
-    lower(&program, generate::metadata(&program), Budget::default()).unwrap()
+    lower(&program, generate::metadata(&program), Budget::default()).expect("it compiles")
 }
 
 /// The image with one word replaced and the checksum put right.
@@ -116,7 +116,7 @@ fn words_that_lead_outside_are_refused() {
     for fact in [Fact::Path, Fact::Uid, Fact::Exe, Fact::Act] {
         for word in [column::BASE, column::TABLE, column::FAULT_ROW] {
             let at = column_of(&image, fact) + word;
-            for offset in [end, end - 8, u32::MAX & !7] {
+            for offset in [end, end - 8, !7] {
                 assert!(edited(&image, at, offset).is_err(), "{fact:?} {word} {offset:#x}");
             }
             assert!(edited(&image, at, image.kernel().word(at) + 4).is_err());
@@ -173,7 +173,7 @@ fn images_with_random_words_are_refused_or_harmless() {
         let at = random() % words * 4;
         let word = match random() % 3 {
             0 => random(),
-            1 => random() % (words * 4) & !7,
+            1 => (random() % (words * 4)) & !7,
             _ => image.kernel().word(at) ^ 1 << (random() % 32),
         };
         if let Ok(image) = edited(&image, at, word) {

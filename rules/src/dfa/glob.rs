@@ -253,11 +253,10 @@ fn without_repeats(pieces: &[Piece]) -> Vec<Piece> {
         let ends = pieces.get(at + 1).is_none_or(|next| *next == SLASH);
         let repeats = *piece == Piece::DoubleStar
             && ends
-            && match kept[..] {
-                [Piece::DoubleStar, SLASH] => true,
-                [.., SLASH, Piece::DoubleStar, SLASH] => true,
-                _ => false,
-            };
+            && matches!(
+                kept[..],
+                [Piece::DoubleStar, SLASH] | [.., SLASH, Piece::DoubleStar, SLASH]
+            );
         if repeats {
             kept.pop();
         } else {

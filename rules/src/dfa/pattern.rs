@@ -51,15 +51,30 @@ fn literal(bytes: &[u8]) -> Result<Hir, PatternError> {
     if bytes.contains(&0) { Err(PatternError::Zero) } else { Ok(Hir::literal(bytes)) }
 }
 
-fn regex(text: &str) -> Result<Hir, PatternError> {
-    let parsed = ParserBuilder::new()
+fn parse(text: &str) -> Result<Hir, PatternError> {
+    ParserBuilder::new()
         .unicode(false)
         .utf8(false)
         .dot_matches_new_line(true)
         .nest_limit(64)
         .build()
         .parse(text)
-        .map_err(|error| PatternError::Regex(error.to_string()))?;
+        .map_err(|error| PatternError::Regex(error.to_string()))
+}
+
+/// Whether a regular expression matches only at the beginning, and only up to the end. Both of one that is none.
+pub(crate) fn anchors(text: &str) -> (bool, bool) {
+    parse(text).map_or((true, true), |parsed| {
+        let properties = parsed.properties();
+        (
+            properties.look_set_prefix().contains(Look::Start),
+            properties.look_set_suffix().contains(Look::End),
+        )
+    })
+}
+
+fn regex(text: &str) -> Result<Hir, PatternError> {
+    let parsed = parse(text)?;
     NFA::compiler()
         .configure(NFA::config().utf8(false).nfa_size_limit(Some(REGEX_BYTES)))
         .build_from_hir(&parsed)

@@ -38,6 +38,9 @@ pub(super) fn assemble(
 ) -> Option<(Vec<u8>, Stats)> {
     let gathered = gather(program, families, parts, problems);
     let built = automata::build(program, &gathered, budget, problems);
+    if !problems.is_empty() {
+        return None;
+    }
     let mut writer = Writer {
         arena: Arena::new(),
         stats: Stats { rules: program.rules.len(), ..Stats::default() },

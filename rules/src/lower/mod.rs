@@ -21,7 +21,7 @@ use interdict_abi::{ids::Family, limits::SLOT_BYTES_MAX};
 
 pub use self::{
     error::{LowerError, Problem},
-    stats::{AutomatonStats, PartStats, Stats},
+    stats::{AutomatonStats, PartStats, RuleCost, Stats},
 };
 use crate::{
     image::PolicyImage,
@@ -69,6 +69,27 @@ pub fn lower(
     budget: Budget,
 ) -> Result<PolicyImage, LowerError> {
     lower_with_stats(program, metadata, budget).map(|(image, _)| image)
+}
+
+/// What each rule would take on its own, by its number. `None` for one that does not compile.
+pub fn costs(program: &Program, budget: Budget) -> Vec<Option<RuleCost>> {
+    let cost = |rule: &crate::ir::Rule| {
+        let alone = Program { rules: vec![rule.clone()] };
+        let mut problems = Vec::new();
+        let parts = parts::Parts::decide(&alone, &budget);
+        let families: Vec<_> = Family::ALL
+            .iter()
+            .filter_map(|family| number::number(&alone, *family, &parts, &mut problems))
+            .collect();
+        let (_, stats) = assemble::assemble(&alone, &families, &parts, &budget, &mut problems)?;
+        Some(RuleCost {
+            clauses: stats.clauses.iter().map(|(_, count)| count).sum(),
+            states: stats.automata.iter().map(|automaton| automaton.states).sum(),
+            automaton_bytes: stats.automata.iter().map(|automaton| automaton.bytes).sum(),
+            image_bytes: stats.image_bytes,
+        })
+    };
+    program.rules.iter().map(cost).collect()
 }
 
 /// As [`lower`], and says what the image is made of.

@@ -15,7 +15,10 @@ use interdict_abi::{
 };
 
 use super::Budget;
-use crate::ir::{Clause, Literal, Pattern, Program, Test};
+use crate::{
+    dfa::pattern,
+    ir::{Clause, Literal, Pattern, Program, Test},
+};
 
 /// Lists of patterns that begin and go on anywhere, to one part: each doubles it.
 const OPEN_LISTS: usize = 6;
@@ -43,10 +46,14 @@ fn shape(pattern: &Pattern) -> Shape {
             None if text.starts_with('{') && text.contains("**") => Shape::Open,
             None => Shape::Anchored { goes_on: text.contains("**") },
         },
-        Pattern::Regex(text) if text.starts_with('^') && !text.contains('|') => {
-            Shape::Anchored { goes_on: !text.ends_with('$') || text.contains(".*") }
+        Pattern::Regex(text) => {
+            let (begins, ends) = pattern::anchors(text);
+            match (begins, ends) {
+                (true, _) => Shape::Anchored { goes_on: !ends || text.contains(".*") },
+                (false, true) if !text.contains(".*") => Shape::Floating,
+                (false, _) => Shape::Open,
+            }
         }
-        Pattern::Regex(_) => Shape::Open,
     }
 }
 

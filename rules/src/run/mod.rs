@@ -84,7 +84,7 @@ pub fn decide(image: &PolicyImage, event: &Event, mode: Mode) -> Decision {
         (0..narrowing.clauses()).filter(|number| narrowing.holds(*number, &sets)).collect();
     let decided = narrowing.decide(&sets, mode);
     let clauses = Clauses { image, event };
-    let told = decided.clauses.iter().take(usize::from(decided.told));
+    let told = decided.clauses.iter().take(decided.told);
     let (matched, excused) = clauses.explain(&held);
     Decision {
         verdict: decided.verdict,
