@@ -16,7 +16,7 @@ use crate::{
         key::PublicKey,
         verify::{Outcome, Repeats, Verifier},
     },
-    spool::{Reader, segment},
+    spool::{Reader, recover, segment},
 };
 
 /// Prove that alerts are whole: none altered, missing, repeated or reordered.
@@ -51,7 +51,7 @@ const PRINTED: usize = 20;
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match verify(arguments) {
-        Ok(outcome) => report(arguments, &outcome),
+        Ok((outcome, damage)) => report(arguments, &outcome, damage),
         Err(message) => {
             eprintln!("error: {message}");
             ExitCode::from(2)
@@ -59,18 +59,21 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn verify(arguments: &Arguments) -> Result<Outcome, String> {
+/// The outcome, and what is damaged in spools.
+fn verify(arguments: &Arguments) -> Result<(Outcome, Vec<String>), String> {
     let keys = arguments.keys.iter().map(|key| read_key(key)).collect::<Result<Vec<_>, _>>()?;
     let repeats = if arguments.allow_repeats { Repeats::Allowed } else { Repeats::Refused };
     let mut verifier = Verifier::new(keys, repeats);
+    let mut damage = Vec::new();
     for path in &arguments.files {
         if path.is_dir() {
             spool(path, &mut verifier)?;
+            damage.extend(damaged(path)?);
         } else {
             file(path, &mut verifier)?;
         }
     }
-    Ok(verifier.finish())
+    Ok((verifier.finish(), damage))
 }
 
 fn read_key(text: &str) -> Result<PublicKey, String> {
@@ -96,6 +99,26 @@ fn spool(folder: &Path, verifier: &mut Verifier) -> Result<(), String> {
             return Ok(());
         }
     }
+}
+
+/// Bytes among records that are none. What follows the last record of a segment may be a write that a crash cut off.
+fn damaged(folder: &Path) -> Result<Vec<String>, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let segments = segment::list(folder).map_err(failed)?;
+    let mut problems = Vec::new();
+    for (at, &first) in segments.iter().enumerate() {
+        let path = segment::path(folder, first);
+        let bytes = std::fs::read(&path).map_err(failed)?;
+        let scan = recover::scan(&bytes, segments.get(at + 1).copied());
+        if scan.damaged_bytes > 0 {
+            let bytes = scan.damaged_bytes;
+            problems.push(format!("{}: damaged: {bytes} bytes hold no record", path.display()));
+        }
+        if scan.header.is_none() {
+            problems.push(format!("{}: damaged: its header", path.display()));
+        }
+    }
+    Ok(problems)
 }
 
 fn file(path: &Path, verifier: &mut Verifier) -> Result<(), String> {
@@ -178,12 +201,13 @@ fn take(document: Value, verifier: &mut Verifier, place: &dyn Fn() -> String) {
     }
 }
 
-fn report(arguments: &Arguments, outcome: &Outcome) -> ExitCode {
+fn report(arguments: &Arguments, outcome: &Outcome, damage: Vec<String>) -> ExitCode {
     let mut problems: Vec<String> = outcome
         .findings
         .iter()
         .map(|finding| format!("{}: {}", finding.place, finding.problem))
         .collect();
+    problems.extend(damage);
     for span in &outcome.streams {
         if arguments.from_start && span.first > 1 {
             let before = span.first - 1;
