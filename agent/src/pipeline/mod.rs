@@ -155,17 +155,17 @@ impl Pipeline {
         }
         let views = views::Views::new(&config.state, &host.boot_id);
         let known = views.read();
-        let worker = worker::Worker::new(
-            Arc::clone(&intake),
+        let worker = worker::Worker::new(worker::Parts {
+            intake: Arc::clone(&intake),
             sealer,
-            keeper::Keeper::start(spool, statuses.clone())
+            keeper: keeper::Keeper::start(spool, statuses.clone())
                 .map_err(|_error| PipelineError::System("cannot start a thread"))?,
-            Redaction::with_words(&config.alerts.redact),
+            redaction: Redaction::with_words(&config.alerts.redact),
             host,
-            config.alerts.alive,
-            snooze::Snoozes::new(snooze::path(&config.state)),
-            known.clone(),
-        );
+            alive: config.alerts.alive,
+            snoozes: snooze::Snoozes::new(snooze::path(&config.state)),
+            policies: known.clone(),
+        });
         let worker = std::thread::Builder::new()
             .name("interdict-alerts".to_owned())
             .spawn(move || {

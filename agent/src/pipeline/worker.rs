@@ -64,33 +64,38 @@ pub(super) struct Worker {
     last_tick: Instant,
 }
 
+/// What a worker is made of.
+pub(super) struct Parts {
+    pub(super) intake: Arc<Intake>,
+    pub(super) sealer: Sealer,
+    pub(super) keeper: Keeper,
+    pub(super) redaction: Redaction,
+    pub(super) host: HostInfo,
+    /// Time between signs of life.
+    pub(super) alive: Duration,
+    pub(super) snoozes: Snoozes,
+    /// The policies that the agent before knew.
+    pub(super) policies: VecDeque<Arc<PolicyView>>,
+}
+
 impl Worker {
-    pub(super) fn new(
-        intake: Arc<Intake>,
-        sealer: Sealer,
-        keeper: Keeper,
-        redaction: Redaction,
-        host: HostInfo,
-        alive: Duration,
-        snoozes: Snoozes,
-        policies: VecDeque<Arc<PolicyView>>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
         let now = Instant::now();
         Self {
-            intake,
-            sealer,
-            keeper,
-            enricher: Enricher::new(redaction.clone()),
-            redaction,
-            scene: Scene { host, wall_minus_boot_ns: 0 },
+            intake: parts.intake,
+            sealer: parts.sealer,
+            keeper: parts.keeper,
+            enricher: Enricher::new(parts.redaction.clone()),
+            redaction: parts.redaction,
+            scene: Scene { host: parts.host, wall_minus_boot_ns: 0 },
             pending: Vec::new(),
             throttle: Throttle::default(),
-            snoozes,
-            policies,
+            snoozes: parts.snoozes,
+            policies: parts.policies,
             told_losses: BTreeMap::new(),
             telling_losses: None,
             handed_losses: None,
-            alive,
+            alive: parts.alive,
             last_alive: now,
             last_tick: now,
         }
