@@ -61,7 +61,7 @@ pub struct Config {
     pub pins: PathBuf,
     /// What is logged to standard error: a `tracing` filter such as `info` or `interdict_agent=debug`.
     pub log: String,
-    /// Interfaces whose incoming packets are judged.
+    /// Interfaces whose incoming packets are judged; `[all]`: every one but the loopback.
     pub interfaces: Vec<String>,
     /// Use BPF LSM where the kernel has it; `false`: act as on a host without.
     pub lsm: bool,
