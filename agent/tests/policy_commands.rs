@@ -66,6 +66,19 @@ fn check_exits_by_what_it_found() {
 }
 
 #[test]
+fn an_expired_exception_fails_a_check_and_not_a_compilation() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("old.yaml");
+    let rule = "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: { name: x }\nspec:\n  rules:\n    - id: X\n      title: T\n      on: exec\n      when: exec.memfd\n      action: alert\n      except: [{ name: e, when: process.uid == 0, owner: ops, reason: r, expires: 2001-01-01 }]\n";
+    fs::write(&file, rule).unwrap();
+    let path = file.to_str().unwrap();
+    let checked = interdict(&["check", path]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(text(&checked.stdout).contains("error[IDT0701]"), "{}", text(&checked.stdout));
+    assert_eq!(interdict(&["compile", path]).status.code(), Some(0));
+}
+
+#[test]
 fn an_image_answers_as_its_policies_do() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("policy.img");

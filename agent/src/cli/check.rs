@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
-use interdict_rules::diag;
+use interdict_rules::diag::{self, Code, Level};
 
 use super::policies::{NO, With, colour, compiled, print, print_json, untried};
 
@@ -36,10 +36,17 @@ enum Format {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let compiled = match compiled(&arguments.paths, With::PoliciesAndCases) {
+    let mut compiled = match compiled(&arguments.paths, With::PoliciesAndCases) {
         Ok(compiled) => compiled,
         Err(error) => return untried(&error),
     };
+    // An agent must start with an exception that expired yesterday, and goes on without it; here it is for people to
+    // renew or remove.
+    for diagnostic in &mut compiled.outcome.diagnostics {
+        if diagnostic.code == Code::Expired {
+            diagnostic.level = Level::Error;
+        }
+    }
     let diagnostics = &compiled.outcome.diagnostics;
     match arguments.format {
         Format::Human => {
