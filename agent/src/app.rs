@@ -25,7 +25,7 @@ use crate::{
     config::{Config, ConfigError},
     kernel::{
         features::Features,
-        loader::{Deciding, LoadError, Loaded, Options},
+        loader::{Deciding, LoadError, Loaded, Options, remove_instance},
         ring::{Faults, Reader, is_loss},
         slots::{Slots, SwapError},
     },
@@ -116,7 +116,6 @@ struct App {
 /// # Errors
 /// See [`AppError`]; nothing is attached then, or everything that was stays.
 pub async fn run(config: Config) -> Result<(), AppError> {
-    let mode = config.mode;
     let seen = fingerprint(&config.policies);
     let policy = Policy::open(&config.policies)?;
     eprint!("{}", policy.warnings);
@@ -127,31 +126,20 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     write(&config.runtime.join("agent.pid"), &format!("{}\n", std::process::id()))?;
 
     let loaded = Loaded::start(options, policy.image.kernel().len(), &policy.acts)?;
-    policy.demand(loaded.deciding().lsm())?;
-    let pipeline = Pipeline::start(&config, this_host(), mode)?;
-    let mut app = App {
-        slots: Slots::open(&loaded)?,
-        faults: Faults::open(&loaded)?,
-        reader: None,
-        loaded,
-        mode,
-        pipeline,
-        seen,
-        ftrace_off: false,
-        config,
-    };
-    app.loaded.attach_lifecycle()?;
-    app.enforce(&policy)?;
-    app.loaded.remove_others();
-    app.reader = Some(Reader::start(&app.loaded, app.pipeline.records())?);
-    app.tell_host();
+    let (directory, adopted) = (loaded.directory().to_owned(), loaded.adopted());
+    let started = App::start(config, loaded, &policy, seen);
+    if started.is_err() && !adopted {
+        // What was found enforcing stays; what this agent has just made and could not use goes.
+        remove_instance(&directory);
+    }
+    let mut app = started?;
     write(&ready, &format!("{}\n", app.slots.active()?.0))?;
     // Not started by systemd: there is nobody to tell.
     let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(
         rules = policy.image.metadata().rules.len(),
         digest = &policy.digest[..12],
-        mode = mode.name(),
+        mode = app.mode.name(),
         lsm = app.loaded.deciding().lsm(),
         adopted = app.loaded.adopted(),
         programs = ?app.loaded.attached(),
@@ -168,6 +156,35 @@ pub async fn run(config: Config) -> Result<(), AppError> {
 }
 
 impl App {
+    /// Starts the pipeline and puts the policy in force on loaded programs.
+    fn start(
+        config: Config,
+        loaded: Loaded,
+        policy: &Policy,
+        seen: [u8; 32],
+    ) -> Result<Self, AppError> {
+        policy.demand(loaded.deciding().lsm())?;
+        let mode = config.mode;
+        let pipeline = Pipeline::start(&config, this_host(), mode)?;
+        let mut app = Self {
+            slots: Slots::open(&loaded)?,
+            faults: Faults::open(&loaded)?,
+            reader: None,
+            loaded,
+            mode,
+            pipeline,
+            seen,
+            ftrace_off: false,
+            config,
+        };
+        app.loaded.attach_lifecycle()?;
+        app.enforce(policy)?;
+        app.loaded.remove_others();
+        app.reader = Some(Reader::start(&app.loaded, app.pipeline.records())?);
+        app.tell_host();
+        Ok(app)
+    }
+
     /// Puts a policy in force and attaches what it needs.
     fn enforce(&mut self, policy: &Policy) -> Result<(), AppError> {
         let next = self.slots.next()?;
@@ -217,7 +234,7 @@ impl App {
         let old_loaded = std::mem::replace(&mut self.loaded, loaded);
         if let Err(error) = self.enforce(policy) {
             reader.stop();
-            crate::kernel::loader::remove_instance(self.loaded.directory());
+            remove_instance(self.loaded.directory());
             self.slots = old_slots;
             self.loaded = old_loaded;
             return Err(error);

@@ -14,6 +14,7 @@ mod keys;
 mod policies;
 mod report;
 mod run;
+mod shell;
 mod schema;
 mod snooze;
 mod spool;
@@ -42,6 +43,8 @@ enum Command {
     Run(run::Arguments),
     Doctor(doctor::Arguments),
     Unload(unload::Arguments),
+    Completions(shell::Completions),
+    Man(shell::Man),
     Check(check::Arguments),
     Compile(compile::Arguments),
     Test(test::Arguments),
@@ -68,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Unload(arguments) => unload::run(&arguments),
+        Command::Completions(arguments) => shell::completions(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
