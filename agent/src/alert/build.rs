@@ -137,6 +137,7 @@ pub(super) fn blank(scene: &Scene, kind: Kind, boot_ns: u64) -> Alert {
         stream: String::new(),
         time: scene.wall_time(boot_ns),
         time_boot_ns: boot_ns.to_string(),
+        trimmed: Vec::new(),
     }
 }
 

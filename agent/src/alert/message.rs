@@ -6,6 +6,9 @@
 
 use super::{fields, model::Alert, text};
 
+/// Longest sentence, in bytes.
+const SENTENCE_BYTES: usize = 8 << 10;
+
 /// Longest value that is filled into a hole, in characters.
 const VALUE_CHARACTERS: usize = 512;
 
@@ -54,6 +57,10 @@ impl Template {
     pub fn fill(&self, alert: &Alert) -> String {
         let mut sentence = String::with_capacity(128);
         for part in &self.parts {
+            if sentence.len() > SENTENCE_BYTES {
+                sentence.push_str("...");
+                break;
+            }
             match part {
                 Part::Words(words) => text::for_people(&mut sentence, words),
                 Part::Field(name) => push_field(&mut sentence, alert, name),

@@ -73,6 +73,51 @@ pub struct Alert {
     pub time: String,
     /// The same on `CLOCK_BOOTTIME`, ns: order within one boot, whatever the wall clock did.
     pub time_boot_ns: String,
+    /// Parts that were left out because the alert would have been too long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trimmed: Vec<Word>,
+}
+
+/// Longest alert before its seal, in bytes. Receivers and the spool bound their lines; names of 4 KiB in each of 32
+/// ancestors, every byte escaped, would pass any bound.
+pub const ALERT_BYTES: usize = 256 << 10;
+
+impl Alert {
+    /// Leaves out the next part that is not needed to know what happened. `false`: there is nothing left to leave out.
+    pub fn trim(&mut self) -> bool {
+        let steps: [(&'static str, fn(&mut Self)); 6] = [
+            ("facts", |alert| alert.facts.clear()),
+            ("process.ancestors", |alert| {
+                if let Some(process) = &mut alert.process {
+                    process.ancestors.truncate(1);
+                }
+            }),
+            ("process.args", |alert| {
+                if let Some(process) = &mut alert.process {
+                    process.args.clear();
+                    process.ancestors.clear();
+                }
+            }),
+            ("rules", |alert| alert.rules.truncate(1)),
+            ("object.args", |alert| {
+                if let Some(object) = &mut alert.object {
+                    object.args.clear();
+                }
+            }),
+            ("notice.detail", |alert| {
+                if let Some(notice) = &mut alert.notice {
+                    notice.detail.clear();
+                }
+            }),
+        ];
+        let Some((name, step)) = steps.get(self.trimmed.len()) else { return false };
+        step(self);
+        let still_there = |name: &String, gone: &str| !name.starts_with(gone);
+        self.escaped.retain(|field| still_there(field, name));
+        self.redacted.retain(|field| still_there(field, name));
+        self.trimmed.push(Word::Borrowed(name));
+        true
+    }
 }
 
 /// What sort of alert.

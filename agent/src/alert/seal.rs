@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{
     key::{SigningKey, to_hex},
     merkle::{self, Hash},
-    model::{Alert, Kind},
+    model::{ALERT_BYTES, Alert, Kind},
 };
 
 /// Domain of chain hashes.
@@ -143,8 +143,14 @@ impl Sealer {
         alert.id = format!("{}-{seq}", self.head.stream);
         alert.stream.clone_from(&self.head.stream);
         let mut line = Vec::with_capacity(2_048);
-        serde_json::to_writer(&mut line, &alert)
-            .expect("alerts hold strings and integers, and a vector takes them all");
+        loop {
+            serde_json::to_writer(&mut line, &alert)
+                .expect("alerts hold strings and integers, and a vector takes them all");
+            if line.len() <= ALERT_BYTES || !alert.trim() {
+                break;
+            }
+            line.clear();
+        }
         let hash = chain_hash(&self.head.hash, &line);
         self.head.seq = seq;
         self.head.hash = hash;

@@ -90,6 +90,61 @@ fn what_was_appended_is_read_across_segments_and_restarts() {
     assert_eq!(verifier.finish().findings, []);
 }
 
+/// Names and arguments as long and as hostile as the kernel allows, in every ancestor.
+#[test]
+fn the_longest_alert_there_can_be_is_kept_and_read_and_proven() {
+    use crate::alert::model::{Alert, AncestorInfo, Kind, ObjectInfo, ProcessInfo, Word};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let (key, public) = key();
+    let mut sealer = Sealer::new(key, spool.head().clone());
+    let long = "\u{1}".repeat(4_095);
+    let mut alert: Alert = Notice::Stopped { reason: "r".to_owned() }.alert(&scene(), 1);
+    alert.kind = Kind::Decision;
+    let ancestor = AncestorInfo {
+        args: vec![long.clone()],
+        exe: Some(long.clone()),
+        pid: 1,
+        start_boot_ns: None,
+    };
+    alert.process = Some(ProcessInfo {
+        ancestors: vec![ancestor; 64],
+        args: vec![long.clone()],
+        args_truncated: true,
+        cgroup_id: "1".to_owned(),
+        euid: 0,
+        euser: None,
+        exe: Some(long.clone()),
+        gid: 0,
+        group: None,
+        name: long.clone(),
+        parent_pid: 1,
+        pid: 1,
+        source: Word::Borrowed("kernel"),
+        start_boot_ns: None,
+        tid: 1,
+        uid: 0,
+        user: None,
+    });
+    alert.object = Some(ObjectInfo {
+        path: Some(long.clone()),
+        second_path: Some(long.clone()),
+        args: vec![long.clone()],
+        ..ObjectInfo::default()
+    });
+    alert.facts = (0..200).map(|at| (format!("fact.{at}"), long.clone())).collect();
+    let sealed = sealer.seal(vec![alert]);
+    spool.append(&sealed).unwrap();
+    let read = read_all(folder.path(), 1);
+    assert_eq!(read.missing, []);
+    let line = &read.entries[0].line;
+    assert!(line.len() < crate::alert::model::ALERT_BYTES + 4_096);
+    crate::alert::verify::check(line, &[public]).unwrap();
+    let kept: Alert = serde_json::from_slice(line).unwrap();
+    assert_eq!(kept.object.unwrap().path.unwrap(), long);
+    assert_eq!(kept.trimmed, ["facts", "process.ancestors"]);
+}
+
 #[test]
 fn a_second_agent_is_refused() {
     let folder = tempfile::tempdir().unwrap();
