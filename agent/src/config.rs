@@ -580,6 +580,14 @@ impl Config {
                     SinkConfig::KINDS.join(", ")
                 ));
             }
+            // Its cursor and dead letters are files of that name.
+            if name.is_empty()
+                || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            {
+                problems.push(format!(
+                    "error[C0011]: {place}: a name has letters, digits, `-` and `_` only"
+                ));
+            }
             if !names.insert(name.clone()) {
                 problems.push(format!(
                     "error[C0004]: {place}: the name is taken; give each sink a `name` of its own"
@@ -819,12 +827,12 @@ mod tests {
     #[test]
     fn all_problems_of_meaning_are_told_at_once() {
         let error = parse(
-            "spool: { segment_bytes: 1B }\nsinks:\n  - {}\n  - name: a\n    stdout: {}\n  - name: a\n    \
+            "spool: { segment_bytes: 1B }\nsinks:\n  - {}\n  - name: a/b\n    stdout: {}\n  - name: a\n    stdout: {}\n  - name: a\n    \
              webhook: { url: \"http://siem.example\", key: /k }\n",
         )
         .unwrap_err()
         .to_string();
-        for code in ["C0003", "C0004", "C0006", "C0008", "C0009"] {
+        for code in ["C0003", "C0004", "C0006", "C0008", "C0009", "C0011"] {
             assert!(error.contains(code), "{code} not in {error}");
         }
     }
