@@ -38,7 +38,7 @@ pub struct Budget {
     pub table_bytes: usize,
     /// Bytes of what is needed beside that table to make it.
     pub work_bytes: usize,
-    /// Automata that one string fact may be read by. Less than 3: patterns are never kept apart.
+    /// Automata that one string fact may be read by. 1: patterns are never kept apart.
     pub parts: usize,
     /// Estimated states of an automaton past which its patterns are kept apart.
     pub together: u64,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use interdict_abi::{
     ids::{Fact, Family},
-    limits::COLUMN_PARTS,
+    limits::{COLUMN_PARTS, COLUMNS_USED},
 };
 
 use super::Budget;
@@ -54,6 +54,17 @@ fn shape(pattern: &Pattern) -> Shape {
                 (false, _) => Shape::Open,
             }
         }
+    }
+}
+
+/// The fact of a column that a test is made on; sets have none.
+fn fact(test: &Test) -> Option<Fact> {
+    match test {
+        Test::Text { fact, .. }
+        | Test::Number { fact, .. }
+        | Test::Flags { fact, .. }
+        | Test::Address { fact, .. } => Some(*fact),
+        Test::Ancestor { .. } | Test::Argument { .. } => None,
     }
 }
 
@@ -127,13 +138,18 @@ impl<'p> Parts<'p> {
     pub(super) fn decide(program: &'p Program, budget: &Budget) -> Self {
         let mut parts = Self::default();
         let limit = budget.parts.min(COLUMN_PARTS);
-        if limit < 3 {
+        if limit < 2 {
             return parts;
         }
         let mut census: BTreeMap<(Family, Fact), Census<'p>> = BTreeMap::new();
+        let mut facts: BTreeSet<(Family, Fact)> = BTreeSet::new();
         let clauses = |rule: &'p crate::ir::Rule| rule.clauses.iter().chain(&rule.exceptions);
         for clause in program.rules.iter().flat_map(clauses) {
+            facts.insert((clause.family, Fact::Act));
             for literal in &clause.literals {
+                if let Some(fact) = fact(&literal.test) {
+                    facts.insert((clause.family, fact));
+                }
                 if let Test::Text { fact, patterns } = &literal.test
                     && can_split(*fact)
                 {
@@ -141,12 +157,22 @@ impl<'p> Parts<'p> {
                 }
             }
         }
-        for (column, census) in census {
-            if census.estimate() > budget.together {
-                let part = |at: usize| (2 + at / OPEN_LISTS).min(limit - 1) as u8;
-                let lists = census.open.into_iter().enumerate();
-                parts.split.insert(column, lists.map(|(at, list)| (list, part(at))).collect());
+        // The columns of a family are few: those that gain most are split first.
+        let mut large: Vec<_> =
+            census.into_iter().filter(|(_, census)| census.estimate() > budget.together).collect();
+        large.sort_by_key(|(column, census)| (u64::MAX - census.estimate(), *column));
+        let mut room: BTreeMap<Family, usize> = BTreeMap::new();
+        for (column, census) in large {
+            let used = facts.iter().filter(|(family, _)| *family == column.0).count();
+            let room = room.entry(column.0).or_insert(COLUMNS_USED.saturating_sub(used));
+            let more = (1 + census.open.len().div_ceil(OPEN_LISTS)).min(*room).min(limit - 1);
+            if more == 0 {
+                continue;
             }
+            *room -= more;
+            let part = |at: usize| (2 + at / OPEN_LISTS).min(more) as u8;
+            let lists = census.open.into_iter().enumerate();
+            parts.split.insert(column, lists.map(|(at, list)| (list, part(at))).collect());
         }
         if parts.split.is_empty() {
             return parts;
