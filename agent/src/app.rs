@@ -133,7 +133,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         remove_instance(&directory);
     }
     let mut app = started?;
-    write(&ready, &format!("{}\n", app.slots.active()?.0))?;
+    app.say_ready()?;
     // Not started by systemd: there is nobody to tell.
     let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(
@@ -214,12 +214,19 @@ impl App {
     fn try_reload(&mut self) -> Result<String, AppError> {
         let policy = Policy::open(&self.config.policies)?;
         policy.demand(self.loaded.deciding().lsm())?;
-        if !self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
+        if self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
+            self.enforce(&policy)?;
+        } else {
             self.replace(&policy)?;
-            return Ok(policy.digest);
         }
-        self.enforce(&policy)?;
+        self.say_ready()?;
         Ok(policy.digest)
+    }
+
+    /// Tells whoever waits for it which generation is in force.
+    fn say_ready(&self) -> Result<(), AppError> {
+        let generation = self.slots.active()?.0;
+        write(&self.config.runtime.join("ready"), &format!("{generation}\n"))
     }
 
     /// Loads programs anew beside those that enforce, for a policy that they cannot serve, and then removes those.
