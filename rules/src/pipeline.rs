@@ -7,8 +7,7 @@ use crate::{
     check::{self, Environment},
     diag::{Diagnostic, Diagnostics, Level},
     image::PolicyImage,
-    ir, lower,
-    normalise,
+    ir, lower, normalise,
     parse::{
         self, Parsed,
         source::{Files, Sources},
