@@ -23,7 +23,9 @@ pub mod names {
 }
 
 /// What the agent tells the kernel programs. Each word is written atomically.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Control {
     /// The generation in force; its lowest bit is the slot. 0: none.
@@ -54,7 +56,9 @@ pub struct ProcessKey {
 pub type AncestorSet = [u64; SET_WORDS];
 
 /// An exec between its check and its success, keyed by thread id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ExecInFlight {
     /// Executable labels of the file that was checked last, the one that will run, under the generations below.

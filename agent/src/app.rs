@@ -4,13 +4,7 @@
 //! policy is put in force, hooks are attached, what earlier agents left is removed, and `ready` is written. After that:
 //! signals, changed policy files, faults to tell. When the agent ends, what is pinned goes on enforcing.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use interdict_abi::ids::Mode;
 use interdict_rules::meta::Severity;
@@ -25,8 +19,8 @@ use crate::{
     config::{Config, ConfigError},
     kernel::{
         features::Features,
-        loader::{Deciding, LoadError, Loaded, Options, remove_instance},
-        ring::{Faults, Reader, is_loss},
+        loader::{Deciding, LoadError, Loaded, Options, remove_instance, remove_links},
+        ring::{Faults, Reader, drain, is_loss},
         slots::{Slots, SwapError},
     },
     pipeline::{Pipeline, PipelineError, PolicyView, this_host},
@@ -177,9 +171,12 @@ impl App {
             ftrace_off: false,
             config,
         };
+        for other in app.loaded.others() {
+            app.slots.number_after(&other)?;
+        }
         app.loaded.attach_lifecycle()?;
         app.enforce(policy)?;
-        app.loaded.remove_others();
+        app.remove_others();
         app.reader = Some(Reader::start(&app.loaded, app.pipeline.records())?);
         app.tell_host();
         Ok(app)
@@ -188,11 +185,7 @@ impl App {
     /// Puts a policy in force and attaches what it needs.
     fn enforce(&mut self, policy: &Policy) -> Result<(), AppError> {
         let next = self.slots.next()?;
-        let view = PolicyView::new(
-            next.0,
-            policy.digest.clone(),
-            policy.image.metadata().clone(),
-        );
+        let view = PolicyView::new(next.0, policy.digest.clone(), policy.image.metadata().clone());
         self.pipeline.policy(Arc::new(view));
         self.slots.swap(policy.image.kernel(), self.mode)?;
         self.loaded.attach_for(&policy.acts)?;
@@ -234,7 +227,8 @@ impl App {
         let options = load_options(&self.config);
         let mut loaded = Loaded::start(options, policy.image.kernel().len(), &policy.acts)?;
         loaded.attach_lifecycle()?;
-        let slots = Slots::open(&loaded)?;
+        let mut slots = Slots::open(&loaded)?;
+        slots.number_after(self.loaded.directory())?;
         let faults = Faults::open(&loaded)?;
         let reader = Reader::start(&loaded, self.pipeline.records())?;
         let old_slots = std::mem::replace(&mut self.slots, slots);
@@ -247,11 +241,24 @@ impl App {
             return Err(error);
         }
         self.faults = faults;
-        self.loaded.remove_others();
         if let Some(old) = self.reader.replace(reader) {
             old.stop();
         }
+        self.remove_others();
         Ok(())
+    }
+
+    /// Removes the instances of earlier agents, now that this one enforces: programs first, then what they still had to
+    /// tell is read, then the rest.
+    fn remove_others(&self) {
+        for other in self.loaded.others() {
+            remove_links(&other);
+            if let Err(error) = drain(&other, &self.pipeline.records()) {
+                tracing::warn!(%error, instance = %other.display(), "its last records are lost");
+                self.pipeline.lost("old_ring_unreadable", 1);
+            }
+            remove_instance(&other);
+        }
     }
 
     /// Says once what this host cannot do.
@@ -260,8 +267,9 @@ impl App {
             self.pipeline.notice(Notice::Other {
                 name: "without-lsm",
                 severity: Severity::Medium,
-                message: "this host has no BPF LSM: `interdict doctor` tells what each rule comes to"
-                    .to_owned(),
+                message:
+                    "this host has no BPF LSM: `interdict doctor` tells what each rule comes to"
+                        .to_owned(),
                 detail: BTreeMap::from([("reason".to_owned(), reason.clone())]),
             });
         }

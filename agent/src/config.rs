@@ -67,10 +67,6 @@ pub struct Config {
     pub lsm: bool,
     /// Cgroup whose processes' flows are judged on hosts without BPF LSM. Default: where cgroup v2 is mounted.
     pub cgroup: Option<PathBuf>,
-    /// Guard the agent's own process, files and BPF objects.
-    pub protect: bool,
-    /// Canary acts that must be refused, and how often they are tried.
-    pub canary: Canary,
     /// The alert stream.
     pub alerts: Alerts,
     /// The spool.
@@ -91,29 +87,10 @@ impl Default for Config {
             interfaces: Vec::new(),
             lsm: true,
             cgroup: None,
-            protect: true,
-            canary: Canary::default(),
             alerts: Alerts::default(),
             spool: SpoolConfig::default(),
             sinks: Vec::new(),
         }
-    }
-}
-
-/// Canary acts.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Canary {
-    /// Whether they are tried.
-    pub enabled: bool,
-    /// How often.
-    #[serde(deserialize_with = "duration")]
-    pub every: Duration,
-}
-
-impl Default for Canary {
-    fn default() -> Self {
-        Self { enabled: true, every: Duration::from_secs(2) }
     }
 }
 

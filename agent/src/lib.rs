@@ -5,16 +5,16 @@
 //! keeps, `sinks` deliver, `health` answers. Unsafe code lives in `sys` alone.
 #![deny(unsafe_code)]
 
-pub mod app;
-pub mod cli;
-pub mod kernel;
-pub mod policy;
-pub mod sys;
 pub mod alert;
+pub mod app;
 pub mod bundle;
+pub mod cli;
 pub mod config;
 pub mod enrich;
 pub mod events;
+pub mod kernel;
 pub mod pipeline;
+pub mod policy;
 pub mod sinks;
 pub mod spool;
+pub mod sys;

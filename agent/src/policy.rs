@@ -58,7 +58,8 @@ impl Policy {
     /// # Errors
     /// It cannot be read, or its rules are wrong.
     pub fn open(path: &Path) -> Result<Self, PolicyError> {
-        let unread = |message: String| PolicyError::Read { path: path.display().to_string(), message };
+        let unread =
+            |message: String| PolicyError::Read { path: path.display().to_string(), message };
         if path.extension().is_some_and(|end| end == "img") {
             let bytes = fs::read(path).map_err(|error| unread(error.to_string()))?;
             let image = PolicyImage::decode(&bytes).map_err(|error| unread(error.to_string()))?;

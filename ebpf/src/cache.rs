@@ -15,9 +15,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::inode,
-    btf_maps::InodeStorage,
-    helpers::generated::bpf_get_current_task_btf,
+    bindings::inode, btf_maps::InodeStorage, helpers::generated::bpf_get_current_task_btf,
     macros::btf_map,
 };
 use interdict_abi::ids::Generation;
@@ -32,8 +30,9 @@ use crate::kernel::{
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Remembered {
-    generation: u32,
-    label: u32,
+    /// The label, and in the high half what [`Place::mixed`] makes of the place it belongs to. One word, so that whoever
+    /// reads it has both: two programs may remember at once, and a third look while they do.
+    label: u64,
     place: Place,
 }
 
@@ -49,6 +48,26 @@ pub struct Place {
     root_mount: u64,
     renames: u32,
     mounts: u32,
+    generation: u64,
+}
+
+impl Place {
+    /// Thirty-two bits of everything in it.
+    #[inline(always)]
+    fn mixed(&self) -> u32 {
+        /// 2^64 divided by the golden ratio: spreads low bits upwards.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let counters = u64::from(self.renames) << 32 | u64::from(self.mounts);
+        let mut mixed = self.dentry;
+        mixed = (mixed ^ self.parent).wrapping_mul(SPREAD);
+        mixed = (mixed ^ self.name).wrapping_mul(SPREAD);
+        mixed = (mixed ^ self.mount).wrapping_mul(SPREAD);
+        mixed = (mixed ^ self.root).wrapping_mul(SPREAD);
+        mixed = (mixed ^ self.root_mount).wrapping_mul(SPREAD);
+        mixed = (mixed ^ counters).wrapping_mul(SPREAD);
+        mixed = (mixed ^ self.generation).wrapping_mul(SPREAD);
+        (mixed >> 32) as u32
+    }
 }
 
 /// Labels by inode. Programs only.
@@ -57,8 +76,13 @@ static LABELS: InodeStorage<Remembered> = InodeStorage::new();
 
 /// Where `file` is, if what is remembered of it can be believed at all.
 #[inline(always)]
-pub fn place<'a>(file: *const u8, links: u32, room: &'a mut MaybeUninit<Place>) -> Option<&'a Place> {
-    if links != 1 || !fill(file, room) {
+pub fn place<'a>(
+    file: *const u8,
+    links: u32,
+    generation: Generation,
+    room: &'a mut MaybeUninit<Place>,
+) -> Option<&'a Place> {
+    if links != 1 || !fill(file, generation.0, room) {
         return None;
     }
     // SAFETY: `fill` has filled it.
@@ -67,8 +91,8 @@ pub fn place<'a>(file: *const u8, links: u32, room: &'a mut MaybeUninit<Place>) 
 
 /// A function of its own: its caller has no stack to spare.
 #[inline(never)]
-fn fill(file: *const u8, room: &mut MaybeUninit<Place>) -> bool {
-    match placed(file) {
+fn fill(file: *const u8, generation: u32, room: &mut MaybeUninit<Place>) -> bool {
+    match placed(file, Generation(generation)) {
         Some(place) => {
             room.write(place);
             true
@@ -78,7 +102,7 @@ fn fill(file: *const u8, room: &mut MaybeUninit<Place>) -> bool {
 }
 
 #[inline(always)]
-fn placed(file: *const u8) -> Option<Place> {
+fn placed(file: *const u8, generation: Generation) -> Option<Place> {
     let renames = sequence(fields::rename_lock())?;
     let mounts = sequence(fields::mount_lock())?;
     let dentry: *const u8 = Typed::read(file, fields::file_path() + fields::path_dentry())?;
@@ -96,7 +120,9 @@ fn placed(file: *const u8) -> Option<Place> {
     }
     let root: u64 = Typed::read(fs, fields::fs_root() + fields::path_dentry())?;
     let root_mount: u64 = Typed::read(fs, fields::fs_root() + fields::path_mnt())?;
-    Some(Place { dentry: dentry as u64, parent, name, mount, root, root_mount, renames, mounts })
+    let dentry = dentry as u64;
+    let generation = u64::from(generation.0);
+    Some(Place { dentry, parent, name, mount, root, root_mount, renames, mounts, generation })
 }
 
 /// The sequence counter of a kernel seqlock, if nobody is writing under it. The loader looks its address up.
@@ -109,44 +135,34 @@ fn sequence(address: u64) -> Option<u32> {
     if sequence & 1 == 0 { Some(sequence) } else { None }
 }
 
-/// The inode of `file`.
-#[inline(always)]
-pub fn inode_of(file: *const u8) -> Option<*mut inode> {
-    Typed::read(file, fields::file_inode())
-}
-
 /// The label of the path of a file at `place`, if it is remembered and can be believed.
 #[inline(always)]
-pub fn find(inode: *mut inode, place: &Place, generation: Generation) -> Option<u32> {
+pub fn find(inode: *mut inode, place: &Place) -> Option<u32> {
     // SAFETY: the inode came from a hook's argument.
     let remembered = unsafe { LABELS.get_ptr_mut(inode) };
     if remembered.is_null() {
         return None;
     }
-    // SAFETY: live while the program runs; a torn read is caught by the comparison of every part but the label, which
-    // is a word of its own and changes only together with one of them.
-    let remembered = unsafe { &*remembered };
-    if remembered.generation != generation.0 || remembered.place != *place {
+    // SAFETY: live while the program runs. Read once: the word says which place its label belongs to.
+    let label = unsafe { (&raw const (*remembered).label).read_volatile() };
+    // SAFETY: live while the program runs; torn or not, it has to be the very place that is asked for.
+    if unsafe { &(*remembered).place } != place || (label >> 32) as u32 != place.mixed() {
         return None;
     }
-    Some(remembered.label)
+    Some(label as u32)
 }
 
 /// Remembers a label. `place` was taken before the path was built: if anything moved since, it will not be believed.
 #[inline(always)]
-pub fn keep(inode: *mut inode, place: &Place, generation: Generation, label: u32) {
+pub fn keep(inode: *mut inode, place: &Place, label: u32) {
     // SAFETY: the inode came from a hook's argument.
     let remembered = unsafe { LABELS.get_or_insert_ptr_mut(inode, None) };
     if remembered.is_null() {
         return;
     }
-    // SAFETY: live while the program runs. The generation is taken away first and given back last, so that a reader on
-    // another processor sees either all of it or a generation that is never in force.
-    unsafe { (&raw mut (*remembered).generation).write_volatile(0) };
-    // SAFETY: as above.
+    // SAFETY: live while the program runs.
     unsafe { (&raw mut (*remembered).place).write_volatile(*place) };
+    let word = u64::from(place.mixed()) << 32 | u64::from(label);
     // SAFETY: as above.
-    unsafe { (&raw mut (*remembered).label).write_volatile(label) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*remembered).generation).write_volatile(generation.0) };
+    unsafe { (&raw mut (*remembered).label).write_volatile(word) };
 }

@@ -74,7 +74,8 @@ pub fn send(work: &mut Work, weight: Weight) {
     }
     work.head.version = event::VERSION;
     let text = u64::from(work.head.path_bytes) + u64::from(work.head.extra_bytes);
-    let bytes = size_of::<Head>() as u64 + masked::<{ 2 * TEXT_BYTES as u64 - 1 }>(text).min(TEXT_BYTES as u64);
+    let bytes = size_of::<Head>() as u64
+        + masked::<{ 2 * TEXT_BYTES as u64 - 1 }>(text).min(TEXT_BYTES as u64);
     // SAFETY: head and text are adjacent, and `bytes` is at most the size of both.
     let sent = unsafe { bpf_ringbuf_output(ring, (&raw mut work.head).cast(), bytes, wake) };
     if sent != 0 {

@@ -22,9 +22,9 @@ pub struct Slot {
     bytes: [u8; SLOT_BYTES_MIN],
 }
 
-/// Written by the agent, read by every program.
+/// Written by the agent through a memory mapping, word by word; read by every program.
 #[map]
-pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The two image slots. Written by the agent through a memory mapping while idle, read by every program.
 #[map]

@@ -22,7 +22,8 @@ use interdict_engine::{
 use crate::{
     atomic,
     cache::Place,
-    emit, hooks::packet::Packet,
+    emit,
+    hooks::packet::Packet,
     kernel::path::Climb,
     maps::{SCRATCH, SCRATCH_TAKEN},
 };
@@ -118,6 +119,12 @@ pub struct Area {
     /// Its number on this CPU.
     pub number: u32,
     memory: *mut Work,
+}
+
+/// The area `number` of this CPU as hooks hand it around; it must have been claimed.
+#[inline(always)]
+pub fn numbered(number: u32) -> Option<Area> {
+    Some(Area { number, memory: SCRATCH.get_ptr_mut(number)? })
 }
 
 impl Area {

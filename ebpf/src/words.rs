@@ -23,7 +23,9 @@ pub fn copy<const N: usize>(target: &mut [u64; N], source: &[u64; N]) {
     let mut word = 0;
     while word < N {
         // SAFETY: inside both; volatile, so that the loop is not made a call.
-        unsafe { (&raw mut target[word]).write_volatile((&raw const source[word]).read_volatile()) };
+        unsafe {
+            (&raw mut target[word]).write_volatile((&raw const source[word]).read_volatile())
+        };
         word += 1;
     }
 }

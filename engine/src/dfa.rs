@@ -73,11 +73,7 @@ impl Cursor {
 
     /// The label the walk came to, `None` if it is not decided.
     #[inline(always)]
-    pub fn label<M: Memory + ?Sized, B: Bytes + ?Sized>(
-        &self,
-        image: &M,
-        text: &B,
-    ) -> Option<u32> {
+    pub fn label<M: Memory + ?Sized, B: Bytes + ?Sized>(&self, image: &M, text: &B) -> Option<u32> {
         if self.state & 1 == 0 {
             return None;
         }

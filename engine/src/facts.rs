@@ -313,7 +313,13 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// range or flag is true of it.
     #[inline(always)]
     pub fn absent(&mut self, fact: Fact) -> bool {
-        let mut part = self.first_part(fact);
+        self.absent_of(fact as u32)
+    }
+
+    /// [`Self::absent`] for a fact by its number.
+    #[inline(always)]
+    pub fn absent_of(&mut self, fact: u32) -> bool {
+        let mut part = self.first_part_of(fact);
         let mut step = 0;
         while step < COLUMN_PARTS && part != 0 {
             self.narrow(part, 0);

@@ -69,11 +69,10 @@ struct Tried {
 /// Loads everything under a directory of its own and takes it away again.
 fn try_programs(options: Options) -> Result<Tried, String> {
     let pins = options.pins.join("doctor");
-    let loaded = Loaded::start(Options { pins, ..options }, 0, &[]).map_err(|error| error.to_string())?;
-    let tried = Tried {
-        deciding: loaded.deciding().clone(),
-        programs: loaded.verified_instructions(),
-    };
+    let loaded =
+        Loaded::start(Options { pins, ..options }, 0, &[]).map_err(|error| error.to_string())?;
+    let tried =
+        Tried { deciding: loaded.deciding().clone(), programs: loaded.verified_instructions() };
     remove_instance(loaded.directory());
     if let Some(parent) = loaded.directory().parent() {
         let _gone = std::fs::remove_dir(parent);
@@ -121,11 +120,21 @@ fn human(
         out.push_str(&format!("{name:<18} {value}\n"));
     };
     line("kernel", &format!("{} {}", features.kernel, features.machine));
-    let lsm = features.lsm.as_ref().map_or("securityfs is not mounted".to_owned(), |list| list.join(","));
+    let lsm =
+        features.lsm.as_ref().map_or("securityfs is not mounted".to_owned(), |list| list.join(","));
     line("security modules", &lsm);
-    line("types (BTF)", if features.btf { "present" } else { "missing: CONFIG_DEBUG_INFO_BTF=y is needed" });
-    line("BPF file system", if features.bpffs { "mounted" } else { "not mounted at the pin directory" });
-    let cgroup = features.cgroup2.as_ref().map_or("not mounted".to_owned(), |path| path.display().to_string());
+    line(
+        "types (BTF)",
+        if features.btf { "present" } else { "missing: CONFIG_DEBUG_INFO_BTF=y is needed" },
+    );
+    line(
+        "BPF file system",
+        if features.bpffs { "mounted" } else { "not mounted at the pin directory" },
+    );
+    let cgroup = features
+        .cgroup2
+        .as_ref()
+        .map_or("not mounted".to_owned(), |path| path.display().to_string());
     line("cgroup v2", &cgroup);
     line("BPF JIT", if features.jit { "on" } else { "off: decisions are slow" });
     let ftrace = match features.ftrace {
@@ -141,8 +150,12 @@ fn human(
         Err(error) => line("programs", &format!("none can be loaded: {error}")),
         Ok(tried) => {
             match &tried.deciding {
-                Deciding::Lsm => line("decides with", "BPF LSM: acts are refused before they happen"),
-                Deciding::WithoutLsm(reason) => line("decides with", &format!("tracepoints, cgroup and XDP only: {reason}")),
+                Deciding::Lsm => {
+                    line("decides with", "BPF LSM: acts are refused before they happen")
+                }
+                Deciding::WithoutLsm(reason) => {
+                    line("decides with", &format!("tracepoints, cgroup and XDP only: {reason}"))
+                }
             }
             out.push_str("\nprogram                  attached to                     acts                    instructions\n");
             for hook in HOOKS.iter().filter(|hook| usable(hook.when, tried.deciding.lsm())) {
@@ -154,8 +167,14 @@ fn human(
                 };
                 let acts: Vec<&str> = hook.acts.iter().map(|act| act.name()).collect();
                 let size = tried.programs.iter().find(|(name, ..)| *name == hook.program);
-                let size = size.and_then(|(_, _, size)| *size).map_or("-".to_owned(), |size| size.to_string());
-                out.push_str(&format!("{:<24} {place:<31} {:<23} {size:>12}\n", hook.program, acts.join(" ")));
+                let size = size
+                    .and_then(|(_, _, size)| *size)
+                    .map_or("-".to_owned(), |size| size.to_string());
+                out.push_str(&format!(
+                    "{:<24} {place:<31} {:<23} {size:>12}\n",
+                    hook.program,
+                    acts.join(" ")
+                ));
             }
         }
     }
@@ -166,14 +185,20 @@ fn human(
 }
 
 fn rules(policy: &Policy, lsm: bool) -> String {
-    let mut out = String::from("\nrule                     asks    on                      comes to\n");
+    let mut out =
+        String::from("\nrule                     asks    on                      comes to\n");
     for (rule, acts) in policy.effects(lsm) {
         let mut first = true;
         for (act, effect) in acts {
-            let (id, asks) = if first { (rule.id.as_str(), rule.action.as_str()) } else { ("", "") };
+            let (id, asks) =
+                if first { (rule.id.as_str(), rule.action.as_str()) } else { ("", "") };
             first = false;
             let audit = if rule.mode == "audit" { " (audit: told only)" } else { "" };
-            out.push_str(&format!("{id:<24} {asks:<7} {:<23} {}{audit}\n", act.name(), said(effect)));
+            out.push_str(&format!(
+                "{id:<24} {asks:<7} {:<23} {}{audit}\n",
+                act.name(),
+                said(effect)
+            ));
         }
     }
     let weaker = weaker(policy, lsm);

@@ -128,14 +128,15 @@ impl Btf {
                 }
                 _ => {}
             }
-            at += 12 + match kind {
-                1 | KIND_VAR | KIND_DECL_TAG => 4,
-                KIND_ARRAY => 12,
-                KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => 12 * entries,
-                KIND_ENUM | KIND_FUNC_PROTO => 8 * entries,
-                2 | 7..=12 | 16 | 18 => 0,
-                _ => return Err(BtfError::Malformed { offset: at, what: "a known type kind" }),
-            };
+            at += 12
+                + match kind {
+                    1 | KIND_VAR | KIND_DECL_TAG => 4,
+                    KIND_ARRAY => 12,
+                    KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => 12 * entries,
+                    KIND_ENUM | KIND_FUNC_PROTO => 8 * entries,
+                    2 | 7..=12 | 16 | 18 => 0,
+                    _ => return Err(BtfError::Malformed { offset: at, what: "a known type kind" }),
+                };
         }
         Ok(btf)
     }
@@ -196,17 +197,13 @@ impl Btf {
     /// # Errors
     /// The struct or the member is not there.
     pub fn offset(&self, structure: &str, member: &str) -> Result<u64, BtfError> {
-        let id = self
-            .structs
-            .get(structure)
-            .ok_or_else(|| BtfError::NoStruct(structure.to_owned()))?;
+        let id =
+            self.structs.get(structure).ok_or_else(|| BtfError::NoStruct(structure.to_owned()))?;
         let (_, mut at) = self.resolved(*id)?;
         let mut bits = 0;
         for part in member.split('.') {
-            let missing = || BtfError::NoField {
-                structure: structure.to_owned(),
-                member: member.to_owned(),
-            };
+            let missing =
+                || BtfError::NoField { structure: structure.to_owned(), member: member.to_owned() };
             let (inside, kind) = self.member(at, part, 0)?.ok_or_else(missing)?;
             bits += inside;
             at = self.resolved(kind)?.1;

@@ -138,9 +138,7 @@ pub enum Effect {
 /// What `action` on `act` comes to on a host with or without BPF LSM.
 pub fn effect(act: Act, action: Action, lsm: bool) -> Effect {
     let refusing = HOOKS.iter().any(|hook| {
-        hook.acts.contains(&act)
-            && usable(hook.when, lsm)
-            && hook.strongest == Strongest::Refuse
+        hook.acts.contains(&act) && usable(hook.when, lsm) && hook.strongest == Strongest::Refuse
     });
     let killing = usable_kill(act, lsm);
     match (action, refusing, killing) {

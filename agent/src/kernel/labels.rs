@@ -166,10 +166,7 @@ fn keys(
     keys: impl Iterator<Item = Result<ProcessKey, MapError>>,
     wanted: impl Fn(&ProcessKey) -> bool,
 ) -> BTreeSet<(u32, u32)> {
-    keys.filter_map(Result::ok)
-        .filter(wanted)
-        .map(|key| (key.generation, key.process))
-        .collect()
+    keys.filter_map(Result::ok).filter(wanted).map(|key| (key.generation, key.process)).collect()
 }
 
 /// That a row is there already is as good as having added it.

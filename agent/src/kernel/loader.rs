@@ -166,11 +166,10 @@ fn pin_error(path: &Path) -> impl FnOnce(io::Error) -> LoadError + '_ {
 /// # Errors
 /// There is none.
 pub fn open_map(path: &Path) -> Result<MapData, LoadError> {
-    MapData::from_pin(path)
-        .map_err(|error| LoadError::Pin {
-            path: path.display().to_string(),
-            source: io::Error::other(error),
-        })
+    MapData::from_pin(path).map_err(|error| LoadError::Pin {
+        path: path.display().to_string(),
+        source: io::Error::other(error),
+    })
 }
 
 impl Loaded {
@@ -226,9 +225,9 @@ impl Loaded {
             }
             let links = directory.join("links");
             let needed: Vec<&Hook> = needed(acts, lsm, options).collect();
-            let all_there = needed.iter().all(|hook| {
-                link_names(hook, options).iter().all(|link| links.join(link).exists())
-            });
+            let all_there = needed
+                .iter()
+                .all(|hook| link_names(hook, options).iter().all(|link| links.join(link).exists()));
             let maps_there = MAPS.iter().all(|map| directory.join("maps").join(map).exists());
             if !all_there || !maps_there {
                 continue;
@@ -257,11 +256,18 @@ impl Loaded {
         let kernel_btf = KernelBtf::from_sys_fs().map_err(aya::EbpfError::from)?;
         if options.without_lsm {
             let reason = "switched off in the configuration".to_owned();
-            return Self::load_as(options, slot_bytes, &btf, &kernel_btf, Deciding::WithoutLsm(reason));
+            return Self::load_as(
+                options,
+                slot_bytes,
+                &btf,
+                &kernel_btf,
+                Deciding::WithoutLsm(reason),
+            );
         }
         match Self::load_as(options.clone(), slot_bytes, &btf, &kernel_btf, Deciding::Lsm) {
             Err(LoadError::Program { program, source }) if is_lsm(program) => {
-                let reason = format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
+                let reason =
+                    format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
                 tracing::warn!(%reason, "going on without BPF LSM");
                 Self::load_as(options, slot_bytes, &btf, &kernel_btf, Deciding::WithoutLsm(reason))
             }
@@ -390,8 +396,7 @@ impl Loaded {
     /// # Errors
     /// The kernel refuses one.
     pub fn attach_for(&mut self, acts: &[Act]) -> Result<(), LoadError> {
-        let hooks: Vec<&'static Hook> =
-            needed(acts, self.deciding.lsm(), &self.options).collect();
+        let hooks: Vec<&'static Hook> = needed(acts, self.deciding.lsm(), &self.options).collect();
         for hook in hooks {
             self.attach(hook)?;
         }
@@ -400,9 +405,8 @@ impl Loaded {
 
     /// Detaches programs that decide none of `acts`: what no rule needs costs nothing.
     pub fn detach_unneeded(&mut self, acts: &[Act]) {
-        let keep: Vec<&'static str> = needed(acts, self.deciding.lsm(), &self.options)
-            .map(|hook| hook.program)
-            .collect();
+        let keep: Vec<&'static str> =
+            needed(acts, self.deciding.lsm(), &self.options).map(|hook| hook.program).collect();
         let links = self.directory.join("links");
         for hook in HOOKS {
             if self.attached.contains(&hook.program) && !keep.contains(&hook.program) {
@@ -444,7 +448,8 @@ impl Loaded {
                 pin(link.into(), hook.program)?;
             }
             Attach::Cgroup => {
-                let cgroup = File::open(&self.options.cgroup).map_err(pin_error(&self.options.cgroup))?;
+                let cgroup =
+                    File::open(&self.options.cgroup).map_err(pin_error(&self.options.cgroup))?;
                 let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
                 let id =
                     program.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(refused)?;
@@ -458,7 +463,8 @@ impl Loaded {
             Attach::Xdp => {
                 let program: &mut Xdp = program.try_into().map_err(refused)?;
                 for interface in &self.options.interfaces {
-                    let failed = |source| LoadError::Interface { interface: interface.clone(), source };
+                    let failed =
+                        |source| LoadError::Interface { interface: interface.clone(), source };
                     let (id, mode) = match program.attach(interface, XdpMode::Driver) {
                         Ok(id) => (id, "native"),
                         Err(ProgramError::UnknownInterface { name }) => {
@@ -482,13 +488,11 @@ impl Loaded {
         Ok(())
     }
 
-    /// Removes the instances of earlier agents, now that this one enforces.
-    pub fn remove_others(&self) {
-        for other in Self::instances(&self.options.pins) {
-            if other != self.directory {
-                remove_instance(&other);
-            }
-        }
+    /// Instances of earlier agents, which this one makes superfluous once it enforces.
+    pub fn others(&self) -> Vec<PathBuf> {
+        let mut others = Self::instances(&self.options.pins);
+        others.retain(|other| *other != self.directory);
+        others
     }
 
     /// Verified instructions of each loaded program, for budgets. Empty when adopted.
@@ -502,6 +506,16 @@ impl Loaded {
                 Some((hook.program, info.verified_instruction_count(), translated))
             })
             .collect()
+    }
+}
+
+/// Detaches the programs of an instance.
+pub fn remove_links(directory: &Path) {
+    let links = directory.join("links");
+    if let Ok(entries) = fs::read_dir(&links) {
+        for entry in entries.filter_map(Result::ok) {
+            let _gone = fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -549,11 +563,7 @@ fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
     }
 }
 
-fn load_program(
-    ebpf: &mut Ebpf,
-    hook: &'static Hook,
-    btf: &KernelBtf,
-) -> Result<(), LoadError> {
+fn load_program(ebpf: &mut Ebpf, hook: &'static Hook, btf: &KernelBtf) -> Result<(), LoadError> {
     let refused = |source| LoadError::Program { program: hook.program, source };
     let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;
     match hook.attach {

@@ -9,8 +9,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// The object that belongs to this source, with BTF and without debug information: `build.rs` names it.
-pub static PREBUILT: &[u8] =
-    aya::include_bytes_aligned!(env!("INTERDICT_BPF_OBJECT_PATH"));
+pub static PREBUILT: &[u8] = aya::include_bytes_aligned!(env!("INTERDICT_BPF_OBJECT_PATH"));
 
 const VALUE_SIZE_OFFSET: u64 = 8;
 
@@ -40,10 +39,8 @@ pub fn with_value_size(
     bytes: u32,
 ) -> Result<Vec<u8>, ObjectError> {
     let elf = object::File::parse(object)?;
-    let symbol = elf
-        .symbols()
-        .find(|symbol| symbol.name() == Ok(map))
-        .ok_or(ObjectError::NoMap(map))?;
+    let symbol =
+        elf.symbols().find(|symbol| symbol.name() == Ok(map)).ok_or(ObjectError::NoMap(map))?;
     let section = symbol
         .section_index()
         .map(|index| elf.section_by_index(index))

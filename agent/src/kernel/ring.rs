@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use interdict_abi::{ids::Fault, maps::names};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -60,6 +61,22 @@ impl Reader {
             tracing::error!("the ring's reader ended badly");
         }
     }
+}
+
+/// Reads what is left in the ring of another instance, before it is removed.
+///
+/// # Errors
+/// It has no ring, or it cannot be opened.
+pub fn drain(instance: &Path, records: &Records) -> Result<(), SwapError> {
+    let map = super::loader::open_map(&instance.join("maps").join(names::EVENTS))?;
+    let map =
+        Map::from_map_data(map).map_err(|source| SwapError::Map { map: names::EVENTS, source })?;
+    let mut ring =
+        RingBuf::try_from(map).map_err(|source| SwapError::Map { map: names::EVENTS, source })?;
+    while let Some(record) = ring.next() {
+        let _kept = records.record(&record);
+    }
+    Ok(())
 }
 
 fn read(mut ring: RingBuf<MapData>, records: &Records, stop: &AtomicBool) {

@@ -7,9 +7,9 @@
 //! The first grace period makes sure that no program still reads the idle slot since it was live; the second that no
 //! program still writes labels of the old generation.
 
-use std::io;
+use std::{io, mem::offset_of, path::Path};
 
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, Map, MapData, MapError};
 use interdict_abi::{
     ids::{Generation, Mode},
     maps::{Control, names},
@@ -40,7 +40,9 @@ pub enum SwapError {
     #[error("image slot: {0}")]
     Slot(#[source] io::Error),
     /// What was read back is not what was written.
-    #[error("the image slot holds something else than was written: its memory was changed by somebody else")]
+    #[error(
+        "the image slot holds something else than was written: its memory was changed by somebody else"
+    )]
     ReadBack,
     /// The kernel offers no grace period.
     #[error("membarrier: {0} (machines with nohz_full processors are not supported)")]
@@ -61,9 +63,13 @@ pub enum SwapError {
 /// The two image slots of a loaded instance.
 pub struct Slots {
     control: Array<MapData, Control>,
+    words: MappedArray,
     memory: MappedArray,
     slot_bytes: usize,
     labels: Labels,
+    /// Generations up to this one are taken by other instances: a number must not come back, or records would be read
+    /// with another policy's words.
+    taken: Generation,
 }
 
 impl Slots {
@@ -75,15 +81,33 @@ impl Slots {
         let refused = |map| move |source| SwapError::Map { map, source };
         let control =
             Array::try_from(loaded.map(names::CONTROL)?).map_err(refused(names::CONTROL))?;
+        let words = super::loader::open_map(&loaded.directory().join("maps").join(names::CONTROL))?;
+        let words = MappedArray::new(words.fd(), size_of::<Control>()).map_err(SwapError::Slot)?;
         let image = super::loader::open_map(&loaded.directory().join("maps").join(names::IMAGE))?;
         let memory =
             MappedArray::new(image.fd(), 2 * loaded.slot_bytes()).map_err(SwapError::Slot)?;
         Ok(Self {
             control,
+            words,
             memory,
             slot_bytes: loaded.slot_bytes(),
             labels: Labels::open(loaded)?,
+            taken: Generation(0),
         })
+    }
+
+    /// Numbers the next policies after those of another instance.
+    ///
+    /// # Errors
+    /// Its map cannot be read.
+    pub fn number_after(&mut self, instance: &Path) -> Result<(), SwapError> {
+        let refused = |source| SwapError::Map { map: names::CONTROL, source };
+        let map = super::loader::open_map(&instance.join("maps").join(names::CONTROL))?;
+        let map = Map::from_map_data(map).map_err(refused)?;
+        let control: Array<MapData, Control> = Array::try_from(map).map_err(refused)?;
+        let active = control.get(&0, 0).map_err(refused)?.active;
+        self.taken = self.taken.max(Generation(active as u32));
+        Ok(())
     }
 
     /// What the kernel programs are told now.
@@ -94,10 +118,19 @@ impl Slots {
         self.control.get(&0, 0).map_err(|source| SwapError::Map { map: names::CONTROL, source })
     }
 
+    /// Tells the kernel programs, word by word, each in one piece. The generation in force comes before the end of its
+    /// staging: in between, new processes are labelled for it twice, never not at all.
     fn tell(&mut self, control: Control) -> Result<(), SwapError> {
-        self.control
-            .set(0, control, 0)
-            .map_err(|source| SwapError::Map { map: names::CONTROL, source })
+        let words = [
+            (offset_of!(Control, agent), control.agent),
+            (offset_of!(Control, mode), control.mode),
+            (offset_of!(Control, active), control.active),
+            (offset_of!(Control, staged), control.staged),
+        ];
+        for (offset, word) in words {
+            self.words.store(offset, word).map_err(SwapError::Slot)?;
+        }
+        Ok(())
     }
 
     /// The generation in force.
@@ -113,7 +146,11 @@ impl Slots {
     /// # Errors
     /// The map cannot be read.
     pub fn next(&self) -> Result<Generation, SwapError> {
-        Ok(Generation(self.active()?.0.wrapping_add(1).max(1)))
+        let active = self.active()?;
+        let next = Generation(active.max(self.taken).0.wrapping_add(1).max(1));
+        // The idle slot is the one that is not in force.
+        let same_slot = active.0 != 0 && next.slot() == active.slot();
+        Ok(if same_slot { Generation(next.0.wrapping_add(1)) } else { next })
     }
 
     /// The bytes in the slot of the generation in force, if there is one.

@@ -1,6 +1,11 @@
 //! A BPF array map in the agent's memory.
 
-use std::{io, os::fd::AsFd, ptr::NonNull};
+use std::{
+    io,
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -44,6 +49,18 @@ impl MappedArray {
         let target = unsafe { self.base.add(offset) };
         // SAFETY: the range was checked against the mapping; `source` is other memory.
         unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), source.len()) };
+        Ok(())
+    }
+
+    /// Stores one word at `offset`, a multiple of 8, in one piece.
+    pub fn store(&mut self, offset: usize, word: u64) -> io::Result<()> {
+        if offset % 8 != 0 || offset + 8 > self.bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: `offset` is inside the mapping.
+        let target = unsafe { self.base.add(offset) }.cast::<AtomicU64>();
+        // SAFETY: aligned, inside the mapping, and only ever accessed atomically or by the kernel.
+        unsafe { target.as_ref() }.store(word, Ordering::SeqCst);
         Ok(())
     }
 

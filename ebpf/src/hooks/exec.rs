@@ -2,8 +2,9 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::ids::{Act, Family, Fault, object_flags};
+use interdict_engine::facts;
 
-use super::{judge::Case, report, report::Told};
+use super::{enforces, judge::Case, report, report::Told};
 use crate::{
     bounds, emit,
     kernel::{
@@ -24,7 +25,8 @@ use crate::{
 pub fn bprm_check_security(context: LsmContext) -> i32 {
     let Some(policy) = policy::active() else { return 0 };
     let Some(claim) = scratch::claim() else {
-        return bounds::refusal(1);
+        let directory = facts::directory(&policy.image, Family::Exec);
+        return if enforces(&policy, directory) { bounds::refusal(1) } else { 0 };
     };
     let answer = check(context.arg(0), &policy, claim.area);
     claim.release();

@@ -58,13 +58,14 @@ fn decide(file: *const u8, act: u32, policy: &Policy, directory: u32) -> i32 {
     if acting == 0 {
         return 0;
     }
-    let Some(object) = Object::of_file::<Typed>(file) else { return 0 };
-    let inode = cache::inode_of(file);
+    // Only what the first look needs: each field read through a typed pointer costs several machine instructions.
+    let inode: *const u8 = Typed::read(file, fields::file_inode()).unwrap_or(core::ptr::null());
+    let links: u32 = Typed::read(inode, fields::inode_nlink()).unwrap_or(0);
+    let inode = inode.cast_mut().cast::<inode>();
     let mut known = 0;
     let mut place = MaybeUninit::uninit();
-    if let Some(inode) = inode
-        && let Some(place) = cache::place(file, object.links, &mut place)
-        && let Some(label) = cache::find(inode, place, policy.generation)
+    if let Some(place) = cache::place(file, links, policy.generation, &mut place)
+        && let Some(label) = cache::find(inode, place)
     {
         if acting & facts::possible(image, directory, Fact::Path, label) == 0 {
             return 0;
@@ -72,7 +73,7 @@ fn decide(file: *const u8, act: u32, policy: &Policy, directory: u32) -> i32 {
         known = u64::from(label) + 1;
     }
     with_area(policy, directory, |area| {
-        judge(file, act, policy, area, &object, Label { known, inode })
+        judge(file, act, policy, area, Label { known, inode, links })
     })
 }
 
@@ -80,18 +81,12 @@ fn decide(file: *const u8, act: u32, policy: &Policy, directory: u32) -> i32 {
 struct Label {
     /// The label plus one, 0 if it is not known.
     known: u64,
-    inode: Option<*mut inode>,
+    inode: *mut inode,
+    links: u32,
 }
 
 #[inline(always)]
-fn judge(
-    file: *const u8,
-    act: u32,
-    policy: &Policy,
-    area: Area,
-    object: &Object,
-    label: Label,
-) -> i32 {
+fn judge(file: *const u8, act: u32, policy: &Policy, area: Area, label: Label) -> i32 {
     let Some(case) = Case::start(policy, area, Family::File) else { return 0 };
     if !case.number(Fact::Act, act) {
         return 0;
@@ -102,17 +97,20 @@ fn judge(
         case.path_label((label.known - 1) as u32);
     } else if case.needs(Fact::Path) {
         built = 1;
-        let placed = cache::place(file, object.links, &mut area.work().place);
+        let placed = cache::place(file, label.links, policy.generation, &mut area.work().place);
         let found = told.path(path::seen::<Typed>(file, &mut area.work().text));
         let walked = case.path(found);
-        if let Some(inode) = label.inode
-            && let Some(place) = placed
+        if let Some(place) = placed
             && walked != 0
         {
-            cache::keep(inode, place, policy.generation, (walked - 1) as u32);
+            cache::keep(label.inode, place, (walked - 1) as u32);
         }
     }
-    if !case.alive() || !case.name::<Typed>(file) || !case.object(object) {
+    if !case.alive() || !case.name::<Typed>(file) {
+        return 0;
+    }
+    let Some(object) = Object::of_file::<Typed>(file) else { return 0 };
+    if !case.object(&object) {
         return 0;
     }
     told.flags |= case.actor();
@@ -125,6 +123,6 @@ fn judge(
     told.acts = if act < 16 { 1 << act } else { ACT_COMBINATIONS[READ_AND_WRITE as usize] };
     report::begin(area, policy, Family::File, &told);
     report::actor(area);
-    report::object(area, object);
+    report::object(area, &object);
     report::finish(area)
 }

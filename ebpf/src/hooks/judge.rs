@@ -4,7 +4,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::{bindings::xdp_action::XDP_PASS, helpers::generated::bpf_loop};
 use interdict_abi::{
     event::flags,
     ids::{Fact, Family, Fault, Generation, Mode, SetFact},
@@ -17,6 +17,7 @@ use interdict_engine::{
     verdict::Walk,
 };
 
+use super::packet;
 use crate::{
     emit,
     kernel::{
@@ -70,8 +71,7 @@ unsafe extern "C" fn walk(_index: u64, walking: *mut Walking<'_>) -> i64 {
     let walking = unsafe { &mut *walking };
     let work = &mut *walking.work;
     let automaton = walking.automaton as u32;
-    let decided =
-        work.cursor.advance::<_, _, PIECE>(&walking.image, automaton, &work.text);
+    let decided = work.cursor.advance::<_, _, PIECE>(&walking.image, automaton, &work.text);
     i64::from(decided)
 }
 
@@ -94,6 +94,8 @@ const UNKNOWN: u32 = 0;
 const LONG: u32 = 1;
 /// [`interdict_string`]: it is the short string in the area.
 const SHORT: u32 = 2;
+/// [`interdict_string`]: the act has no such thing.
+const ABSENT: u32 = 3;
 
 /// Narrows by a string, or by the fact that there is none to be had, part by part of the fact's column. Answers its label
 /// plus one if the column has one part, else 0.
@@ -103,6 +105,10 @@ extern "C" fn interdict_string(area: u32, slot: u32, fact: u32, source: u32) -> 
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
+    if source == ABSENT {
+        Narrowing::resume(&image, &mut work.progress).absent_of(fact);
+        return 0;
+    }
     let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(fact);
     let mut label = 0;
     let mut step = 0;
@@ -215,6 +221,12 @@ impl<'a> Case<'a> {
     #[inline(always)]
     pub fn unknown(&self, fact: Fact) {
         interdict_string(self.area.number, self.slot(), fact as u32, UNKNOWN);
+    }
+
+    /// Narrows by a fact that the act does not have.
+    #[inline(always)]
+    pub fn absent(&self, fact: Fact) {
+        interdict_string(self.area.number, self.slot(), fact as u32, ABSENT);
     }
 
     /// Narrows by the path in the area, if some clause tests it. Without one it counts as unknown. Answers the path's
@@ -400,6 +412,24 @@ fn narrow_label(area: u32, slot: u32, fact: Fact, value: Option<u32>) -> u64 {
     }
 }
 
+/// Decides the packet in the area. Answers an XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_packet(area: u32, slot: u32, generation: u32, mode: u32) -> u64 {
+    let Some(area) = scratch::numbered(area) else { return u64::from(XDP_PASS) };
+    let Some(image) = policy::slot(slot) else { return u64::from(XDP_PASS) };
+    let mode = if mode == Mode::Enforce as u32 { Mode::Enforce } else { Mode::Audit };
+    let policy = Policy { image, generation: Generation(generation), mode };
+    u64::from(packet::decide(&policy, area))
+}
+
+/// Decides the packet in the area. Answers an XDP action.
+#[inline(always)]
+pub fn packet(area: Area, policy: &Policy) -> u32 {
+    let generation = policy.generation;
+    interdict_packet(area.number, generation.slot(), generation.0, policy.mode as u32) as u32
+}
+
 /// What [`step`] works on.
 #[repr(C)]
 struct Deciding<'a> {
@@ -439,9 +469,7 @@ extern "C" fn interdict_decide(area: u32, slot: u32, mode: u32) -> u64 {
     unsafe { words::zero(&mut work.decision) };
     let mut deciding = Deciding { work, image, mode: u64::from(mode), done: 0 };
     // SAFETY: the callback is `step`, and its context outlives the call.
-    unsafe {
-        bpf_loop(DECIDE_STEPS as u32, step as *mut c_void, (&raw mut deciding).cast(), 0)
-    };
+    unsafe { bpf_loop(DECIDE_STEPS as u32, step as *mut c_void, (&raw mut deciding).cast(), 0) };
     let done = deciding.done;
     let work = deciding.work;
     if done == 0 {

@@ -10,7 +10,7 @@ pub mod packet;
 pub mod process;
 pub mod report;
 
-use interdict_abi::ids::{Family, Fault};
+use interdict_abi::ids::{Family, Fault, Mode};
 use interdict_engine::{Memory, facts};
 
 use crate::{
@@ -37,13 +37,18 @@ pub fn with_policy(family: Family, judge: impl FnOnce(&Policy, Area) -> i32) -> 
 #[inline(always)]
 pub fn with_area(policy: &Policy, directory: u32, judge: impl FnOnce(Area) -> i32) -> i32 {
     let Some(claim) = scratch::claim() else {
-        let enforcing =
-            policy.image.word(directory.wrapping_add(interdict_abi::image::family::ENFORCING));
-        return if enforcing != 0 { crate::bounds::refusal(1) } else { 0 };
+        return if enforces(policy, directory) { crate::bounds::refusal(1) } else { 0 };
     };
     let answer = judge(claim.area);
     claim.release();
     answer
+}
+
+/// Whether anything in the family at `directory` refuses acts: what cannot be judged at all is refused then.
+#[inline(always)]
+pub fn enforces(policy: &Policy, directory: u32) -> bool {
+    let rules = policy.image.word(directory.wrapping_add(interdict_abi::image::family::ENFORCING));
+    directory != 0 && rules != 0 && policy.mode as u8 == Mode::Enforce as u8
 }
 
 /// Counts `fault` and answers its number for the record.

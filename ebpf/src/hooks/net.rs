@@ -5,10 +5,11 @@ use aya_ebpf::{
     macros::{cgroup_sock_addr, lsm},
     programs::{LsmContext, SockAddrContext},
 };
-use interdict_abi::ids::{Act, Action, Fact, Family};
+use interdict_abi::ids::{Act, Action, Fact, Family, Fault};
 
 use super::{judge::Case, report, report::Told, with_policy};
 use crate::{
+    emit,
     kernel::{
         copy, fields,
         object::{Reader, Typed},
@@ -38,20 +39,14 @@ struct Flow {
 /// hook-signature: int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(context: LsmContext) -> i32 {
-    with_policy(Family::Net, |policy, area| {
-        connect(context.arg(0), context.arg(1), policy, area)
-    })
+    with_policy(Family::Net, |policy, area| connect(context.arg(0), context.arg(1), policy, area))
 }
 
 #[inline(always)]
-fn connect(
-    socket: *const u8,
-    address: *const u8,
-    policy: &Policy,
-    area: Area,
-) -> i32 {
+fn connect(socket: *const u8, address: *const u8, policy: &Policy, area: Area) -> i32 {
     // SAFETY: `short` has 512 bytes. The kernel keeps user addresses in a `sockaddr_storage`, which is longer than 28.
     if !unsafe { copy(area.work().short.0.as_mut_ptr(), 28, address) } {
+        emit::count(Fault::Read);
         return 0;
     }
     let kind = Typed::read::<u16>(socket, fields::socket_type()).unwrap_or(0);

@@ -7,8 +7,10 @@ use core::mem;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use interdict_abi::ids::{Act, Action, Fact, Family, Fault};
+use interdict_engine::facts;
 
 use super::{
+    enforces,
     judge::{self, Case},
     net::mapped,
     report,
@@ -62,32 +64,37 @@ pub struct Packet {
     protocol: u16,
     source_port: u16,
     destination_port: u16,
-    /// 1 when the ports are known.
+    /// See [`PORTS`].
     has_ports: u64,
 }
+
+/// The packet should have ports, but they are not in it: a later fragment, or cut short.
+const UNKNOWN_PORTS: u64 = 0;
+/// Its ports are known.
+const PORTS: u64 = 1;
+/// Its protocol has none.
+const NO_PORTS: u64 = 2;
 
 /// A packet arrives.
 #[xdp]
 pub fn packet_in(context: XdpContext) -> u32 {
     let Some(policy) = policy::active() else { return xdp_action::XDP_PASS };
-    if interdict_engine::facts::directory(&policy.image, Family::Packet) == 0 {
+    let directory = facts::directory(&policy.image, Family::Packet);
+    if directory == 0 {
         return xdp_action::XDP_PASS;
     }
-    let answer = match scratch::claim() {
-        Some(claim) => {
-            let answer = match parse(&context, &mut claim.area.work().packet) {
-                Parsed::Packet => decide(&policy, claim.area),
-                Parsed::Other => xdp_action::XDP_PASS,
-                Parsed::Malformed => {
-                    emit::count(Fault::Packet);
-                    xdp_action::XDP_DROP
-                }
-            };
-            claim.release();
-            answer
+    let unjudged =
+        if enforces(&policy, directory) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS };
+    let Some(claim) = scratch::claim() else { return unjudged };
+    let answer = match parse(&context, &mut claim.area.work().packet) {
+        Parsed::Packet => judge::packet(claim.area, &policy),
+        Parsed::Other => xdp_action::XDP_PASS,
+        Parsed::Malformed => {
+            emit::count(Fault::Packet);
+            unjudged
         }
-        None => xdp_action::XDP_DROP,
     };
+    claim.release();
     answer
 }
 
@@ -141,7 +148,7 @@ fn parse_v4(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
     packet.destination[1] = mapped(destination);
     packet.version = 2;
     packet.protocol = u16::from(header[9]);
-    packet.has_ports = 0;
+    packet.has_ports = UNKNOWN_PORTS;
     if first {
         ports(context, transport, packet);
     }
@@ -191,7 +198,7 @@ fn parse_v6(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
     }
     packet.version = 10;
     packet.protocol = u16::from(next);
-    packet.has_ports = 0;
+    packet.has_ports = UNKNOWN_PORTS;
     if first {
         ports(context, transport, packet);
     }
@@ -201,17 +208,19 @@ fn parse_v6(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
 #[inline(always)]
 fn ports(context: &XdpContext, offset: u64, packet: &mut Packet) {
     if !matches!(packet.protocol, TCP | UDP | SCTP | DCCP | UDPLITE) {
+        packet.has_ports = NO_PORTS;
         return;
     }
     if let Some(ports) = at::<[u8; 4]>(context, offset) {
         packet.source_port = u16::from_be_bytes([ports[0], ports[1]]);
         packet.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
-        packet.has_ports = 1;
+        packet.has_ports = PORTS;
     }
 }
 
+/// Decides the packet in the area. Answers an XDP action.
 #[inline(always)]
-fn decide(policy: &Policy, area: Area) -> u32 {
+pub fn decide(policy: &Policy, area: Area) -> u32 {
     let Some(case) = Case::start(policy, area, Family::Packet) else {
         return xdp_action::XDP_PASS;
     };
@@ -224,12 +233,19 @@ fn decide(policy: &Policy, area: Area) -> u32 {
     {
         return xdp_action::XDP_PASS;
     }
-    if packet.has_ports != 0 {
-        case.number(Fact::RemotePort, u32::from(packet.source_port));
-        case.number(Fact::LocalPort, u32::from(packet.destination_port));
-    } else {
-        case.unknown(Fact::RemotePort);
-        case.unknown(Fact::LocalPort);
+    match packet.has_ports {
+        PORTS => {
+            case.number(Fact::RemotePort, u32::from(packet.source_port));
+            case.number(Fact::LocalPort, u32::from(packet.destination_port));
+        }
+        NO_PORTS => {
+            case.absent(Fact::RemotePort);
+            case.absent(Fact::LocalPort);
+        }
+        _ => {
+            case.unknown(Fact::RemotePort);
+            case.unknown(Fact::LocalPort);
+        }
     }
     judge::clear(&mut area.work().sets);
     if !case.decide() {
@@ -242,7 +258,7 @@ fn decide(policy: &Policy, area: Area) -> u32 {
     report::address(&mut head.local_ip, packet.destination[0], packet.destination[1]);
     head.protocol = packet.protocol;
     head.address_family = packet.version;
-    if packet.has_ports != 0 {
+    if packet.has_ports == PORTS {
         head.remote_port = packet.source_port;
         head.local_port = packet.destination_port;
     }

@@ -84,8 +84,7 @@ fn inherit(generation: Generation, parent: u32, child: u32) {
         return;
     }
     let Some(ancestors) = task::ancestors(generation, parent) else { return };
-    let mut ancestors =
-        [ancestors[0], ancestors[1], ancestors[2], ancestors[3]];
+    let mut ancestors = [ancestors[0], ancestors[1], ancestors[2], ancestors[3]];
     let row = sets.wrapping_add(exe.wrapping_mul(SET_WORDS as u32 * 8));
     let mut word = 0;
     while word < SET_WORDS {
@@ -104,7 +103,12 @@ fn inherit(generation: Generation, parent: u32, child: u32) {
 pub fn process_exec(context: RawTracePointContext) -> i32 {
     let old_thread: u32 = context.arg(1);
     let bprm: *const u8 = context.arg(2);
-    let Some(claim) = scratch::claim() else { return 0 };
+    let Some(claim) = scratch::claim() else {
+        // The new program's label cannot be found out: the old one's must not stay.
+        let (process, _) = task::ids();
+        renamed(process, &ExecInFlight { exe: [0; 2], generation: [0; 2] });
+        return 0;
+    };
     started(old_thread, bprm, claim.area);
     claim.release();
     0
@@ -274,12 +278,8 @@ struct Read {
 fn judge_arguments(read: Read, policy: &Policy, area: Area) {
     let Read { path_bytes, args_bytes, truncated } = read;
     let Some(case) = Case::start(policy, area, Family::Started) else { return };
-    let mut told = Told {
-        acts: Act::ExecArgs.bit(),
-        path_bytes,
-        extra_bytes: args_bytes,
-        ..Told::default()
-    };
+    let mut told =
+        Told { acts: Act::ExecArgs.bit(), path_bytes, extra_bytes: args_bytes, ..Told::default() };
     if case.needs(Fact::Path) {
         // The arguments follow the path in place of its terminator: the automaton needs one.
         let start = path_bytes as usize & (PATH_BYTES - 1);
@@ -305,12 +305,9 @@ fn judge_arguments(read: Read, policy: &Policy, area: Area) {
         // SAFETY: all zero is no state at all.
         unsafe { words::zero(gathering) };
         gathering.restart(&policy.image, automaton, table, args_bytes as u32);
-        let mut arguments =
-            Arguments { image: &policy.image, gathering, text, start: path_bytes };
+        let mut arguments = Arguments { image: &policy.image, gathering, text, start: path_bytes };
         // SAFETY: the callback is `look`, and its context outlives the call.
-        unsafe {
-            bpf_loop(ARGS_BYTES as u32, look as *mut c_void, (&raw mut arguments).cast(), 0)
-        };
+        unsafe { bpf_loop(ARGS_BYTES as u32, look as *mut c_void, (&raw mut arguments).cast(), 0) };
         words::copy(&mut sets.args, &arguments.gathering.set);
         if truncated || args_bytes == 0 {
             told.fault = faulted(Fault::Args);
@@ -329,12 +326,7 @@ fn judge_arguments(read: Read, policy: &Policy, area: Area) {
 
 /// Exec rules on a host without BPF LSM: too late to refuse, in time to kill before the first instruction.
 #[inline(always)]
-fn exec_without_lsm(
-    file: *const u8,
-    built: Built,
-    policy: &Policy,
-    area: Area,
-) {
+fn exec_without_lsm(file: *const u8, built: Built, policy: &Policy, area: Area) {
     let Some(case) = Case::start(policy, area, Family::Exec) else { return };
     let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
     let known = told.path(built);

@@ -1,16 +1,16 @@
 //! Tells the agent what was decided, and does it.
 
-use aya_ebpf::helpers::generated::bpf_send_signal;
-use interdict_abi::{
-    event::{flags, kind},
-    ids::{Action, Family, Fault},
-};
 use crate::{
     bounds,
     emit::{self, Weight},
     kernel::{object::Object, path::Built, task},
     policy::Policy,
     scratch::{Area, Work},
+};
+use aya_ebpf::helpers::generated::bpf_send_signal;
+use interdict_abi::{
+    event::{flags, kind},
+    ids::{Action, Family, Fault},
 };
 
 const SIGKILL: u32 = 9;

@@ -5,7 +5,9 @@ pub mod object;
 pub mod path;
 pub mod task;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
+};
 
 /// A value at `base + offset` in a program whose pointers carry BTF types (LSM): a plain load, which the verifier
 /// checks against the type and the kernel makes safe.

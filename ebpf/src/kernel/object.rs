@@ -49,8 +49,6 @@ pub struct Object {
     pub owner: u32,
     /// `i_ino`.
     pub inode: u64,
-    /// `i_nlink`.
-    pub links: u32,
     /// `s_dev`.
     pub device: u32,
     /// `s_magic`.
@@ -94,7 +92,7 @@ impl Object {
         if kind == S_IFBLK || kind == S_IFCHR {
             flags |= object_flags::DEVICE;
         }
-        Some(Self { mode, owner, inode: number, links, device, magic, flags })
+        Some(Self { mode, owner, inode: number, device, magic, flags })
     }
 
     /// With the memfd flag, for which the kernel's name of the file is needed too: a memfd is an unlinked shmem file

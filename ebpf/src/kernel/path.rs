@@ -181,16 +181,39 @@ impl Climb {
     }
 }
 
-/// The last component of a file's path. False if it could not be read.
+/// Mounts on top of each other that [`name`] looks through.
+const STACKED: u32 = 4;
+
+/// The last component of a file's path. Where a file is mounted that is the name of the place, not of the file. False if
+/// it could not be read.
 #[inline(always)]
 pub fn name<R: Reader>(file: *const u8, short: &mut Short) -> bool {
-    let Some(dentry) = R::read::<*const u8>(file, fields::file_path() + fields::path_dentry())
+    let at = fields::file_path();
+    let Some(dentry) = R::read::<*const u8>(file, at + fields::path_dentry()) else { return false };
+    let Some(mnt) = R::read::<*const u8>(file, at + fields::path_mnt()) else { return false };
+    let Some(dentry) = place(dentry, mnt) else { return false };
+    let Some(name) = probed::<*const u8>(dentry, fields::dentry_name() + fields::qstr_name())
     else {
-        return false;
-    };
-    let Some(name) = probed::<*const u8>(dentry, fields::dentry_name() + fields::qstr_name()) else {
         return false;
     };
     // SAFETY: the buffer has 512 bytes; a name has at most 255 and a terminator.
     unsafe { copy_string(short.0.as_mut_ptr(), 257, name) > 0 }
+}
+
+/// The dentry whose name a path ends with: that of the mount point if `dentry` is the root of a mount.
+#[inline(always)]
+fn place(mut dentry: *const u8, mut mnt: *const u8) -> Option<*const u8> {
+    let mut step = 0;
+    while step < STACKED {
+        let root: *const u8 = probed(mnt, fields::vfsmount_root())?;
+        let mount = mnt.wrapping_sub(fields::mount_mnt() as usize);
+        let parent: *const u8 = probed(mount, fields::mount_parent())?;
+        if dentry != root || parent == mount {
+            return Some(dentry);
+        }
+        dentry = probed(mount, fields::mount_mountpoint())?;
+        mnt = parent.wrapping_add(fields::mount_mnt() as usize);
+        step += 1;
+    }
+    Some(dentry)
 }
