@@ -17,8 +17,10 @@ pub(super) struct Shown {
     pub(super) twin: Step,
     /// Whether only BPF LSM can refuse it: without, a kernel can at best kill after the fact.
     pub(super) needs_lsm: bool,
-    /// In the line of its alert and of no other.
-    pub(super) in_alert: &'static str,
+    /// The rule that refuses it.
+    pub(super) rule: &'static str,
+    /// In the sentence of its alert.
+    pub(super) in_message: &'static str,
 }
 
 /// Where the receiver listens.
@@ -68,7 +70,8 @@ pub(super) fn all() -> Vec<Shown> {
             outcome: Outcome::Refused(EPERM),
             twin: Step::new("hostname", cat("/etc/hostname")),
             needs_lsm: true,
-            in_alert: "/etc/shadow",
+            rule: "IDT-FILE-0101",
+            in_message: "/etc/shadow",
         },
         Shown {
             why: "a dropped program is run from memory",
@@ -76,7 +79,8 @@ pub(super) fn all() -> Vec<Shown> {
             outcome: Outcome::Refused(EPERM),
             twin: Step::new("installed", run("/opt/implant")),
             needs_lsm: true,
-            in_alert: "/dev/shm/implant",
+            rule: "IDT-EXEC-0201",
+            in_message: "/dev/shm/implant",
         },
         Shown {
             why: "a program calls home",
@@ -84,7 +88,8 @@ pub(super) fn all() -> Vec<Shown> {
             outcome: Outcome::Refused(EPERM),
             twin: Step::new("neighbour", connect("192.0.2.10:443")),
             needs_lsm: false,
-            in_alert: "IDT-NET-0301",
+            rule: "IDT-NET-0301",
+            in_message: "203.0.113.9",
         },
         Shown {
             why: "a known attacker knocks",
@@ -92,7 +97,8 @@ pub(super) fn all() -> Vec<Shown> {
             outcome: Outcome::Lost,
             twin: Step::new("visit", packet("10.77.0.8:4000")),
             needs_lsm: false,
-            in_alert: "IDT-NET-0302",
+            rule: "IDT-NET-0302",
+            in_message: "198.51.100.7",
         },
     ]
 }

@@ -69,7 +69,9 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     let perform = |results: &str| format!("{PERFORMER} {} {SCRIPT} {results}", act::PERFORM);
     let mut await_alerts = format!("{PERFORMER} {} /out/receiver/received.ndjson", act::AWAIT);
     for shown in &shown {
-        await_alerts.push_str(&format!(" '{}'", shown.in_alert));
+        // With quotes, so that it is found where a rule is named and not in the arguments of this very command, which
+        // alerts also tell, with their quotes escaped.
+        await_alerts.push_str(&format!(" '\"id\":\"{}\"'", shown.rule));
     }
     // The receiver's certificate is written when it listens.
     let before = format!(

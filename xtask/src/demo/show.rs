@@ -76,7 +76,7 @@ pub(super) fn show(acts: &[Shown], evidence: &Evidence) -> bool {
             };
         count(line(&evidence.control, &shown.refused, "without the agent", &Outcome::Passed));
         count(line(&evidence.enforced, &shown.refused, "with the agent", &shown.outcome));
-        let alert = alerts.iter().find(|alert| is_about(alert, shown.in_alert));
+        let alert = alerts.iter().find(|alert| is_about(alert, shown));
         match alert {
             Some(alert) => println!("   {:<22} {}", "alert over HTTPS", summary(alert)),
             None => println!(
@@ -104,10 +104,12 @@ pub(super) fn show(acts: &[Shown], evidence: &Evidence) -> bool {
     good == checks
 }
 
-fn is_about(alert: &Value, text: &str) -> bool {
-    alert["kind"] == "decision"
-        && alert["decision"]["verdict"] == "block"
-        && alert.to_string().contains(text)
+fn is_about(alert: &Value, shown: &Shown) -> bool {
+    let of_rule = alert["rules"]
+        .as_array()
+        .is_some_and(|rules| rules.iter().any(|rule| rule["id"] == shown.rule));
+    let told = alert["message"].as_str().is_some_and(|message| message.contains(shown.in_message));
+    alert["kind"] == "decision" && alert["decision"]["verdict"] == "block" && of_rule && told
 }
 
 fn summary(alert: &Value) -> String {
