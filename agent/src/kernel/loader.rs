@@ -253,6 +253,7 @@ impl Loaded {
 
     fn load(options: Options, slot_bytes: usize) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
+        let active = active_modules();
         let kernel_btf = KernelBtf::from_sys_fs().map_err(aya::EbpfError::from)?;
         if options.without_lsm {
             let reason = "switched off in the configuration".to_owned();
@@ -264,8 +265,20 @@ impl Loaded {
                 Deciding::WithoutLsm(reason),
             );
         }
+        if let Err(reason) = active {
+            tracing::warn!(%reason, "going on without BPF LSM");
+            return Self::load_as(
+                options,
+                slot_bytes,
+                &btf,
+                &kernel_btf,
+                Deciding::WithoutLsm(reason),
+            );
+        }
         match Self::load_as(options.clone(), slot_bytes, &btf, &kernel_btf, Deciding::Lsm) {
-            Err(LoadError::Program { program, source }) if is_lsm(program) => {
+            Err(LoadError::Program { program, source })
+                if is_lsm(program) && forbidden(&source) =>
+            {
                 let reason =
                     format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
                 tracing::warn!(%reason, "going on without BPF LSM");
@@ -451,8 +464,8 @@ impl Loaded {
                 let cgroup =
                     File::open(&self.options.cgroup).map_err(pin_error(&self.options.cgroup))?;
                 let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
-                let id =
-                    program.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(refused)?;
+                // As a link, which always leaves room for others: the kernel refuses the flag that says so.
+                let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
                 let link = program.take_link(id).map_err(refused)?;
                 let link = FdLink::try_from(link).map_err(|error| LoadError::Pin {
                     path: hook.program.to_owned(),
@@ -588,6 +601,27 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook, btf: &KernelBtf) -> Result
 
 fn is_lsm(program: &str) -> bool {
     HOOKS.iter().any(|hook| hook.program == program && matches!(hook.attach, Attach::Lsm(_)))
+}
+
+/// Whether `bpf` is among the active security modules: where it is not, LSM programs load, attach and are never called.
+/// What cannot be known counts as no.
+fn active_modules() -> Result<(), String> {
+    const LIST: &str = "/sys/kernel/security/lsm";
+    let list = fs::read_to_string(LIST)
+        .map_err(|error| format!("{LIST}: {error}; mount securityfs, so that it can be told"))?;
+    if list.trim().split(',').any(|module| module == "bpf") {
+        return Ok(());
+    }
+    Err(format!(
+        "`bpf` is not among the active security modules ({}); add it to lsm= on the kernel's command line",
+        list.trim()
+    ))
+}
+
+/// Whether this kernel lets nobody load such a program. Any other refusal is a fault, and no reason to do with less.
+fn forbidden(error: &ProgramError) -> bool {
+    const EPERM: i32 = 1;
+    matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(EPERM))
 }
 
 /// The system's word on a refusal, and the verifier's last one if it has one.

@@ -68,6 +68,9 @@ pub struct Limits {
     pub table_bytes: usize,
     /// Bytes of what is needed beside the table to make it.
     pub work_bytes: usize,
+    /// Whether the rest of a single string may become a tail. Arguments are read byte by byte, many strings in a row:
+    /// for them it may not.
+    pub tails: bool,
 }
 
 /// Why there is no automaton.
@@ -128,7 +131,8 @@ pub fn build(
             BuildError::Unsupported
         }
     })?;
-    Ok(tails::without_tails(reduce::reduce(&explore(&dense, label)?)))
+    let automaton = reduce::reduce(&explore(&dense, label)?);
+    Ok(if limits.tails { tails::without_tails(automaton) } else { automaton })
 }
 
 /// Byte classes of ours, and a byte of each class but the first.

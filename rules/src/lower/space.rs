@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use interdict_abi::ids::SetFact;
+
 use super::{
     Budget,
     error::{Problem, show},
@@ -99,7 +101,11 @@ impl<'p> Space<'p> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let limits = Limits { table_bytes: budget.table_bytes, work_bytes: budget.work_bytes };
+        let limits = Limits {
+            table_bytes: budget.table_bytes,
+            work_bytes: budget.work_bytes,
+            tails: fact != SetFact::Args.name(),
+        };
         let built = dfa::build(&expressions, limits, &mut |matched| label(&self.truths(matched)));
         match built {
             Ok(automaton) => Ok(automaton),

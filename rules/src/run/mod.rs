@@ -12,7 +12,7 @@ use interdict_abi::{
     limits::SET_WORDS,
 };
 use interdict_engine::{
-    Memory as _, dfa,
+    Memory as _, args, dfa,
     facts::{self, Narrowing, Progress, SetFacts},
 };
 
@@ -139,10 +139,23 @@ fn set_facts(image: &[u8], event: &Event) -> SetFacts {
             SetFact::Ancestors => &mut sets.ancestors,
             SetFact::Args => &mut sets.args,
         };
-        for text in strings {
-            match dfa::walk(image, automaton, &text[..]) {
-                Some(label) => add(union, image, table, label),
-                None => sets.unknown |= 1 << fact as u32,
+        match fact {
+            SetFact::Ancestors => {
+                for text in strings {
+                    match dfa::walk(image, automaton, &text[..]) {
+                        Some(label) => add(union, image, table, label),
+                        None => sets.unknown |= 1 << fact as u32,
+                    }
+                }
+            }
+            // As the kernel has them: one after the other, each terminated.
+            SetFact::Args => {
+                let mut all: Vec<u8> = Vec::new();
+                for text in strings {
+                    all.extend_from_slice(text);
+                    all.push(0);
+                }
+                *union = args::gather(image, automaton, table, &all[..], all.len() as u32);
             }
         }
     }
