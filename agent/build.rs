@@ -5,8 +5,9 @@ use std::env;
 
 fn main() {
     let variable = "INTERDICT_BPF_OBJECT";
-    let committed =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../ebpf/prebuilt/interdict.bpf.o").to_owned();
+    // Asked for now rather than when this script was compiled: checkouts may share a target directory.
+    let here = env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".to_owned());
+    let committed = format!("{here}/../ebpf/prebuilt/interdict.bpf.o");
     let object = env::var(variable).unwrap_or(committed);
     println!("cargo::rerun-if-env-changed={variable}");
     println!("cargo::rerun-if-changed={object}");

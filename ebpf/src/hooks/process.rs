@@ -51,7 +51,8 @@ pub fn process_fork(context: RawTracePointContext) -> i32 {
     let (active, staged) = policy::generations();
     inherit(active, ancestor, process);
     inherit(staged, ancestor, process);
-    let start_ns = probed(child, fields::task_start()).unwrap_or(0);
+    let leader: *const u8 = probed(parent, fields::task_group_leader()).unwrap_or(parent);
+    let start_ns = probed(leader, fields::task_start()).unwrap_or(0);
     if let Some(claim) = scratch::claim() {
         let work = claim.area.work();
         emit::begin(work, kind::FORK);
