@@ -54,7 +54,7 @@ impl MappedArray {
 
     /// Stores one word at `offset`, a multiple of 8, in one piece.
     pub fn store(&mut self, offset: usize, word: u64) -> io::Result<()> {
-        if offset % 8 != 0 || offset + 8 > self.bytes {
+        if !offset.is_multiple_of(8) || offset + 8 > self.bytes {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         // SAFETY: `offset` is inside the mapping.

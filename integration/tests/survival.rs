@@ -1,0 +1,126 @@
+//! What a policy promises goes on when the agent dies, comes back, and when policies change.
+//!
+//! One guest per kernel. The script reads a protected file in a loop around each event and prints what happened; waiting
+//! is for something that is seen (another pid, another generation), with a deadline.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use interdict_integration::observe::KERNELS;
+use xtask::run;
+use xtask::vm::Guest;
+
+const POLICY: &str = r#"
+apiVersion: interdict.dev/v1
+kind: Policy
+metadata: { name: survival }
+spec:
+  rules:
+    - id: SURVIVAL-READ
+      title: The protected file is read
+      on: file.read
+      when: file.path == "/opt/protected"
+      action: block
+"#;
+
+/// `reads N` prints how many of N reads went through; `wait FILE OLD` waits until FILE holds something else than OLD.
+const SCRIPT: &str = r#"
+reads() {
+    through=0; count=0
+    while [ $count -lt "$1" ]; do
+        count=$((count + 1))
+        read -r line 2>/dev/null < /opt/protected && through=$((through + 1))
+    done
+    echo "$through"
+}
+wait_for() {
+    left=300
+    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
+        left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: $1 is still $2"; exit 1; }
+        sleep 0.2
+    done
+}
+pid=$(cat /run/interdict/agent.pid)
+generation=$(cat /run/interdict/ready)
+echo "enforced $(reads 50)"
+kill -9 "$pid"
+echo "dead $(reads 200)"
+wait_for /run/interdict/agent.pid "$pid"
+wait_for /run/interdict/ready "$generation"
+generation=$(cat /run/interdict/ready)
+echo "back $(reads 200)"
+sed s/block/alert/ /etc/interdict/policies/policy.yaml > /tmp/weaker
+cp /etc/interdict/policies/policy.yaml /tmp/strong
+cp /tmp/weaker /etc/interdict/policies/policy.yaml
+wait_for /run/interdict/ready "$generation"
+generation=$(cat /run/interdict/ready)
+echo "weaker $(reads 50)"
+cp /tmp/strong /etc/interdict/policies/policy.yaml
+wait_for /run/interdict/ready "$generation"
+generation=$(cat /run/interdict/ready)
+echo "strong $(reads 50)"
+echo 'spec: [' > /etc/interdict/policies/policy.yaml
+left=100
+until grep -q policy-refused /out/alerts.ndjson; do
+    left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: no word of the refused policy"; exit 1; }
+    sleep 0.2
+done
+echo "refused $(reads 50)"
+"#;
+
+fn printed_on(kernel: &str, with_agent: bool, script: &str) -> String {
+    let policies = tempfile::tempdir().expect("a folder");
+    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
+    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
+    let mut guest = Guest::new(kernel, init)
+        .expect("a kernel")
+        .file("/opt/protected", 0o644, "secret\n")
+        .timeout(Duration::from_secs(200));
+    if with_agent {
+        guest =
+            guest.agent(run::built_agent().expect("the agent builds")).policies(policies.path());
+    }
+    let outcome = guest.run(&["sh", "-c", script]).expect("the guest runs");
+    assert_eq!(outcome.status, 0, "{}", outcome.output);
+    outcome.output
+}
+
+fn survives_on(kernel: &str) {
+    assert!(KERNELS.contains(&kernel));
+    let printed = printed_on(kernel, true, SCRIPT);
+    let said = |what: &str| {
+        let line = printed.lines().find_map(|line| line.strip_prefix(what));
+        line.map(str::trim).unwrap_or_else(|| panic!("no `{what}` in\n{printed}")).to_owned()
+    };
+    assert_eq!(said("enforced "), "0", "reads went through before anything happened");
+    assert_eq!(said("dead "), "0", "reads went through while no agent ran");
+    assert_eq!(said("back "), "0", "reads went through after the agent came back");
+    assert_eq!(said("weaker "), "50", "a rule that only alerts refused reads");
+    assert_eq!(said("strong "), "0", "reads went through after the rule came back");
+    assert_eq!(said("refused "), "0", "a policy that is wrong took the one in force away");
+}
+
+// So named that `cargo xtask test survival` runs them and nothing else.
+mod survival {
+    #[test]
+    fn refusals_outlive_the_agent_and_follow_its_policies_on_6_1() {
+        super::survives_on("6.1");
+    }
+
+    #[test]
+    fn refusals_outlive_the_agent_and_follow_its_policies_on_6_12() {
+        super::survives_on("6.12");
+    }
+
+    #[test]
+    fn refusals_outlive_the_agent_and_follow_its_policies_on_newest() {
+        super::survives_on("newest");
+    }
+
+    #[test]
+    fn without_the_agent_every_read_goes_through() {
+        let reads = "n=0; for i in 1 2 3 4 5 6 7 8 9 10; do read -r l < /opt/protected && n=$((n+1)); done; echo $n";
+        assert_eq!(super::printed_on("6.12", false, reads).trim(), "10");
+    }
+}
