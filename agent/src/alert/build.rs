@@ -21,6 +21,7 @@ use super::{
 use crate::{
     enrich::{
         Context,
+        container::Container,
         process::{Arguments, Program},
     },
     events::{Decision, Object},
@@ -160,12 +161,7 @@ pub fn build(
     });
     if decision.acts.family() != Family::Packet {
         alert.process = Some(process(decision, context, &mut marks));
-        alert.container = context.container.as_ref().map(|container| ContainerInfo {
-            cgroup: container.cgroup.clone(),
-            id: container.id.clone(),
-            pod_uid: container.pod_uid.clone(),
-            runtime: Word::Borrowed(container.runtime),
-        });
+        alert.container = context.container.as_deref().map(container);
     }
     alert.escaped = marks.escaped;
     alert.redacted = marks.redacted;
@@ -179,18 +175,52 @@ pub fn build(
     alert.rules = told.iter().map(|rule| rule.info.clone()).collect();
     // A decision whose rules are not known must not pass as harmless.
     alert.severity = told.iter().map(|rule| rule.info.severity).max().unwrap_or(Severity::High);
+    describe(&mut alert, &told);
+    alert
+}
+
+/// The facts that the told rules test, and the sentence.
+fn describe(alert: &mut Alert, told: &[&Prepared]) {
+    alert.facts.clear();
     for name in told.iter().flat_map(|rule| &rule.fields) {
         if !alert.facts.contains_key(name)
-            && let Some(value) = fields::value(&alert, name).map(std::borrow::Cow::into_owned)
+            && let Some(value) = fields::value(alert, name).map(std::borrow::Cow::into_owned)
         {
             alert.facts.insert(name.clone(), value);
         }
     }
     alert.message = match told.first().and_then(|rule| rule.template.as_ref()) {
-        Some(template) => template.fill(&alert),
-        None => message::default_sentence(&alert),
+        Some(template) => template.fill(alert),
+        None => message::default_sentence(alert),
     };
-    alert
+}
+
+/// Puts in a container whose names have come since the alert was built. `policy` is the one it was built with.
+pub fn rename(alert: &mut Alert, named: &Container, policy: Option<&PolicyView>) {
+    alert.container = Some(container(named));
+    let told: Vec<&Prepared> = alert
+        .rules
+        .iter()
+        .filter_map(|rule| policy?.prepared.iter().find(|known| known.info.id == rule.id))
+        .collect();
+    describe(alert, &told);
+}
+
+fn container(container: &Container) -> ContainerInfo {
+    let known = container.metadata.clone();
+    let late = known.is_none() && container.has_names();
+    let known = known.unwrap_or_default();
+    ContainerInfo {
+        cgroup: container.cgroup.clone(),
+        id: container.id.clone(),
+        image: known.image,
+        late,
+        name: known.name,
+        namespace: known.namespace,
+        pod: known.pod,
+        pod_uid: container.pod_uid.clone(),
+        runtime: Word::Borrowed(container.runtime),
+    }
 }
 
 /// Which fields are not verbatim.

@@ -20,13 +20,19 @@ pub fn value<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
             match field {
                 "id" => Some(container.map_or("host", |container| &container.id).into()),
                 "runtime" => container.map(|container| container.runtime.as_ref().into()),
+                "name" => known(&container?.name),
+                "image" => known(&container?.image),
                 _unknown => None,
             }
         }
         "k8s" => {
             let container = alert.container.as_ref()?;
-            (field == "pod_uid" && !container.pod_uid.is_empty())
-                .then(|| container.pod_uid.as_str().into())
+            match field {
+                "namespace" => known(&container.namespace),
+                "pod" => known(&container.pod),
+                "pod_uid" => known(&container.pod_uid),
+                _unknown => None,
+            }
         }
         "user" => (field == "name").then(|| user(alert)).flatten(),
         "host" => (field == "name").then(|| alert.host.name.as_str().into()),
@@ -43,6 +49,10 @@ pub fn value<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
             .flatten(),
         _unknown => number(alert, name),
     }
+}
+
+fn known(text: &str) -> Option<Cow<'_, str>> {
+    (!text.is_empty()).then(|| text.into())
 }
 
 fn user(alert: &Alert) -> Option<Cow<'_, str>> {

@@ -82,10 +82,13 @@ pub struct Alert {
 /// ancestors, every byte escaped, would pass any bound.
 pub const ALERT_BYTES: usize = 256 << 10;
 
+/// The name of a part and how it is left out.
+type Part = (&'static str, fn(&mut Alert));
+
 impl Alert {
     /// Leaves out the next part that is not needed to know what happened. `false`: there is nothing left to leave out.
     pub fn trim(&mut self) -> bool {
-        let steps: [(&'static str, fn(&mut Self)); 6] = [
+        let steps: [Part; 6] = [
             ("facts", |alert| alert.facts.clear()),
             ("process.ancestors", |alert| {
                 if let Some(process) = &mut alert.process {
@@ -155,6 +158,21 @@ pub struct ContainerInfo {
     pub cgroup: String,
     /// Id.
     pub id: String,
+    /// Image as it was asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
+    /// What its runtime calls it was not to be had in time. If it turns up, a `container-named` notice tells it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// Name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Namespace of the pod.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Name of the pod.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pod: String,
     /// Pod uid.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pod_uid: String,

@@ -3,6 +3,10 @@
 //! A cgroup v2 id is the inode number of the cgroup's directory. The directory is found through `/proc/PID/cgroup` of
 //! the actor while it lives, else by walking the hierarchy, at most once a second. Its path names the container in the
 //! manner of its runtime. What can't be found is told as not known; a cache keeps both answers, bounded.
+//!
+//! A runtime writes down what it calls a container at about the time the container starts, so its names may not be there
+//! yet when its first act is told. They are waited for briefly ([`Containers::is_awaited`]); after that alerts say that
+//! they came without, and names that turn up later are told by themselves ([`Containers::named_late`]).
 
 use std::{
     collections::HashMap,
@@ -12,6 +16,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use super::metadata::{Metadata, RuntimeFiles};
 
 /// A container, as its cgroup's path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,15 @@ pub struct Container {
     pub pod_uid: String,
     /// Path of the cgroup below the root of the hierarchy.
     pub cgroup: String,
+    /// What its runtime calls it; `None`: not known.
+    pub metadata: Option<Metadata>,
+}
+
+impl Container {
+    /// Whether a runtime that is known here keeps names for it.
+    pub fn has_names(&self) -> bool {
+        self.id.len() == 64 && is_id(&self.id)
+    }
 }
 
 /// Cached answers. Larger costs about 300 bytes each.
@@ -38,6 +53,18 @@ const WALK_EVERY: Duration = Duration::from_secs(1);
 /// Directories looked at in one walk.
 const WALK_LIMIT: usize = 20_000;
 
+/// Time between two looks for the names of one container while they are waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The same when they are late.
+const LATE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long late names are looked for.
+const LATE_FOR: Duration = Duration::from_secs(600);
+
+/// Containers whose late names are looked for at once.
+const LATE_LOOKS: usize = 64;
+
 #[derive(Clone, Debug)]
 enum Answer {
     Host,
@@ -45,33 +72,62 @@ enum Answer {
     Missing(Instant),
 }
 
+/// A container whose names have not been found.
+#[derive(Clone, Copy, Debug)]
+struct Unnamed {
+    since: Instant,
+    looked: Instant,
+}
+
 /// Containers by cgroup id.
 #[derive(Debug)]
 pub struct Containers {
     root: PathBuf,
+    files: RuntimeFiles,
+    wait: Duration,
     cache: HashMap<u64, Answer>,
+    unnamed: HashMap<u64, Unnamed>,
+    late: Vec<Arc<Container>>,
     walked: Option<Instant>,
 }
 
 impl Containers {
-    /// `root` is where cgroup v2 is mounted.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root, cache: HashMap::new(), walked: None }
+    /// `root` is where cgroup v2 is mounted; `wait` is how long the names of a new container are waited for.
+    pub fn new(root: PathBuf, files: RuntimeFiles, wait: Duration) -> Self {
+        Self {
+            root,
+            files,
+            wait,
+            cache: HashMap::new(),
+            unnamed: HashMap::new(),
+            late: Vec::new(),
+            walked: None,
+        }
     }
 
     /// The container of a cgroup; `pid` is a process that was seen in it.
     pub fn find(&mut self, cgroup: u64, pid: u32) -> Option<Arc<Container>> {
+        self.find_at(cgroup, pid, Instant::now())
+    }
+
+    fn find_at(&mut self, cgroup: u64, pid: u32, now: Instant) -> Option<Arc<Container>> {
         if cgroup == 0 {
             return None;
         }
         match self.cache.get(&cgroup) {
             Some(Answer::Host) => return None,
-            Some(Answer::Container(container)) => return Some(Arc::clone(container)),
-            Some(Answer::Missing(since)) if since.elapsed() < MISSING_FOR => return None,
+            Some(Answer::Container(container)) => {
+                let container = Arc::clone(container);
+                return Some(self.named(cgroup, container, now));
+            }
+            Some(Answer::Missing(since)) if now.duration_since(*since) < MISSING_FOR => {
+                return None;
+            }
             Some(Answer::Missing(_)) | None => {}
         }
         if self.cache.len() >= CACHED {
             self.cache.clear();
+            self.unnamed.clear();
         }
         if let Some(path) = self.path_of(pid)
             && self.inode(&path) == Some(cgroup)
@@ -81,13 +137,81 @@ impl Containers {
             self.walk();
         }
         match self.cache.get(&cgroup) {
-            Some(Answer::Container(container)) => Some(Arc::clone(container)),
+            Some(Answer::Container(container)) => {
+                let container = Arc::clone(container);
+                Some(self.named(cgroup, container, now))
+            }
             Some(Answer::Host) => None,
             Some(Answer::Missing(_)) | None => {
-                self.cache.insert(cgroup, Answer::Missing(Instant::now()));
+                self.cache.insert(cgroup, Answer::Missing(now));
                 None
             }
         }
+    }
+
+    /// Whether the container's names are still waited for.
+    pub fn is_awaited(&self, cgroup: u64) -> bool {
+        self.is_awaited_at(cgroup, Instant::now())
+    }
+
+    fn is_awaited_at(&self, cgroup: u64, now: Instant) -> bool {
+        self.unnamed
+            .get(&cgroup)
+            .is_some_and(|unnamed| now.duration_since(unnamed.since) < self.wait)
+    }
+
+    /// Containers whose names have turned up after alerts had gone without them.
+    pub fn named_late(&mut self) -> Vec<Arc<Container>> {
+        self.look_for_late(Instant::now());
+        std::mem::take(&mut self.late)
+    }
+
+    fn look_for_late(&mut self, now: Instant) {
+        self.unnamed.retain(|_, unnamed| now.duration_since(unnamed.since) < LATE_FOR);
+        let due = self
+            .unnamed
+            .iter()
+            .filter(|(_, unnamed)| now.duration_since(unnamed.since) >= self.wait)
+            .map(|(cgroup, _)| *cgroup);
+        for cgroup in due.take(LATE_LOOKS).collect::<Vec<_>>() {
+            if let Some(Answer::Container(container)) = self.cache.get(&cgroup) {
+                let container = Arc::clone(container);
+                let _named = self.named(cgroup, container, now);
+            }
+        }
+    }
+
+    /// The container with its names, if they are to be had by now.
+    fn named(&mut self, cgroup: u64, container: Arc<Container>, now: Instant) -> Arc<Container> {
+        if container.metadata.is_some() || !container.has_names() {
+            return container;
+        }
+        let known = self.unnamed.get(&cgroup).copied();
+        let is_late = known.is_some_and(|known| now.duration_since(known.since) >= self.wait);
+        let pause = if is_late { LATE_EVERY } else { LOOK_EVERY };
+        if known.is_some_and(|known| now.duration_since(known.looked) < pause) {
+            return container;
+        }
+        let Some(metadata) = self.files.find(&container.id) else {
+            let since = known.map_or(now, |known| known.since);
+            if known.is_some() || self.unnamed.len() < CACHED {
+                self.unnamed.insert(cgroup, Unnamed { since, looked: now });
+            }
+            return container;
+        };
+        let mut named = Container::clone(&container);
+        // What the cgroup's path says was not written by a runtime: it stands.
+        if named.pod_uid.is_empty() {
+            named.pod_uid.clone_from(&metadata.pod_uid);
+        }
+        named.metadata = Some(metadata);
+        let named = Arc::new(named);
+        self.cache.insert(cgroup, Answer::Container(Arc::clone(&named)));
+        self.unnamed.remove(&cgroup);
+        if is_late {
+            self.late.push(Arc::clone(&named));
+        }
+        named
     }
 
     fn remember(&mut self, cgroup: u64, path: &str) {
@@ -155,7 +279,7 @@ pub fn parse(path: &str) -> Option<Container> {
         previous = component;
     }
     let (id, runtime) = found?;
-    Some(Container { id, runtime, pod_uid, cgroup: path.to_owned() })
+    Some(Container { id, runtime, pod_uid, cgroup: path.to_owned(), metadata: None })
 }
 
 /// `kubepods-burstable-pod12ab_..._.slice` (systemd driver) or `pod12ab-...` (cgroupfs driver).
@@ -279,9 +403,67 @@ mod tests {
         let folder = root.path().join(format!("system.slice/docker-{ID}.scope"));
         fs::create_dir_all(&folder).unwrap();
         let inode = fs::metadata(&folder).unwrap().ino();
-        let mut containers = Containers::new(root.path().to_owned());
+        let mut containers = containers(root.path());
         let found = containers.find(inode, 0x4000_0000).unwrap();
         assert_eq!((found.id.as_str(), found.runtime), (ID, "docker"));
         assert_eq!(containers.find(u64::MAX, 0x4000_0000), None);
+    }
+
+    const WAIT: Duration = Duration::from_millis(200);
+
+    fn containers(root: &Path) -> Containers {
+        Containers::new(root.to_owned(), RuntimeFiles::new(root.join("host")), WAIT)
+    }
+
+    /// A container without names, and where its names will be written.
+    fn unnamed(root: &Path) -> (u64, PathBuf) {
+        let folder = root.join(format!("kubepods/pod{POD}/{ID}"));
+        fs::create_dir_all(&folder).unwrap();
+        let bundle =
+            root.join(format!("host/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}"));
+        fs::create_dir_all(&bundle).unwrap();
+        (fs::metadata(&folder).unwrap().ino(), bundle.join("config.json"))
+    }
+
+    const BUNDLE: &str = r#"{"annotations":{"io.kubernetes.cri.container-name":"web","io.kubernetes.cri.sandbox-uid":"another"}}"#;
+
+    #[test]
+    fn names_that_come_in_time_are_had_without_a_word() {
+        let root = tempfile::tempdir().unwrap();
+        let (cgroup, bundle) = unnamed(root.path());
+        let mut containers = containers(root.path());
+        let start = Instant::now();
+        let first = containers.find_at(cgroup, 0x4000_0000, start).unwrap();
+        assert_eq!(first.metadata, None);
+        assert!(containers.is_awaited_at(cgroup, start));
+        fs::write(bundle, BUNDLE).unwrap();
+        // Not before it is time to look again.
+        let soon = start + LOOK_EVERY / 2;
+        assert_eq!(containers.find_at(cgroup, 0, soon).unwrap().metadata, None);
+        let named = containers.find_at(cgroup, 0, start + LOOK_EVERY).unwrap();
+        assert_eq!(named.metadata.as_ref().unwrap().name, "web");
+        assert_eq!(named.pod_uid, POD, "the cgroup's path stands");
+        assert!(!containers.is_awaited_at(cgroup, start + LOOK_EVERY));
+        assert_eq!(containers.named_late(), []);
+    }
+
+    #[test]
+    fn names_that_come_late_are_told_once_and_names_that_never_come_are_not_invented() {
+        let root = tempfile::tempdir().unwrap();
+        let (cgroup, bundle) = unnamed(root.path());
+        let mut containers = containers(root.path());
+        let start = Instant::now();
+        assert!(containers.find_at(cgroup, 0x4000_0000, start).is_some());
+        let late = start + WAIT;
+        assert!(!containers.is_awaited_at(cgroup, late), "it is told without");
+        containers.look_for_late(late);
+        assert_eq!(containers.find_at(cgroup, 0, late).unwrap().metadata, None);
+        fs::write(bundle, BUNDLE).unwrap();
+        containers.look_for_late(late + LATE_EVERY);
+        let told = std::mem::take(&mut containers.late);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].metadata.as_ref().unwrap().name, "web");
+        containers.look_for_late(late + 2 * LATE_EVERY);
+        assert_eq!(containers.late, []);
     }
 }

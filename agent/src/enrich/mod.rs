@@ -6,17 +6,19 @@
 //! never dropped or kept waiting. All state is bounded, and evictions are counted.
 
 pub mod container;
+pub mod metadata;
 pub mod process;
 mod seed;
 pub mod user;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     alert::redact::Redaction,
     events::{Actor, Exec, Exit, Fork},
 };
 use container::{Container, Containers};
+use metadata::RuntimeFiles;
 use process::{Lineage, Process, Processes};
 use user::Users;
 
@@ -42,6 +44,9 @@ impl Context {
     }
 }
 
+/// How long the names of a new container are waited for, unless the configuration says otherwise.
+pub const CONTAINER_WAIT: Duration = Duration::from_millis(200);
+
 /// All enrichment state.
 #[derive(Debug)]
 pub struct Enricher {
@@ -53,10 +58,15 @@ pub struct Enricher {
 impl Enricher {
     /// Empty tables; nothing is read yet.
     pub fn new(redaction: Redaction) -> Self {
+        Self::with_runtimes(redaction, RuntimeFiles::new("/".into()), CONTAINER_WAIT)
+    }
+
+    /// The same, with names of containers from these files, waited for so long.
+    pub fn with_runtimes(redaction: Redaction, files: RuntimeFiles, wait: Duration) -> Self {
         Self {
             processes: Processes::new(redaction),
             users: Users::from_files("/etc/passwd".into(), "/etc/group".into()),
-            containers: Containers::new("/sys/fs/cgroup".into()),
+            containers: Containers::new("/sys/fs/cgroup".into(), files, wait),
         }
     }
 
@@ -93,6 +103,21 @@ impl Enricher {
             group: self.users.group(actor.gid),
             container,
         }
+    }
+
+    /// The container of a cgroup that was met before.
+    pub fn container(&mut self, cgroup: u64, pid: u32) -> Option<Arc<Container>> {
+        self.containers.find(cgroup, pid)
+    }
+
+    /// Whether the names of this cgroup's container are still waited for.
+    pub fn awaits_names(&self, cgroup: u64) -> bool {
+        self.containers.is_awaited(cgroup)
+    }
+
+    /// Containers whose names turned up after alerts had gone without them.
+    pub fn named_late(&mut self) -> Vec<Arc<Container>> {
+        self.containers.named_late()
     }
 
     /// Looks again at what may have changed on disk. Cheap; called once a second.

@@ -43,6 +43,7 @@ use crate::{
         seal::Sealer,
     },
     config::Config,
+    enrich::{Enricher, metadata::RuntimeFiles},
     sinks::{self, SinkError, Status, runner},
     spool::{
         Cursor, Spool, SpoolError,
@@ -155,12 +156,18 @@ impl Pipeline {
         }
         let views = views::Views::new(&config.state, &host.boot_id);
         let known = views.read();
+        let redaction = Redaction::with_words(&config.alerts.redact);
         let worker = worker::Worker::new(worker::Parts {
             intake: Arc::clone(&intake),
             sealer,
             keeper: keeper::Keeper::start(spool, statuses.clone())
                 .map_err(|_error| PipelineError::System("cannot start a thread"))?,
-            redaction: Redaction::with_words(&config.alerts.redact),
+            enricher: Enricher::with_runtimes(
+                redaction.clone(),
+                RuntimeFiles::new(config.containers.root.clone()),
+                config.containers.wait,
+            ),
+            redaction,
             host,
             alive: config.alerts.alive,
             snoozes: snooze::Snoozes::new(snooze::path(&config.state)),

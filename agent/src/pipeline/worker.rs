@@ -5,7 +5,7 @@
 //! as lost. Once a second: losses told, bounds enforced, a sign of life if it is time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -54,6 +54,10 @@ pub(super) struct Worker {
     pending: Vec<Alert>,
     throttle: Throttle,
     snoozes: Snoozes,
+    /// Alerts of containers whose names are waited for, in their order.
+    held: VecDeque<Held>,
+    /// How many of each container.
+    held_of: HashMap<u64, usize>,
     told_losses: BTreeMap<String, u64>,
     /// What will have been told once the pending alerts are durable.
     telling_losses: Option<BTreeMap<String, u64>>,
@@ -64,12 +68,27 @@ pub(super) struct Worker {
     last_tick: Instant,
 }
 
+/// An alert of a container whose names are waited for.
+struct Held {
+    cgroup: u64,
+    generation: u32,
+    time_ns: u64,
+    alert: Alert,
+}
+
+/// Alerts held at most; more are told without names.
+const HELD: usize = 4_096;
+
+/// Time between two looks at what is held.
+const HELD_LOOK: Duration = Duration::from_millis(20);
+
 /// What a worker is made of.
 pub(super) struct Parts {
     pub(super) intake: Arc<Intake>,
     pub(super) sealer: Sealer,
     pub(super) keeper: Keeper,
     pub(super) redaction: Redaction,
+    pub(super) enricher: Enricher,
     pub(super) host: HostInfo,
     /// Time between signs of life.
     pub(super) alive: Duration,
@@ -85,13 +104,15 @@ impl Worker {
             intake: parts.intake,
             sealer: parts.sealer,
             keeper: parts.keeper,
-            enricher: Enricher::new(parts.redaction.clone()),
+            enricher: parts.enricher,
             redaction: parts.redaction,
             scene: Scene { host: parts.host, wall_minus_boot_ns: 0 },
             pending: Vec::new(),
             throttle: Throttle::default(),
             snoozes: parts.snoozes,
             policies: parts.policies,
+            held: VecDeque::new(),
+            held_of: HashMap::new(),
             told_losses: BTreeMap::new(),
             telling_losses: None,
             handed_losses: None,
@@ -106,7 +127,8 @@ impl Worker {
         self.refresh_snoozes();
         let mut spare = Vec::new();
         loop {
-            let patience = TICK.saturating_sub(self.last_tick.elapsed());
+            let tick = TICK.saturating_sub(self.last_tick.elapsed());
+            let patience = if self.held.is_empty() { tick } else { tick.min(HELD_LOOK) };
             let taken = self.intake.take(patience, spare);
             self.work(&taken);
             if self.last_tick.elapsed() >= TICK && !taken.closed {
@@ -145,6 +167,7 @@ impl Worker {
                 self.flush();
             }
         }
+        self.release(taken.closed);
         if !stops.is_empty() {
             self.tell_repeats(u64::MAX, boot_ns);
             self.tell_losses(boot_ns);
@@ -161,18 +184,82 @@ impl Worker {
             KernelEvent::Exit(exit) => self.enricher.exited(exit),
             KernelEvent::Decision(decision) => {
                 let context = self.enricher.context(&decision.actor);
-                let policy = self
-                    .policies
-                    .iter()
-                    .rev()
-                    .find(|policy| policy.generation == decision.generation.0);
-                let policy = policy.map(Arc::as_ref);
+                let policy = view(&self.policies, decision.generation.0);
                 let alert = alert::build(decision, &context, policy, &self.redaction, &self.scene);
-                match self.throttle.take(&alert, policy, &self.snoozes, decision.time_ns) {
-                    Outcome::Tell => self.pending.push(alert),
-                    Outcome::Hold => {}
+                let (cgroup, generation) = (decision.actor.cgroup, decision.generation.0);
+                let time_ns = decision.time_ns;
+                let waits = context.container.is_some_and(|container| container.metadata.is_none())
+                    && self.enricher.awaits_names(cgroup);
+                // Behind one that waits, the next of its container waits too: they keep their order.
+                if !waits && !self.held_of.contains_key(&cgroup) {
+                    return self.tell_decision(alert, generation, time_ns);
+                }
+                if self.held.len() >= HELD {
+                    self.release(true);
+                }
+                *self.held_of.entry(cgroup).or_default() += 1;
+                self.held.push_back(Held { cgroup, generation, time_ns, alert });
+            }
+        }
+    }
+
+    fn tell_decision(&mut self, alert: Alert, generation: u32, time_ns: u64) {
+        let policy = view(&self.policies, generation);
+        match self.throttle.take(&alert, policy, &self.snoozes, time_ns) {
+            Outcome::Tell => self.pending.push(alert),
+            Outcome::Hold => {}
+        }
+    }
+
+    /// Tells what was held, with the names of its container if they have come, without if they are late. `all`: now.
+    fn release(&mut self, all: bool) {
+        for _ in 0..self.held.len() {
+            let Some(mut held) = self.held.pop_front() else { return };
+            let container = self.enricher.container(held.cgroup, 0);
+            match container.filter(|container| container.metadata.is_some()) {
+                Some(named) => {
+                    let policy = view(&self.policies, held.generation);
+                    alert::build::rename(&mut held.alert, &named, policy);
+                }
+                None if !all && self.enricher.awaits_names(held.cgroup) => {
+                    self.held.push_back(held);
+                    continue;
+                }
+                None => {}
+            }
+            if let Some(count) = self.held_of.get_mut(&held.cgroup) {
+                *count -= 1;
+                if *count == 0 {
+                    self.held_of.remove(&held.cgroup);
                 }
             }
+            self.tell_decision(held.alert, held.generation, held.time_ns);
+        }
+    }
+
+    /// Names that came after alerts had gone without them.
+    fn tell_late_names(&mut self, boot_ns: u64) {
+        for container in self.enricher.named_late() {
+            let Some(metadata) = &container.metadata else { continue };
+            let pairs = [
+                ("id", &container.id),
+                ("name", &metadata.name),
+                ("image", &metadata.image),
+                ("namespace", &metadata.namespace),
+                ("pod", &metadata.pod),
+                ("pod_uid", &container.pod_uid),
+            ];
+            let known = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+            let notice = Notice::Other {
+                name: "container-named",
+                severity: Severity::Info,
+                message: format!(
+                    "container {} is {}; alerts before this one went without",
+                    container.id, metadata.name
+                ),
+                detail: known.map(|(name, value)| (name.to_owned(), value.clone())).collect(),
+            };
+            self.tell(&notice, boot_ns);
         }
     }
 
@@ -196,6 +283,7 @@ impl Worker {
         self.last_tick = Instant::now();
         self.enricher.refresh();
         self.refresh_snoozes();
+        self.tell_late_names(boot_ns);
         self.tell_repeats(boot_ns, boot_ns);
         self.tell_losses(boot_ns);
         self.keeper.enforce_limits();
@@ -279,6 +367,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// The policy of a generation, if it is still known.
+fn view(policies: &VecDeque<Arc<PolicyView>>, generation: u32) -> Option<&PolicyView> {
+    policies.iter().rev().find(|policy| policy.generation == generation).map(Arc::as_ref)
 }
 
 /// Wall clock and boot time, ns.

@@ -13,17 +13,25 @@ use super::{
     Delivery, DeliveryError, Sink, SinkError,
     http::{self, Endpoint},
 };
-use crate::{config::ElasticsearchConfig, spool::Entry};
+use crate::{
+    config::{Compression, ElasticsearchConfig},
+    spool::Entry,
+};
 
 pub(super) struct Elasticsearch {
     client: Client,
     url: Url,
     authorization: Option<String>,
     index: String,
+    compression: Compression,
 }
 
 impl Elasticsearch {
-    pub(super) fn open(sink: &str, config: &ElasticsearchConfig) -> Result<Self, SinkError> {
+    pub(super) fn open(
+        sink: &str,
+        config: &ElasticsearchConfig,
+        compression: Compression,
+    ) -> Result<Self, SinkError> {
         let endpoint = Endpoint {
             sink,
             url: &config.url,
@@ -37,15 +45,12 @@ impl Elasticsearch {
         url.set_path(&format!("{base}/_bulk"));
         let authorization =
             endpoint.secret(config.api_key.as_ref())?.map(|key| format!("ApiKey {key}"));
-        Ok(Self { client, url, authorization, index: config.index.clone() })
+        Ok(Self { client, url, authorization, index: config.index.clone(), compression })
     }
 
     async fn send(&self, batch: &[Entry]) -> Result<usize, DeliveryError> {
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/x-ndjson")
-            .body(body(&self.index, batch));
+        let post = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
+        let mut request = http::with_body(post, body(&self.index, batch), self.compression).await?;
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }

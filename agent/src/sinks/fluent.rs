@@ -2,6 +2,8 @@
 //!
 //! Forward mode: `[tag, [[time, record], ...], {"chunk": id, "size": n}]`, answered by `{"ack": id}`. Without the
 //! right answer in time the batch is sent again. Times are event times (extension 0: seconds and nanoseconds).
+//! Compressed, it is CompressedPackedForward: the events one after another, gzipped, as one binary, and
+//! `"compressed": "gzip"` among the options.
 
 use std::io;
 
@@ -10,20 +12,30 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     Delivery, DeliveryError, Sink, SinkError,
+    compress::compressed,
     stream::{Stream, Target, within},
 };
-use crate::{alert::build::unix_ns, config::FluentConfig, spool::Entry};
+use crate::{
+    alert::build::unix_ns,
+    config::{Compression, FluentConfig},
+    spool::Entry,
+};
 
 pub(super) struct Fluent {
     target: Target,
     tag: String,
+    compression: Compression,
     stream: Option<Stream>,
 }
 
 impl Fluent {
-    pub(super) fn open(sink: &str, config: &FluentConfig) -> Result<Self, SinkError> {
+    pub(super) fn open(
+        sink: &str,
+        config: &FluentConfig,
+        compression: Compression,
+    ) -> Result<Self, SinkError> {
         let target = Target::open(sink, &config.address, config.tls.as_ref(), config.timeout)?;
-        Ok(Self { target, tag: config.tag.clone(), stream: None })
+        Ok(Self { target, tag: config.tag.clone(), compression, stream: None })
     }
 
     async fn send(&mut self, batch: &[Entry]) -> Result<usize, DeliveryError> {
@@ -32,7 +44,14 @@ impl Fluent {
             None => self.target.connect().await?,
         };
         let chunk = chunk(batch);
-        let bytes = encode(&self.tag, batch, &chunk);
+        let packed = compressed(events(batch), self.compression).await?;
+        let bytes = match self.compression {
+            Compression::None => encode(&self.tag, &packed, batch.len(), &chunk),
+            Compression::Gzip | Compression::Zstd => {
+                let option = self.compression.name();
+                encode_compressed(&self.tag, &packed, batch.len(), &chunk, option)
+            }
+        };
         let exchange = within(self.target.timeout, async {
             stream.write_all(&bytes).await?;
             stream.flush().await?;
@@ -62,11 +81,9 @@ fn chunk(batch: &[Entry]) -> String {
     format!("{}-{}", seq(batch.first()), seq(batch.last()))
 }
 
-/// The request of a batch.
-pub(super) fn encode(tag: &str, batch: &[Entry], chunk: &str) -> Vec<u8> {
-    let mut out = vec![0x93];
-    string(&mut out, tag);
-    array(&mut out, batch.len());
+/// The events of a batch, one after another.
+fn events(batch: &[Entry]) -> Vec<u8> {
+    let mut out = Vec::new();
     for entry in batch {
         let record: Value = serde_json::from_slice(entry.payload()).unwrap_or_else(|_not_json| {
             let text = String::from_utf8_lossy(entry.payload()).into_owned();
@@ -77,13 +94,46 @@ pub(super) fn encode(tag: &str, batch: &[Entry], chunk: &str) -> Vec<u8> {
         // A value of JSON always has a MessagePack form.
         out.extend(rmp_serde::to_vec_named(&record).unwrap_or_else(|_impossible| vec![0x80]));
     }
-    out.push(0x82);
-    string(&mut out, "chunk");
-    string(&mut out, chunk);
-    string(&mut out, "size");
-    out.push(0xce);
-    out.extend_from_slice(&u32::try_from(batch.len()).unwrap_or(u32::MAX).to_be_bytes());
     out
+}
+
+/// The request of a batch in Forward mode.
+fn encode(tag: &str, events: &[u8], count: usize, chunk: &str) -> Vec<u8> {
+    let mut out = vec![0x93];
+    string(&mut out, tag);
+    array(&mut out, count);
+    out.extend_from_slice(events);
+    out.push(0x82);
+    options(&mut out, count, chunk);
+    out
+}
+
+/// The same in CompressedPackedForward mode.
+fn encode_compressed(
+    tag: &str,
+    packed: &[u8],
+    count: usize,
+    chunk: &str,
+    compressed: &str,
+) -> Vec<u8> {
+    let mut out = vec![0x93];
+    string(&mut out, tag);
+    out.push(0xc6);
+    out.extend_from_slice(&u32::try_from(packed.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(packed);
+    out.push(0x83);
+    string(&mut out, "compressed");
+    string(&mut out, compressed);
+    options(&mut out, count, chunk);
+    out
+}
+
+fn options(out: &mut Vec<u8>, count: usize, chunk: &str) {
+    string(out, "chunk");
+    string(out, chunk);
+    string(out, "size");
+    out.push(0xce);
+    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
 }
 
 fn time_of(line: &[u8]) -> u64 {
@@ -157,7 +207,7 @@ mod tests {
     fn a_batch_is_forward_mode_with_event_times() {
         let line = br#"{"time":"2026-01-02T03:04:05.006000007Z","a":[1]}"#.to_vec();
         let entry = Entry { seq: 9, severity: 0, is_notice: false, line, rendered: None };
-        let bytes = encode("t.x", &[entry], "9-9");
+        let bytes = encode("t.x", &events(&[entry]), 1, "9-9");
         let expected = [
             b"\x93\xa3t.x\xdd\x00\x00\x00\x01\x92\xd7\x00".as_slice(),
             &1_767_323_045u32.to_be_bytes(),

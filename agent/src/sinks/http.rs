@@ -9,12 +9,12 @@ use std::{
 
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode, Url,
-    header::{HeaderMap, RETRY_AFTER},
+    header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER},
     redirect,
 };
 
-use super::{DeliveryError, SinkError};
-use crate::alert::text;
+use super::{DeliveryError, SinkError, compress::compressed};
+use crate::{alert::text, config::Compression};
 
 /// Bytes of an answer that are read: receivers are not to fill the agent's memory.
 const ANSWER_BYTES: usize = 1 << 20;
@@ -94,6 +94,21 @@ impl Endpoint<'_> {
     }
 }
 
+/// Puts a body into a request, compressed and named so.
+pub(super) async fn with_body(
+    request: RequestBuilder,
+    body: Vec<u8>,
+    compression: Compression,
+) -> Result<RequestBuilder, DeliveryError> {
+    let request = match compression {
+        Compression::None => request,
+        Compression::Gzip | Compression::Zstd => {
+            request.header(CONTENT_ENCODING, compression.name())
+        }
+    };
+    Ok(request.body(compressed(body, compression).await?))
+}
+
 /// Sends. Whatever happens before an answer may pass.
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, DeliveryError> {
     request.send().await.map_err(|error| DeliveryError::retry(chain(&error)))
@@ -131,6 +146,14 @@ pub(super) async fn body(mut response: Response) -> Vec<u8> {
     }
     bytes.truncate(ANSWER_BYTES);
     bytes
+}
+
+/// See [`super::read_as_answers`].
+pub(super) fn read_as_headers(bytes: &[u8]) {
+    if let Ok(value) = bytes.try_into() {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, value)]);
+        let _wait = retry_after(&headers, UNIX_EPOCH);
+    }
 }
 
 /// Seconds, or a date.

@@ -5,12 +5,16 @@
 //! notices that a sink is down, is up again, or has missed alerts that left the spool. A slow or dead sink holds up
 //! nobody else. Receivers drop repeats by the alert's `id`.
 
+mod alertmanager;
 mod backoff;
+mod compress;
 mod elasticsearch;
 mod file;
 mod fluent;
 mod http;
 mod journald;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod nats;
 mod otlp;
 pub mod runner;
@@ -85,32 +89,59 @@ pub enum SinkError {
     },
 }
 
+/// Reads bytes as an answer of each kind of receiver. Whatever they are, nothing may panic: that is fuzzed.
+pub fn read_as_answers(bytes: &[u8]) {
+    let _ack = fluent::parse(bytes);
+    let mut rest = bytes;
+    while let Ok(Some((_, len))) = nats::parse(rest) {
+        rest = rest.get(len..).unwrap_or(&[]);
+    }
+    let _stored = nats::stored(bytes);
+    for sent in [1, 3] {
+        let _taken = elasticsearch::outcome(bytes, sent);
+    }
+    let _dropped = otlp::rejected(bytes);
+    let _code = splunk::code(bytes);
+    #[cfg(feature = "kafka")]
+    kafka::read_as_answers(bytes);
+    http::read_as_headers(bytes);
+}
+
 /// Sets up a sink.
 pub fn open(config: &SinkConfig, key: &Arc<SigningKey>) -> Result<Box<dyn Sink>, SinkError> {
-    let name = config.name();
+    let (name, compression) = (config.name(), config.compression);
     if let Some(file) = &config.file {
         return Ok(Box::new(file::File::open(&name, file)?));
     }
     if let Some(webhook) = &config.webhook {
-        return Ok(Box::new(webhook::Webhook::open(&name, webhook, Arc::clone(key))?));
+        let key = Arc::clone(key);
+        return Ok(Box::new(webhook::Webhook::open(&name, webhook, compression, key)?));
     }
     if let Some(syslog) = &config.syslog {
         return Ok(Box::new(syslog::Syslog::open(&name, syslog)?));
     }
     if let Some(fluent) = &config.fluent {
-        return Ok(Box::new(fluent::Fluent::open(&name, fluent)?));
+        return Ok(Box::new(fluent::Fluent::open(&name, fluent, compression)?));
     }
     if let Some(nats) = &config.nats {
         return Ok(Box::new(nats::Nats::open(&name, nats)?));
     }
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &config.kafka {
+        return Ok(Box::new(kafka::Kafka::open(&name, kafka, compression)?));
+    }
     if let Some(otlp) = &config.otlp {
-        return Ok(Box::new(otlp::Otlp::open(&name, otlp)?));
+        return Ok(Box::new(otlp::Otlp::open(&name, otlp, compression)?));
     }
     if let Some(splunk) = &config.splunk {
-        return Ok(Box::new(splunk::Splunk::open(&name, splunk)?));
+        return Ok(Box::new(splunk::Splunk::open(&name, splunk, compression)?));
     }
     if let Some(elasticsearch) = &config.elasticsearch {
-        return Ok(Box::new(elasticsearch::Elasticsearch::open(&name, elasticsearch)?));
+        let sink = elasticsearch::Elasticsearch::open(&name, elasticsearch, compression)?;
+        return Ok(Box::new(sink));
+    }
+    if let Some(alertmanager) = &config.alertmanager {
+        return Ok(Box::new(alertmanager::Alertmanager::open(&name, alertmanager)?));
     }
     if let Some(journald) = &config.journald {
         return Ok(Box::new(journald::Journald::open(&name, journald)?));

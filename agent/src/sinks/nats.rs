@@ -1,7 +1,8 @@
 //! NATS JetStream: each alert published with a reply subject and counted when the server says it is stored.
 //!
 //! The core protocol is lines over TCP or TLS. Alerts carry `Nats-Msg-Id`, so that the server drops repeats within its
-//! window. A batch is published whole and then its acknowledgements are awaited; the longest acknowledged prefix is
+//! window. A server tells who it is in the clear, and TLS begins after that line; one that offers no TLS where it is
+//! configured is not talked to. A batch is published whole and then its acknowledgements are awaited; the longest acknowledged prefix is
 //! what was taken.
 
 use std::{collections::BTreeMap, io};
@@ -20,6 +21,7 @@ pub(super) struct Nats {
     subject: String,
     token: Option<String>,
     inbox: String,
+    tls_first: bool,
     connection: Option<Connection>,
 }
 
@@ -70,13 +72,41 @@ impl Nats {
             subject: config.subject.clone(),
             token,
             inbox: format!("_INBOX.{}", crate::alert::key::to_hex(&random)),
+            tls_first: config.tls_first,
             connection: None,
         })
     }
 
-    async fn connect(&self) -> Result<Connection, DeliveryError> {
-        let stream = self.target.connect().await?;
+    /// A connection on which the server has said who it is, over TLS if that is configured.
+    async fn greeted(&self) -> Result<Connection, DeliveryError> {
+        let at_once = self.tls_first || !self.target.wants_tls();
+        let stream = if at_once {
+            self.target.connect().await?
+        } else {
+            self.target.connect_plain().await?
+        };
         let mut connection = Connection { stream, buffer: Vec::new() };
+        let info = within(self.target.timeout, async {
+            match connection.next().await? {
+                Operation::Info(info) => Ok(info),
+                other => Err(unexpected(&other)),
+            }
+        });
+        let info = info.await.map_err(DeliveryError::retry)?;
+        change_over(&info, self.target.wants_tls(), self.tls_first)?;
+        if at_once {
+            return Ok(connection);
+        }
+        // What came in the clear behind the first line could have been put there by anybody.
+        if !connection.buffer.is_empty() {
+            return Err(DeliveryError::retry("the server went on in the clear"));
+        }
+        let stream = self.target.secure(connection.stream).await?;
+        Ok(Connection { stream, buffer: Vec::new() })
+    }
+
+    async fn connect(&self) -> Result<Connection, DeliveryError> {
+        let mut connection = self.greeted().await?;
         let mut options = json!({
             "verbose": false, "pedantic": true, "headers": true, "no_responders": true, "lang": "rust",
             "name": "interdict", "version": env!("CARGO_PKG_VERSION"), "protocol": 1,
@@ -85,10 +115,6 @@ impl Nats {
             options["auth_token"] = Value::from(token.as_str());
         }
         let greeting = within(self.target.timeout, async {
-            match connection.next().await? {
-                Operation::Info(_) => {}
-                other => return Err(unexpected(&other)),
-            }
             let hello = format!("CONNECT {options}\r\nSUB {}.* 1\r\nPING\r\n", self.inbox);
             connection.stream.write_all(hello.as_bytes()).await?;
             connection.stream.flush().await?;
@@ -157,6 +183,20 @@ impl Sink for Nats {
     }
 }
 
+/// Whether a server's first line goes with what is configured. Never in the clear where TLS is asked for by either.
+fn change_over(info: &str, wants_tls: bool, tls_first: bool) -> Result<(), DeliveryError> {
+    let info: Value = serde_json::from_str(info).unwrap_or_default();
+    let says = |name: &str| info.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let offered = says("tls_required") || says("tls_available");
+    if wants_tls && !tls_first && !offered {
+        return Err(DeliveryError::retry("the server offers no TLS"));
+    }
+    if !wants_tls && says("tls_required") {
+        return Err(DeliveryError::retry("the server requires TLS; set `tls`"));
+    }
+    Ok(())
+}
+
 fn publish(out: &mut Vec<u8>, subject: &str, inbox: &str, entry: &Entry) {
     let id = serde_json::from_slice::<Value>(&entry.line).ok();
     let id = id.as_ref().and_then(|alert| alert.get("id")?.as_str()).unwrap_or_default();
@@ -173,7 +213,7 @@ fn publish(out: &mut Vec<u8>, subject: &str, inbox: &str, entry: &Entry) {
 }
 
 /// A JetStream acknowledgement names stream and sequence; anything else is none.
-fn stored(payload: &[u8]) -> Result<(), String> {
+pub(super) fn stored(payload: &[u8]) -> Result<(), String> {
     let answer: Option<Value> = serde_json::from_slice(payload).ok();
     let Some(answer) = answer else {
         return Err("no stream takes this subject".to_owned());
@@ -276,6 +316,25 @@ mod tests {
         assert!(stored(br#"{"error":{"code":503}}"#).is_err());
         assert!(stored(b"").is_err());
         assert!(stored(b"{}").is_err());
+    }
+
+    #[test]
+    fn nothing_is_sent_in_the_clear_where_tls_is_asked_for() {
+        let plain = r#"{"server_id":"x"}"#;
+        let offered = r#"{"server_id":"x","tls_available":true}"#;
+        let required = r#"{"server_id":"x","tls_required":true}"#;
+        assert!(change_over(plain, true, false).is_err());
+        assert!(change_over("not json", true, false).is_err());
+        assert!(change_over(required, false, false).is_err());
+        for (info, wants, first) in [
+            (plain, false, false),
+            (offered, true, false),
+            (required, true, false),
+            (plain, true, true),
+            (offered, false, false),
+        ] {
+            assert_eq!(change_over(info, wants, first), Ok(()), "{info} {wants} {first}");
+        }
     }
 
     proptest! {

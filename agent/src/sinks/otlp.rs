@@ -10,16 +10,25 @@ use super::{
     Delivery, DeliveryError, Sink, SinkError,
     http::{self, Endpoint},
 };
-use crate::{alert::build::unix_ns, config::OtlpConfig, spool::Entry};
+use crate::{
+    alert::build::unix_ns,
+    config::{Compression, OtlpConfig},
+    spool::Entry,
+};
 
 pub(super) struct Otlp {
     client: Client,
     url: Url,
     token: Option<String>,
+    compression: Compression,
 }
 
 impl Otlp {
-    pub(super) fn open(sink: &str, config: &OtlpConfig) -> Result<Self, SinkError> {
+    pub(super) fn open(
+        sink: &str,
+        config: &OtlpConfig,
+        compression: Compression,
+    ) -> Result<Self, SinkError> {
         let endpoint = Endpoint {
             sink,
             url: &config.url,
@@ -29,15 +38,13 @@ impl Otlp {
             timeout: config.timeout,
         };
         let (client, url) = endpoint.open()?;
-        Ok(Self { client, url, token: endpoint.secret(config.token.as_ref())? })
+        Ok(Self { client, url, token: endpoint.secret(config.token.as_ref())?, compression })
     }
 
     async fn send(&self, batch: &[Entry]) -> Result<usize, DeliveryError> {
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .body(request(batch));
+        let post =
+            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf");
+        let mut request = http::with_body(post, request(batch), self.compression).await?;
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

@@ -10,44 +10,52 @@ use super::{
     Delivery, DeliveryError, Sink, SinkError,
     http::{self, Endpoint},
 };
-use crate::{alert::build::unix_ns, config::SplunkConfig, spool::Entry};
+use crate::{
+    alert::build::unix_ns,
+    config::{Compression, SplunkConfig},
+    spool::Entry,
+};
 
 pub(super) struct Splunk {
     client: Client,
     url: Url,
     token: String,
     config: SplunkConfig,
+    compression: Compression,
 }
 
 impl Splunk {
-    pub(super) fn open(sink: &str, config: &SplunkConfig) -> Result<Self, SinkError> {
+    pub(super) fn open(
+        sink: &str,
+        config: &SplunkConfig,
+        compression: Compression,
+    ) -> Result<Self, SinkError> {
         let endpoint = Endpoint {
             sink,
             url: &config.url,
             ca: config.ca.as_ref(),
-            certificate: None,
-            key: None,
+            certificate: config.certificate.as_ref(),
+            key: config.key.as_ref(),
             timeout: config.timeout,
         };
         let (client, url) = endpoint.open()?;
         let token = endpoint.secret(Some(&config.token))?.unwrap_or_default();
-        Ok(Self { client, url, token, config: config.clone() })
+        Ok(Self { client, url, token, config: config.clone(), compression })
     }
 
     async fn send(&self, batch: &[Entry]) -> Result<usize, DeliveryError> {
-        let request = self
+        let post = self
             .client
             .post(self.url.clone())
             .header(AUTHORIZATION, format!("Splunk {}", self.token))
-            .header(CONTENT_TYPE, "application/json")
-            .body(body(&self.config, batch));
+            .header(CONTENT_TYPE, "application/json");
+        let request = http::with_body(post, body(&self.config, batch), self.compression).await?;
         let response = http::send(request).await?;
         if !response.status().is_success() {
             return Err(http::failure(response).await);
         }
         // 200 with another code than 0 has been seen from proxies of it.
-        let answer: Option<Value> = serde_json::from_slice(&http::body(response).await).ok();
-        match answer.as_ref().and_then(|answer| answer.get("code")?.as_i64()) {
+        match code(&http::body(response).await) {
             Some(0) => Ok(batch.len()),
             Some(code) => Err(DeliveryError::retry(format!("HEC code {code}"))),
             None => Err(DeliveryError::retry("the answer is not one of HEC")),
@@ -59,6 +67,12 @@ impl Sink for Splunk {
     fn deliver<'a>(&'a mut self, batch: &'a [Entry]) -> Delivery<'a> {
         Box::pin(self.send(batch))
     }
+}
+
+/// The code in an answer; 0 is success.
+pub(super) fn code(answer: &[u8]) -> Option<i64> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    answer.get("code")?.as_i64()
 }
 
 /// Events one after another, as HEC takes batches.

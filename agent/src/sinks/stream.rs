@@ -51,15 +51,26 @@ impl Target {
         timeout: Duration,
     ) -> Result<Self, SinkError> {
         let setting = |reason: String| SinkError::Setting { sink: sink.to_owned(), reason };
-        let (host, _port) = address
-            .rsplit_once(':')
-            .ok_or_else(|| setting(format!("address `{address}` has no port")))?;
+        let client = tls.map(|tls| client_config(sink, tls)).transpose()?;
+        let name = tls.and_then(|tls| tls.server_name.as_deref());
+        Self::with(address, client, name, timeout).map_err(setting)
+    }
+
+    /// To `address`, `HOST:PORT`, with TLS if it is given; `name` stands in the receiver's certificate, if not the host.
+    pub(super) fn with(
+        address: &str,
+        tls: Option<Arc<ClientConfig>>,
+        name: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        let (host, _port) =
+            address.rsplit_once(':').ok_or_else(|| format!("address `{address}` has no port"))?;
         let tls = match tls {
-            Some(tls) => {
-                let name = tls.server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']);
+            Some(client) => {
+                let name = name.unwrap_or(host).trim_matches(['[', ']']);
                 let name = ServerName::try_from(name.to_owned())
-                    .map_err(|error| setting(format!("server name `{name}`: {error}")))?;
-                Some((connector(sink, tls)?, name))
+                    .map_err(|error| format!("server name `{name}`: {error}"))?;
+                Some((TlsConnector::from(client), name))
             }
             None => None,
         };
@@ -68,17 +79,47 @@ impl Target {
 
     pub(super) async fn connect(&self) -> Result<Stream, DeliveryError> {
         let connect = async {
-            let socket = TcpStream::connect(&self.address).await?;
-            socket.set_nodelay(true)?;
-            Ok::<_, io::Error>(match &self.tls {
-                Some((connector, name)) => {
-                    let stream = connector.connect(name.clone(), socket).await?;
-                    Stream::Tls(Box::new(stream))
-                }
-                None => Stream::Plain(socket),
-            })
+            let socket = self.socket().await?;
+            if self.tls.is_some() { self.secured(socket).await } else { Ok(Stream::Plain(socket)) }
         };
-        within(self.timeout, connect)
+        self.timely(connect).await
+    }
+
+    /// Without TLS, even if it is configured: for protocols that begin in the clear and change over.
+    pub(super) async fn connect_plain(&self) -> Result<Stream, DeliveryError> {
+        self.timely(async { self.socket().await.map(Stream::Plain) }).await
+    }
+
+    /// Whether TLS is configured.
+    pub(super) fn wants_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Changes a connection over to TLS.
+    pub(super) async fn secure(&self, stream: Stream) -> Result<Stream, DeliveryError> {
+        match stream {
+            Stream::Plain(socket) => self.timely(self.secured(socket)).await,
+            Stream::Tls(_) => Ok(stream),
+        }
+    }
+
+    async fn socket(&self) -> io::Result<TcpStream> {
+        let socket = TcpStream::connect(&self.address).await?;
+        socket.set_nodelay(true)?;
+        Ok(socket)
+    }
+
+    async fn secured(&self, socket: TcpStream) -> io::Result<Stream> {
+        let (connector, name) =
+            self.tls.as_ref().ok_or_else(|| io::Error::other("no TLS is configured"))?;
+        Ok(Stream::Tls(Box::new(connector.connect(name.clone(), socket).await?)))
+    }
+
+    async fn timely<T>(
+        &self,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, DeliveryError> {
+        within(self.timeout, work)
             .await
             .map_err(|error| DeliveryError::retry(format!("{}: {error}", self.address)))
     }
@@ -99,7 +140,11 @@ impl Stream {
     }
 }
 
-fn connector(sink: &str, config: &TlsConfig) -> Result<TlsConnector, SinkError> {
+/// What TLS is to believe and to show.
+pub(super) fn client_config(
+    sink: &str,
+    config: &TlsConfig,
+) -> Result<Arc<ClientConfig>, SinkError> {
     let file = |path: &PathBuf, error: rustls::pki_types::pem::Error| SinkError::Setting {
         sink: sink.to_owned(),
         reason: format!("{}: {error}", path.display()),
@@ -134,7 +179,7 @@ fn connector(sink: &str, config: &TlsConfig) -> Result<TlsConnector, SinkError> 
         }
         (_, _) => builder.with_no_client_auth(),
     };
-    Ok(TlsConnector::from(Arc::new(client)))
+    Ok(Arc::new(client))
 }
 
 impl AsyncRead for Stream {

@@ -3,7 +3,8 @@
 //! Each request carries `webhook-id`, `webhook-timestamp` and `webhook-signature` over `id.timestamp.body`: `v1a`, by
 //! the agent's own Ed25519 key, and `v1`, by a shared secret, if one is given. The id is made from stream and sequence
 //! numbers, so a batch that is sent again has the same one. 2xx takes the batch; 400, 413 and 422 refuse it; anything
-//! else (401 and 403 too: keys get rotated) is tried again.
+//! else (401 and 403 too: keys get rotated) is tried again. With compression, the signature is over the body before it
+//! was compressed: that is what a receiver's framework hands to whoever verifies.
 
 use std::{
     sync::Arc,
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     alert::key::SigningKey,
-    config::{WebhookBody, WebhookConfig},
+    config::{Compression, WebhookBody, WebhookConfig},
     spool::Entry,
 };
 
@@ -34,12 +35,14 @@ pub(super) struct Webhook {
     token: Option<String>,
     secret: Option<hmac::Key>,
     key: Arc<SigningKey>,
+    compression: Compression,
 }
 
 impl Webhook {
     pub(super) fn open(
         sink: &str,
         config: &WebhookConfig,
+        compression: Compression,
         key: Arc<SigningKey>,
     ) -> Result<Self, SinkError> {
         let setting = |reason: String| SinkError::Setting { sink: sink.to_owned(), reason };
@@ -59,7 +62,7 @@ impl Webhook {
             None => None,
         };
         let token = endpoint.secret(config.token.as_ref())?;
-        Ok(Self { client, url, body: config.body, token, secret, key })
+        Ok(Self { client, url, body: config.body, token, secret, key, compression })
     }
 
     async fn send(&self, batch: &[Entry]) -> Result<usize, DeliveryError> {
@@ -78,8 +81,8 @@ impl Webhook {
             .header(CONTENT_TYPE, content_type)
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp.to_string())
-            .header("webhook-signature", signature)
-            .body(body);
+            .header("webhook-signature", signature);
+        request = http::with_body(request, body, self.compression).await?;
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -4,7 +4,7 @@ use interdict_rules::meta::Severity;
 use serde_json::{Value, json};
 
 use super::{Sealed, base_name, object};
-use crate::alert::model::Alert;
+use crate::alert::model::{Alert, ContainerInfo};
 
 /// The event.
 pub(super) fn event(sealed: &Sealed) -> Value {
@@ -26,13 +26,8 @@ pub(super) fn event(sealed: &Sealed) -> Value {
         ("source", end(alert, Side::Source)),
         ("destination", end(alert, Side::Destination)),
         ("network", network(alert)),
-        ("container", alert.container.as_ref().map(|container| object([
-            ("id", Some(json!(container.id))),
-            ("runtime", (!container.runtime.is_empty()).then(|| json!(container.runtime))),
-        ]))),
-        ("orchestrator", alert.container.as_ref().filter(|c| !c.pod_uid.is_empty()).map(|container| {
-            json!({"type": "kubernetes", "resource": {"type": "pod", "id": container.pod_uid}})
-        })),
+        ("container", alert.container.as_ref().map(container)),
+        ("orchestrator", alert.container.as_ref().and_then(orchestrator)),
         ("host", Some(json!({
             "name": alert.host.name, "hostname": alert.host.name, "boot": {"id": alert.host.boot_id},
             "os": {"type": "linux", "kernel": alert.host.kernel},
@@ -45,6 +40,37 @@ pub(super) fn event(sealed: &Sealed) -> Value {
             "escaped": alert.escaped, "redacted": alert.redacted, "time_boot_ns": alert.time_boot_ns,
         }))),
     ])
+}
+
+fn told(text: &str) -> Option<Value> {
+    (!text.is_empty()).then(|| json!(text))
+}
+
+fn container(container: &ContainerInfo) -> Value {
+    object([
+        ("id", Some(json!(container.id))),
+        ("name", told(&container.name)),
+        ("image", told(&container.image).map(|image| json!({"name": image}))),
+        ("runtime", told(&container.runtime)),
+    ])
+}
+
+fn orchestrator(container: &ContainerInfo) -> Option<Value> {
+    let is_pod = !(container.pod_uid.is_empty() && container.pod.is_empty());
+    is_pod.then(|| {
+        object([
+            ("type", Some(json!("kubernetes"))),
+            ("namespace", told(&container.namespace)),
+            (
+                "resource",
+                Some(object([
+                    ("type", Some(json!("pod"))),
+                    ("id", told(&container.pod_uid)),
+                    ("name", told(&container.pod)),
+                ])),
+            ),
+        ])
+    })
 }
 
 fn about(alert: &Alert) -> Value {
