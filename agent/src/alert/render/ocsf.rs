@@ -1,4 +1,4 @@
-//! OCSF 1.3, class Detection Finding (2004), with the profiles `host`, `container`, `security_control` and `datetime`.
+//! OCSF 1.5, class Detection Finding (2004), with the profiles `host`, `container`, `security_control` and `datetime`.
 
 use interdict_rules::meta::Severity;
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ fn attack(technique: &str) -> Value {
 fn metadata(sealed: &Sealed) -> Value {
     let alert = &sealed.alert;
     json!({
-        "version": "1.3.0",
+        "version": "1.5.0",
         "uid": alert.id,
         "sequence": alert.seq,
         "profiles": ["host", "container", "security_control", "datetime"],
@@ -146,6 +146,12 @@ fn evidence(alert: &Alert) -> Value {
             alert.container.as_ref().map(|container| {
                 object([
                     ("uid", Some(json!(container.id))),
+                    ("name", (!container.name.is_empty()).then(|| json!(container.name))),
+                    (
+                        "image",
+                        (!container.image.is_empty())
+                            .then(|| json!({"uid": container.image, "name": container.image})),
+                    ),
                     ("runtime", (!container.runtime.is_empty()).then(|| json!(container.runtime))),
                     ("pod_uuid", (!container.pod_uid.is_empty()).then(|| json!(container.pod_uid))),
                 ])
