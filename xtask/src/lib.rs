@@ -11,6 +11,7 @@ pub mod demo;
 pub mod deploy;
 pub mod ebpf;
 pub mod paths;
+pub mod receivers;
 pub mod run;
 pub mod step;
 pub mod test;

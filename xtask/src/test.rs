@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::vm::kernel::Kernel;
-use crate::{deploy, ebpf, run, step, tools};
+use crate::{deploy, ebpf, receivers, run, step, tools};
 
 /// Runs all checks and tests.
 #[derive(Debug, Args)]
@@ -36,6 +36,7 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     for kernel in KERNELS {
         Kernel::named(kernel)?;
     }
+    receivers::ready()?;
     let mut environment: Vec<(&str, std::ffi::OsString)> = vec![(run::BUILT, "1".into())];
     if arguments.filter.is_none() {
         let checking = step::begin("checking the kernel object against its sources");

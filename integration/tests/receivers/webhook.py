@@ -3,6 +3,7 @@
 Stores each alert on a line of stored.ndjson; answers 503 to every third request, after storing it.
 """
 import base64
+import gzip
 import http.server
 import json
 import pathlib
@@ -26,6 +27,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         global requests
         requests += 1
         body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            print("content-encoding: gzip", flush=True)
+            body = gzip.decompress(body)
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
             alerts = webhook.verify(body, headers)
