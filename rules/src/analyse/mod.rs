@@ -6,6 +6,7 @@
 mod cost;
 mod exceptions;
 mod overlap;
+mod shadow;
 mod vital;
 mod witness;
 
@@ -38,6 +39,7 @@ pub fn analyse(
         program.rules.iter().map(|rule| written.get(rule.id.as_str()).copied()).collect();
     let Some(rules) = rules else { return };
     vital::check(&rules, program, image, diagnostics);
-    overlap::check(&rules, program, diagnostics);
+    let mut said = overlap::check(&rules, program, diagnostics);
+    shadow::check(&rules, program, image, &mut said, diagnostics);
     exceptions::check(&rules, program, diagnostics);
 }

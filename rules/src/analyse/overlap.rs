@@ -1,8 +1,8 @@
 //! Rules that say the same as another, or less.
 //!
 //! A clause is covered by another when each of the other's tests is implied by one of its own. That is decided on the
-//! tests as written (the same patterns, narrower ranges), so what is said is certain; that two globs mean the same is
-//! not found out.
+//! tests as written (the same patterns, narrower ranges), so what is said is certain. What is the same in other words is
+//! found by [`super::shadow`].
 
 use std::collections::HashMap;
 
@@ -18,11 +18,16 @@ use crate::{
 /// A positive test's pattern: clauses that cover one another share one.
 type Key<'p> = (u32, &'p Pattern);
 
-/// Says which rules are duplicates, and which change nothing.
-pub(super) fn check(rules: &[&Rule], program: &Program, diagnostics: &mut Diagnostics) {
+/// Says which rules are duplicates, and which change nothing. Answers of which rules something has been said.
+pub(super) fn check(
+    rules: &[&Rule],
+    program: &Program,
+    diagnostics: &mut Diagnostics,
+) -> Vec<bool> {
     let mut said = vec![false; rules.len()];
     duplicates(rules, program, &mut said, diagnostics);
-    shadowed(rules, program, &said, diagnostics);
+    shadowed(rules, program, &mut said, diagnostics);
+    said
 }
 
 fn duplicates(
@@ -36,11 +41,14 @@ fn duplicates(
         if rule.clauses.is_empty() || large(rule) {
             continue;
         }
-        let key = format!("{:?}{:?}", rule.clauses, rule.exceptions);
+        let key = format!("{:?}{:?}{:?}", rule.clauses, rule.exceptions, rule.narrowed);
         let Some(first) = seen.get(&key) else {
             seen.insert(key, index);
             continue;
         };
+        if program.rules[*first].id == rule.id {
+            continue;
+        }
         said[index] = true;
         said[*first] = true;
         let (one, other) = (&program.rules[*first], rule);
@@ -91,7 +99,7 @@ fn keys(clause: &Clause) -> impl Iterator<Item = Key<'_>> {
     })
 }
 
-fn shadowed(rules: &[&Rule], program: &Program, said: &[bool], diagnostics: &mut Diagnostics) {
+fn shadowed(rules: &[&Rule], program: &Program, said: &mut [bool], diagnostics: &mut Diagnostics) {
     let mut by_pattern: HashMap<Key<'_>, Vec<(usize, usize)>> = HashMap::new();
     let mut by_nothing: Vec<(usize, usize)> = Vec::new();
     for (index, rule) in program.rules.iter().enumerate() {
@@ -113,7 +121,14 @@ fn shadowed(rules: &[&Rule], program: &Program, said: &[bool], diagnostics: &mut
     // Rules about no text cover by numbers alone; comparing every rule with many of them would take long.
     by_nothing.truncate(64);
     for (index, rule) in program.rules.iter().enumerate() {
-        if rule.clauses.is_empty() || said[index] || large(rule) {
+        let in_parts = program
+            .rules
+            .iter()
+            .skip(index + 1)
+            .take(1)
+            .chain(index.checked_sub(1).and_then(|before| program.rules.get(before)));
+        let in_parts = in_parts.into_iter().any(|neighbour| neighbour.id == rule.id);
+        if rule.clauses.is_empty() || said[index] || in_parts || large(rule) {
             continue;
         }
         let covering = |clause: &Clause| {
@@ -136,34 +151,50 @@ fn shadowed(rules: &[&Rule], program: &Program, said: &[bool], diagnostics: &mut
         };
         let covers: Option<Vec<usize>> = rule.clauses.iter().map(covering).collect();
         let Some(covers) = covers else { continue };
-        let by = covers[0];
-        diagnostics.add(
-            Diagnostic::warning(
-                Code::Shadowed,
-                rules[index].id.span,
-                format!("the rule `{}` changes no verdict", rule.id),
-            )
-            .label(format!("whatever it matches, `{}` matches too", program.rules[by].id))
-            .related(rules[by].id.span, "this rule is as strong, and about more")
-            .help("remove it, or narrow the other rule"),
-        );
+        said[index] = true;
+        diagnostics.add(shadowed_by(rules, program, index, covers[0]));
     }
 }
 
-/// Whether clause `number` of rule `other` holds whenever `clause` of rule `index` does, and is at least as strong.
-fn covers(program: &Program, other: usize, number: usize, index: usize, clause: &Clause) -> bool {
-    if other == index {
-        return false;
-    }
+/// That rule `index` changes nothing beside rule `by`.
+pub(super) fn shadowed_by(
+    rules: &[&Rule],
+    program: &Program,
+    index: usize,
+    by: usize,
+) -> Diagnostic {
+    Diagnostic::warning(
+        Code::Shadowed,
+        rules[index].id.span,
+        format!("the rule `{}` changes no verdict", program.rules[index].id),
+    )
+    .label(format!("whatever it matches, `{}` matches too", program.rules[by].id))
+    .related(rules[by].id.span, "this rule is as strong, and about more")
+    .help("remove it, or narrow the other rule")
+}
+
+/// Whether rule `other` is at least as strong as rule `index`, and has no exceptions: then covering its clauses is
+/// enough.
+pub(super) fn stronger(program: &Program, other: usize, index: usize) -> bool {
     let (strong, weak) = (&program.rules[other], &program.rules[index]);
-    let Some(cover) = strong.clauses.get(number) else { return false };
     let in_force = |rule: &Lowered| match rule.mode {
         Mode::Enforce => rule.action,
         Mode::Audit => rule.action.min(Action::Alert),
     };
-    in_force(strong) >= in_force(weak)
+    strong.id != weak.id
+        && strong.exceptions.is_empty()
+        && strong.narrowed.iter().all(|test| weak.narrowed.contains(test))
+        && in_force(strong) >= in_force(weak)
         && strong.action >= weak.action
-        && cover.family == clause.family
+}
+
+/// Whether clause `number` of rule `other` holds whenever `clause` of rule `index` does, and is at least as strong.
+fn covers(program: &Program, other: usize, number: usize, index: usize, clause: &Clause) -> bool {
+    if !stronger(program, other, index) {
+        return false;
+    }
+    let Some(cover) = program.rules[other].clauses.get(number) else { return false };
+    cover.family == clause.family
         && clause.acts & !cover.acts == 0
         && cover.literals.iter().all(|wanted: &Literal| {
             clause.literals.iter().any(|own| match (own.negated, wanted.negated) {

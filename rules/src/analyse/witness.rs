@@ -28,7 +28,8 @@ pub fn witnesses(program: &Program) -> Vec<(usize, Event)> {
     all
 }
 
-fn witness(clause: &Clause, act: Act) -> Option<Event> {
+/// An act that a clause is likely to match.
+pub(super) fn witness(clause: &Clause, act: Act) -> Option<Event> {
     let mut event = Event::new(act);
     if clause.family != Family::Packet {
         for fact in [Fact::Uid, Fact::Euid, Fact::Gid] {

@@ -7,8 +7,10 @@
 
 pub mod build;
 pub mod glob;
+mod longest;
 pub mod pattern;
 mod reduce;
 mod tails;
 
 pub use build::{Automaton, BuildError, Limits, Next, Tail, TailEnd, build};
+pub use longest::longest;

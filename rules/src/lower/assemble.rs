@@ -23,7 +23,7 @@ use super::{
     sweep::Ranges,
     values::{Lists, Values},
 };
-use crate::{image::arena::Arena, ir::Program};
+use crate::{dfa::longest, image::arena::Arena, ir::Program};
 
 /// Entries a direct table of numbers may have.
 const DIRECT_NUMBERS: u32 = 1 << 16;
@@ -154,6 +154,7 @@ impl Writer<'_> {
             classes: built.automaton.class_count,
             labels: built.labels.len(),
             bytes: self.arena.len() - before,
+            steps: longest(&built.automaton),
         });
         at
     }

@@ -17,11 +17,14 @@ mod stats;
 mod sweep;
 mod values;
 
-use interdict_abi::{ids::Family, limits::SLOT_BYTES_MAX};
+use interdict_abi::{
+    ids::Family,
+    limits::{COLUMN_PARTS, SLOT_BYTES_MAX},
+};
 
 pub use self::{
     error::{LowerError, Problem},
-    stats::{AutomatonStats, PartStats, RuleCost, Stats},
+    stats::{AutomatonStats, PartStats, Stats},
 };
 use crate::{
     image::PolicyImage,
@@ -34,7 +37,8 @@ use crate::{
 pub struct Budget {
     /// Bytes of the kernel's half of the image.
     pub image_bytes: usize,
-    /// Bytes of the table of one automaton while it is made, before it is reduced.
+    /// Bytes of the table of one automaton while it is made, before it is reduced. Few patterns get less: see
+    /// [`Budget::limits`].
     pub table_bytes: usize,
     /// Bytes of what is needed beside that table to make it.
     pub work_bytes: usize,
@@ -44,11 +48,28 @@ pub struct Budget {
     pub together: u64,
 }
 
-/// Parts of a column unless somebody asks for more: only those hooks may be given more that read them all.
-const PARTS: usize = 1;
+/// Parts a column may have: every hook reads them all.
+const PARTS: usize = COLUMN_PARTS;
 
 /// Estimated states up to which patterns stay together: one automaton is one walk.
 const TOGETHER: u64 = 100_000;
+
+/// Bytes of a table that any automaton may take, and more of them for each pattern.
+const TABLE_BYTES: (usize, usize) = (8 << 20, 64 << 10);
+
+/// The same for what is needed beside it. It bounds the time that making it takes, too.
+const WORK_BYTES: (usize, usize) = (4 << 20, 32 << 10);
+
+impl Budget {
+    /// What an automaton of so many patterns may take. Patterns that take what thousands take together multiply each
+    /// other: that is refused soon, not after a minute.
+    pub(crate) fn limits(&self, patterns: usize) -> (usize, usize) {
+        let within = |most: usize, (base, each): (usize, usize)| {
+            most.min(base.saturating_add(each.saturating_mul(patterns)))
+        };
+        (within(self.table_bytes, TABLE_BYTES), within(self.work_bytes, WORK_BYTES))
+    }
+}
 
 impl Default for Budget {
     fn default() -> Self {
@@ -69,27 +90,6 @@ pub fn lower(
     budget: Budget,
 ) -> Result<PolicyImage, LowerError> {
     lower_with_stats(program, metadata, budget).map(|(image, _)| image)
-}
-
-/// What each rule would take on its own, by its number. `None` for one that does not compile.
-pub fn costs(program: &Program, budget: Budget) -> Vec<Option<RuleCost>> {
-    let cost = |rule: &crate::ir::Rule| {
-        let alone = Program { rules: vec![rule.clone()] };
-        let mut problems = Vec::new();
-        let parts = parts::Parts::decide(&alone, &budget);
-        let families: Vec<_> = Family::ALL
-            .iter()
-            .filter_map(|family| number::number(&alone, *family, &parts, &mut problems))
-            .collect();
-        let (_, stats) = assemble::assemble(&alone, &families, &parts, &budget, &mut problems)?;
-        Some(RuleCost {
-            clauses: stats.clauses.iter().map(|(_, count)| count).sum(),
-            states: stats.automata.iter().map(|automaton| automaton.states).sum(),
-            automaton_bytes: stats.automata.iter().map(|automaton| automaton.bytes).sum(),
-            image_bytes: stats.image_bytes,
-        })
-    };
-    program.rules.iter().map(cost).collect()
 }
 
 /// As [`lower`], and says what the image is made of.

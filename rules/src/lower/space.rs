@@ -101,11 +101,8 @@ impl<'p> Space<'p> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let limits = Limits {
-            table_bytes: budget.table_bytes,
-            work_bytes: budget.work_bytes,
-            tails: fact != SetFact::Args.name(),
-        };
+        let (table_bytes, work_bytes) = budget.limits(self.patterns.len());
+        let limits = Limits { table_bytes, work_bytes, tails: fact != SetFact::Args.name() };
         let built = dfa::build(&expressions, limits, &mut |matched| label(&self.truths(matched)));
         match built {
             Ok(automaton) => Ok(automaton),

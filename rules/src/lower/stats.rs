@@ -36,19 +36,8 @@ pub struct AutomatonStats {
     pub labels: usize,
     /// Bytes in the image.
     pub bytes: usize,
-}
-
-/// What one rule would take on its own: a measure of what it adds, not a share of what all take together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RuleCost {
-    /// Clauses, exceptions included.
-    pub clauses: usize,
-    /// States of its automata.
-    pub states: usize,
-    /// Bytes of its automata.
-    pub automaton_bytes: usize,
-    /// Bytes of the image it would make.
-    pub image_bytes: usize,
+    /// Most steps of a walk; `None`: as many as the string has bytes.
+    pub steps: Option<usize>,
 }
 
 /// One part of the image.
