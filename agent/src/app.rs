@@ -25,6 +25,7 @@ use crate::{
     },
     pipeline::{Pipeline, PipelineError, PolicyView, this_host},
     policy::{Policy, PolicyError, fingerprint},
+    trust::Trust,
 };
 
 /// Why the agent could not start, or go on.
@@ -111,7 +112,7 @@ struct App {
 /// See [`AppError`]; nothing is attached then, or everything that was stays.
 pub async fn run(config: Config) -> Result<(), AppError> {
     let seen = fingerprint(&config.policies);
-    let policy = Policy::open(&config.policies)?;
+    let policy = Policy::open(&config.policies, &Trust::of(&config).map_err(PolicyError::from)?)?;
     eprint!("{}", policy.warnings);
     let options = load_options(&config);
     make_folder(&config.runtime)?;
@@ -131,7 +132,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     // Not started by systemd: there is nobody to tell.
     let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(
-        rules = policy.image.metadata().rules.len(),
+        rules = policy.image.metadata().written(),
         digest = &policy.digest[..12],
         mode = app.mode.name(),
         lsm = app.loaded.deciding().lsm(),
@@ -184,6 +185,7 @@ impl App {
 
     /// Puts a policy in force and attaches what it needs.
     fn enforce(&mut self, policy: &Policy) -> Result<(), AppError> {
+        policy.remember()?;
         let next = self.slots.next()?;
         let view = PolicyView::new(next.0, policy.digest.clone(), policy.image.metadata().clone());
         self.pipeline.policy(Arc::new(view));
@@ -205,7 +207,8 @@ impl App {
     }
 
     fn try_reload(&mut self) -> Result<String, AppError> {
-        let policy = Policy::open(&self.config.policies)?;
+        let trust = Trust::of(&self.config).map_err(PolicyError::from)?;
+        let policy = Policy::open(&self.config.policies, &trust)?;
         policy.demand(self.loaded.deciding().lsm())?;
         if self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
             self.enforce(&policy)?;

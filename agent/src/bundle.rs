@@ -185,6 +185,17 @@ impl Bundle {
         Ok(Self { manifest, files, digest: to_hex(&Sha256::digest(content)) })
     }
 
+    /// Reads a bundle file signed by one of `keys`.
+    pub fn read(path: &Path, keys: &[PublicKey]) -> Result<Self, BundleError> {
+        let failed = |source| BundleError::File { path: path.to_owned(), source };
+        let length = fs::metadata(path).map_err(failed)?.len();
+        if length > BYTES_MAX {
+            let reason = format!("{length} bytes, a bundle may have {BYTES_MAX}");
+            return Err(failed(io::Error::other(reason)));
+        }
+        Self::open(&fs::read(path).map_err(failed)?, keys)
+    }
+
     /// What it says about itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

@@ -18,3 +18,4 @@ pub mod policy;
 pub mod sinks;
 pub mod spool;
 pub mod sys;
+pub mod trust;

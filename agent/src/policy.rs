@@ -13,12 +13,15 @@ use interdict_rules::{
     image::PolicyImage,
     lower::Budget,
     meta::RuleMeta,
-    parse::source::{Disk, Sources},
+    parse::source::{Disk, Files, Sources},
 };
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::kernel::hooks::{Effect, effect};
+use crate::{
+    kernel::hooks::{Effect, effect},
+    trust::{Trust, TrustError, Trusted},
+};
 
 /// Why there is no policy to load.
 #[derive(Debug, Error)]
@@ -31,6 +34,9 @@ pub enum PolicyError {
         /// Why.
         message: String,
     },
+    /// They are not accepted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The rules are wrong; every problem is in the text.
     #[error("the policies do not compile\n{0}")]
     Rules(String),
@@ -50,16 +56,23 @@ pub struct Policy {
     pub warnings: String,
     /// The acts its rules are about.
     pub acts: Vec<Act>,
+    /// The bundle it came from, if only those are accepted.
+    trusted: Option<Trusted>,
 }
 
 impl Policy {
-    /// Compiles a folder or file of rules, or decodes an image (`*.img`).
+    /// Compiles a folder or file of rules, decodes an image (`*.img`), or compiles the signed bundle that is asked for.
     ///
     /// # Errors
     /// It cannot be read, or its rules are wrong.
-    pub fn open(path: &Path) -> Result<Self, PolicyError> {
+    pub fn open(path: &Path, trust: &Trust) -> Result<Self, PolicyError> {
         let unread =
             |message: String| PolicyError::Read { path: path.display().to_string(), message };
+        if let Some(trusted) = trust.bundle(path)? {
+            let sources = trusted.bundle.sources().map_err(|error| unread(error.to_string()))?;
+            let policy = Self::compile(&sources, &trusted.bundle)?;
+            return Ok(Self { trusted: Some(trusted), ..policy });
+        }
         if path.extension().is_some_and(|end| end == "img") {
             let bytes = fs::read(path).map_err(|error| unread(error.to_string()))?;
             let image = PolicyImage::decode(&bytes).map_err(|error| unread(error.to_string()))?;
@@ -67,10 +80,25 @@ impl Policy {
         }
         let mut sources = Sources::new();
         sources.load(path).map_err(|error| unread(error.to_string()))?;
+        Self::compile(&sources, &Disk)
+    }
+
+    /// To be called before it is put in force: from then on no older bundle is accepted.
+    ///
+    /// # Errors
+    /// That cannot be remembered.
+    pub fn remember(&self) -> Result<(), PolicyError> {
+        match &self.trusted {
+            Some(trusted) => Ok(trusted.remember()?),
+            None => Ok(()),
+        }
+    }
+
+    fn compile(sources: &Sources, files: &dyn Files) -> Result<Self, PolicyError> {
         let today = today();
-        let options = Options { files: &Disk, today: &today, budget: Budget::default() };
-        let outcome = compile(&sources, &options);
-        let said = diag::terminal(&outcome.diagnostics, &sources, Colour::Plain);
+        let options = Options { files, today: &today, budget: Budget::default() };
+        let outcome = compile(sources, &options);
+        let said = diag::terminal(&outcome.diagnostics, sources, Colour::Plain);
         match outcome.image {
             Some(image) => Ok(Self::of(image, said)),
             None => Err(PolicyError::Rules(said)),
@@ -82,16 +110,16 @@ impl Policy {
         let mut acts: Vec<Act> = image.metadata().rules.iter().flat_map(acts_of).collect();
         acts.sort_unstable();
         acts.dedup();
-        Self { image, digest, warnings, acts }
+        Self { image, digest, warnings, acts, trusted: None }
     }
 
     /// What every rule comes to on a host with or without BPF LSM.
     pub fn effects(&self, lsm: bool) -> Vec<(&RuleMeta, Vec<(Act, Effect)>)> {
-        self.image
-            .metadata()
-            .rules
-            .iter()
-            .map(|rule| {
+        // What is told on several conditions is one rule.
+        let written = self.image.metadata().rules.chunk_by(|one, other| one.id == other.id);
+        written
+            .map(|parts| {
+                let rule = &parts[0];
                 let action = action_of(rule);
                 let acts = acts_of(rule).map(|act| (act, effect(act, action, lsm))).collect();
                 (rule, acts)

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::policies::{Format, NO, With, compiled, print, print_json, today, untried};
 use crate::{
     alert::key::{PublicKey, SigningKey},
-    bundle::{BYTES_MAX, Bundle, BundleError, Ledger, pack},
+    bundle::{Bundle, BundleError, Ledger, pack},
 };
 
 /// Make and verify signed bundles of policies.
@@ -119,7 +119,7 @@ fn make(arguments: &Create) -> ExitCode {
         "{} with serial {serial}: {} files, {} rules, {} bytes, signed by {}\n",
         arguments.name,
         files.len(),
-        image.metadata().rules.len(),
+        image.metadata().written(),
         bytes.len(),
         key.id()
     ));
@@ -163,21 +163,9 @@ fn verify(arguments: &Verify) -> ExitCode {
             Err(error) => return untried(&error),
         }
     }
-    let read = || {
-        let length = fs::metadata(&arguments.file)?.len();
-        if length > BYTES_MAX {
-            return Err(std::io::Error::other(format!(
-                "{length} bytes, a bundle may have {BYTES_MAX}"
-            )));
-        }
-        fs::read(&arguments.file)
-    };
-    let bytes = match read() {
-        Ok(bytes) => bytes,
-        Err(error) => return untried(&format_args!("{}: {error}", arguments.file.display())),
-    };
-    let bundle = match Bundle::open(&bytes, &keys) {
+    let bundle = match Bundle::read(&arguments.file, &keys) {
         Ok(bundle) => bundle,
+        Err(error @ BundleError::File { .. }) => return untried(&error),
         Err(error) => return refused(arguments, &error),
     };
     let mut ledger = match arguments.ledger.as_deref().map(Ledger::open).transpose() {
@@ -212,13 +200,13 @@ fn verify(arguments: &Verify) -> ExitCode {
             manifest.name,
             manifest.serial,
             manifest.files.len(),
-            image.metadata().rules.len(),
+            image.metadata().written(),
             manifest.key
         )),
         Format::Json => print_json(&json!({
             "good": true,
             "manifest": manifest,
-            "rules": image.metadata().rules.len(),
+            "rules": image.metadata().written(),
         })),
     }
     ExitCode::SUCCESS

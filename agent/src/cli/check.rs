@@ -3,9 +3,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
-use interdict_rules::diag::{self, Code, Level};
+use interdict_rules::{
+    analyse::costs,
+    diag::{self, Code, Level},
+    lower::Budget,
+};
 
-use super::policies::{NO, With, colour, compiled, print, print_json, untried};
+use super::policies::{Compiled, NO, With, colour, compiled, print, print_json, untried};
 
 /// Check policies and say everything that is wrong, at once.
 #[derive(Debug, Args)]
@@ -19,6 +23,12 @@ pub(super) struct Arguments {
     /// Most bytes the kernel's half of the image may take: fail a build before a policy outgrows its hosts.
     #[arg(long, value_name = "BYTES")]
     image_bytes: Option<usize>,
+    /// Most bytes that any rule may take by itself.
+    #[arg(long, value_name = "BYTES")]
+    rule_bytes: Option<usize>,
+    /// Most steps that reading the strings of one act may take for any rule by itself.
+    #[arg(long, value_name = "STEPS")]
+    rule_steps: Option<usize>,
     /// Warnings count as errors.
     #[arg(long)]
     deny_warnings: bool,
@@ -68,8 +78,39 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         );
         return ExitCode::from(NO);
     }
+    if !within(arguments, &compiled) {
+        return ExitCode::from(NO);
+    }
     if compiled.outcome.failed() || arguments.deny_warnings && !diagnostics.is_empty() {
         return ExitCode::from(NO);
     }
     ExitCode::SUCCESS
+}
+
+/// Whether every rule keeps to the budget of rules; says which do not.
+fn within(arguments: &Arguments, compiled: &Compiled) -> bool {
+    let Some(image) = &compiled.outcome.image else { return true };
+    if arguments.rule_bytes.is_none() && arguments.rule_steps.is_none() {
+        return true;
+    }
+    let mut kept = true;
+    for cost in costs(&compiled.outcome.program, image.metadata(), Budget::default()) {
+        let budgets = [
+            ("bytes", cost.bytes, arguments.rule_bytes),
+            ("steps", cost.steps, arguments.rule_steps),
+        ];
+        for (what, takes, most) in budgets {
+            if let Some(most) = most
+                && takes > most
+            {
+                let (file, line) = &cost.place;
+                eprintln!(
+                    "{file}:{line}: the rule `{}` takes {takes} {what} by itself, the budget is {most}",
+                    cost.id
+                );
+                kept = false;
+            }
+        }
+    }
+    kept
 }

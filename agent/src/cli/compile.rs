@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         (Format::Human, true, Some(stats)) => print(&human(stats, bytes.len())),
         (Format::Json, _, Some(stats)) => print_json(&program(stats, bytes.len())),
         (Format::Human, ..) | (Format::Json, _, None) => {
-            print(&format!("{} rules, {} bytes\n", image.metadata().rules.len(), bytes.len()));
+            print(&format!("{} rules, {} bytes\n", image.metadata().written(), bytes.len()));
         }
     }
     ExitCode::SUCCESS
@@ -124,6 +124,7 @@ fn program(stats: &Stats, file_bytes: usize) -> serde_json::Value {
             "classes": one.classes,
             "labels": one.labels,
             "bytes": one.bytes,
+            "steps": one.steps,
         })).collect::<Vec<_>>(),
         "parts": stats.parts.iter()
             .map(|part| json!({ "name": part.name, "bytes": part.bytes }))
@@ -133,14 +134,14 @@ fn program(stats: &Stats, file_bytes: usize) -> serde_json::Value {
 
 fn costs_human(costs: &[RuleCost]) -> String {
     let mut text = format!(
-        "{:<24} {:>10} {:>10} {:>8} {:>8}\n",
-        "rule, by itself", "bytes", "patterns", "states", "clauses"
+        "{:<24} {:>10} {:>10} {:>8} {:>8} {:>8}\n",
+        "rule, by itself", "bytes", "patterns", "states", "steps", "clauses"
     );
     for cost in costs {
         let _ = writeln!(
             text,
-            "{:<24} {:>10} {:>10} {:>8} {:>8}",
-            cost.id, cost.bytes, cost.patterns, cost.states, cost.clauses
+            "{:<24} {:>10} {:>10} {:>8} {:>8} {:>8}",
+            cost.id, cost.bytes, cost.patterns, cost.states, cost.steps, cost.clauses
         );
     }
     text
@@ -153,6 +154,7 @@ fn costs_json(costs: &[RuleCost]) -> serde_json::Value {
             "bytes": cost.bytes,
             "patterns": cost.patterns,
             "states": cost.states,
+            "steps": cost.steps,
             "clauses": cost.clauses,
         })
     };

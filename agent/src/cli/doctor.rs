@@ -18,7 +18,8 @@ use crate::{
         hooks::{Attach, Effect, HOOKS, usable},
         loader::{Deciding, Loaded, Options, remove_instance},
     },
-    policy::{Policy, said},
+    policy::{Policy, PolicyError, said},
+    trust::Trust,
 };
 
 /// Tell what this host can enforce and how each rule will really act on it. Loads every program to find out, attaches
@@ -46,7 +47,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let features = Features::find(&config.pins);
     let missing = missing_fields();
     let tried = try_programs(load_options(&config));
-    let policy = Policy::open(&folder);
+    let policy = Trust::of(&config)
+        .map_err(PolicyError::from)
+        .and_then(|trust| Policy::open(&folder, &trust));
     match arguments.format {
         Format::Human => human(&features, &missing, &tried, &policy),
         Format::Json => print_json(&machine(&features, &missing, &tried, &policy)),

@@ -60,6 +60,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Folder of policy files.
     pub policies: PathBuf,
+    /// Accept only signed bundles of policies. Absent: whatever lies in the folder.
+    pub bundles: Option<BundleConfig>,
     /// Agent-wide mode; it can only weaken what rules say.
     #[serde(deserialize_with = "mode")]
     pub mode: Mode,
@@ -91,6 +93,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             policies: "/etc/interdict/policies".into(),
+            bundles: None,
             mode: Mode::Enforce,
             state: "/var/lib/interdict".into(),
             runtime: "/run/interdict".into(),
@@ -122,6 +125,22 @@ impl Default for ContainersConfig {
     fn default() -> Self {
         Self { root: "/".into(), wait: crate::enrich::CONTAINER_WAIT }
     }
+}
+
+/// Which bundles of policies are accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleConfig {
+    /// Public keys, of which one has signed it: files, or base64 or hex.
+    pub keys: Vec<String>,
+    /// The name it must have: serials are compared within a name.
+    #[serde(default = "default_bundle")]
+    pub name: String,
+}
+
+/// What `interdict bundle create` calls them.
+fn default_bundle() -> String {
+    "policies".to_owned()
 }
 
 /// The alert stream.
@@ -213,6 +232,12 @@ impl Config {
                 ));
             }
             sink.check(&place, &mut problems);
+        }
+        if self.bundles.as_ref().is_some_and(|bundles| bundles.keys.is_empty()) {
+            problems.push(format!(
+                "error[C0015]: {}: bundles: keys must name at least one public key, or no bundle is ever accepted",
+                path.display()
+            ));
         }
         if self.spool.segment_bytes < 64 << 10
             || self.spool.max_bytes < self.spool.segment_bytes.saturating_mul(2)
