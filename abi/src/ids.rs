@@ -248,7 +248,7 @@ numbered! {
         FsMagic = 25 => "fs",
         /// The program of the act's target process. Direct table over executable labels.
         TargetExe = 26 => "target.exe",
-        /// The name looked up. Automaton over the reversed labels.
+        /// The name looked up. Automaton over its labels, last first, in small letters, joined by `/`: `com/example/www`.
         DnsName = 27 => "dns.name",
         /// Effective capabilities are tested by bit: see [`SetFact`] for sets; this is the low word. Direct on demand.
         Caps = 28 => "process.caps",

@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         on_fault: OnFault::Pass,
         clauses,
         exceptions: Vec::new(),
+        narrowed: Vec::new(),
     };
     let program = Program { rules: vec![rule] };
     let start = Instant::now();

@@ -4,6 +4,9 @@
 //! negated. Exceptions are clauses that excuse their own rule. Nothing in here knows YAML or the image.
 
 use interdict_abi::ids::{Action, Fact, Family, Mode};
+use serde::{Deserialize, Serialize};
+
+use crate::told::ToldTest;
 
 /// All rules of a policy set, in the order of their sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Rule {
     pub clauses: Vec<Clause>,
     /// ... and none of these does.
     pub exceptions: Vec<Clause>,
+    /// What must hold beside that for it to be told: nothing the kernel decides.
+    pub narrowed: Vec<ToldTest>,
 }
 
 /// What a literal is worth when its fact could not be learned.
@@ -109,7 +114,7 @@ pub enum Test {
 }
 
 /// One way to match a string; always over bytes, always the whole string.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Pattern {
     /// Exactly these bytes.
     Exact(Vec<u8>),

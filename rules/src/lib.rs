@@ -23,5 +23,6 @@ mod pipeline;
 pub mod run;
 pub mod schema;
 pub mod suite;
+pub mod told;
 
 pub use pipeline::{Options, Outcome, compile};

@@ -3,6 +3,8 @@
 use interdict_abi::ids::{Action, Mode};
 use serde::{Deserialize, Serialize};
 
+use crate::told::ToldTest;
+
 /// Metadata of one compiled policy set. Serialised beside the kernel image, with the same digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -51,6 +53,10 @@ pub struct RuleMeta {
     pub exceptions: Vec<ExceptionMeta>,
     /// First is always told, the rest counted.
     pub throttle: Option<ThrottleMeta>,
+    /// What must hold beside the clauses for the rule to be told, known in user space only. Empty: nothing. A rule whose
+    /// alternatives ask for different things is here once for each, every time under its id.
+    #[serde(default)]
+    pub narrowed: Vec<ToldTest>,
 }
 
 /// One exception, for people.
@@ -117,6 +123,13 @@ pub enum Severity {
     High,
     /// Wake somebody.
     Critical,
+}
+
+impl Metadata {
+    /// Rules as written: one that is told on several conditions has several numbers, and counts once.
+    pub fn written(&self) -> usize {
+        self.rules.chunk_by(|one, other| one.id == other.id).count()
+    }
 }
 
 impl Severity {

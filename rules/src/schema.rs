@@ -101,7 +101,11 @@ fn spec() -> Value {
         "mode" => words(keys::MODES),
         "scope" => object(keys::SCOPE, &[], |key| match key {
             "host" | "containers" => json!({ "type": "boolean" }),
-            _ => json!({ "type": "object" }),
+            "k8s" => object(keys::SCOPE_K8S, &[], |key| match key {
+                "labels" => json!({ "type": "object", "additionalProperties": text() }),
+                _ => values(),
+            }),
+            _ => object(keys::SCOPE_CONTAINER, &[], |_| values()),
         }),
         "lists" => json!({ "type": "object", "additionalProperties": list() }),
         "macros" => json!({ "type": "object", "additionalProperties": expression() }),

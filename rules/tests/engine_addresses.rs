@@ -61,6 +61,7 @@ fn image(feed: &Feed, negated: bool) -> PolicyImage {
         on_fault: OnFault::Pass,
         clauses: vec![Clause { family: Family::Packet, acts, literals, origin: 0 }],
         exceptions: Vec::new(),
+        narrowed: Vec::new(),
     };
     let program = Program { rules: vec![rule] };
     lower(&program, generate::metadata(&program), Budget::default()).expect("it compiles")

@@ -33,6 +33,7 @@ fn rule(id: &str, mode: Mode, path: &str) -> Rule {
             origin: 0,
         }],
         exceptions: Vec::new(),
+        narrowed: Vec::new(),
     }
 }
 

@@ -39,6 +39,7 @@ fn rule(action: Action, clause: Clause) -> Rule {
         on_fault: OnFault::Pass,
         clauses: vec![clause],
         exceptions: Vec::new(),
+        narrowed: Vec::new(),
     }
 }
 

@@ -149,6 +149,7 @@ pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, M
             on_fault: if random.below(2) == 0 { OnFault::Pass } else { OnFault::Block },
             clauses: vec![Clause { family, acts, literals, origin: 0 }],
             exceptions: Vec::new(),
+            narrowed: Vec::new(),
         });
     }
     if prefixes > 0 {

@@ -9,17 +9,19 @@ use crate::{
 
 /// Says which exceptions contradict every clause of their rule.
 pub(super) fn check(rules: &[&Rule], program: &Program, diagnostics: &mut Diagnostics) {
-    for (rule, lowered) in rules.iter().zip(&program.rules) {
-        let mut origins: Vec<u16> =
-            lowered.exceptions.iter().map(|exception| exception.origin).collect();
+    // What is told on different conditions is several rules here, with one id.
+    for parts in program.rules.chunk_by(|one, other| one.id == other.id) {
+        let Some(rule) = rules.iter().find(|rule| rule.id.value == parts[0].id) else { continue };
+        let exceptions = || parts.iter().flat_map(|part| &part.exceptions);
+        let mut origins: Vec<u16> = exceptions().map(|exception| exception.origin).collect();
         origins.sort_unstable();
         origins.dedup();
         for origin in origins {
-            let of_origin = lowered.exceptions.iter().filter(|clause| clause.origin == origin);
-            let mut used = false;
-            for exception in of_origin {
-                used |= lowered.clauses.iter().any(|clause| meets(clause, exception));
-            }
+            let used = parts.iter().any(|part| {
+                let mut of_origin = part.exceptions.iter().filter(|one| one.origin == origin);
+                of_origin
+                    .any(|exception| part.clauses.iter().any(|clause| meets(clause, exception)))
+            });
             let Some(written) = rule.except.get(usize::from(origin)) else { continue };
             if used {
                 continue;

@@ -37,13 +37,19 @@ pub(super) fn decides(act: &Spanned<Act>, diagnostics: &mut Diagnostics) -> bool
 /// Says if a test cannot be decided for an act.
 pub(super) fn resolves(
     leaf: &Leaf,
-    act: Act,
-    kernel_act: Act,
+    (act, kernel_act): (Act, Act),
+    tells: bool,
     exception: Option<&str>,
     diagnostics: &mut Diagnostics,
 ) {
     let field = leaf.field;
-    let reason = match leaf.field.resolve(kernel_act) {
+    let resolved = match leaf.field.resolve(kernel_act) {
+        Ok(_) if leaf.told() => Err(Unresolved::UserSpace),
+        other => other,
+    };
+    let reason = match resolved {
+        // What is only told may be narrowed by what is only known later.
+        Err(Unresolved::UserSpace) if tells => return,
         Err(reason) => reason,
         Ok(Resolved::Directory(_) | Resolved::LastOf(_)) if of_regex(leaf) => {
             diagnostics.add(
@@ -100,10 +106,23 @@ pub(super) fn resolves(
             leaf.span,
             format!("`{}` is known in user space only, after the act", field.name),
         )
-        .label("nothing can be decided on it in time")
-        .help("decide on a field of class K (`interdict fields`)"),
+        .label("known too late to refuse or kill")
+        .help(format!("say `action: alert`, or decide {}", instead(field))),
     };
     diagnostics.add(diagnostic);
+}
+
+/// What to decide on instead of a field of class U.
+fn instead(field: &Field) -> &'static str {
+    match field.name {
+        "user.name" => "on the number, as in `process.uid == 33`",
+        "file.sha256" => "on `file.path` and `file.owner`",
+        "exec.sha256" => "on `exec.path` and `exec.owner`",
+        name if name.starts_with("container.") || name.starts_with("k8s.") => {
+            "for all containers, as in `container.id != host`"
+        }
+        _other => "on a field of class K (`interdict fields`)",
+    }
 }
 
 /// Refuses tests for families whose acts are not looked at.

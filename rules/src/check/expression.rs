@@ -115,9 +115,8 @@ impl Checker<'_, '_> {
 
     fn exists(&mut self, field: &'static Field, span: Span) -> Option<Predicate> {
         match field.kind {
-            Type::Path | Type::Name | Type::Text => {
-                let any = Pattern::Regex("(?s-u:.)".to_owned());
-                Some(leaf(field, span, LeafTest::Patterns(Rc::new(vec![any]))))
+            Type::Path | Type::Name | Type::Text | Type::Image | Type::Domain => {
+                Some(leaf(field, span, LeafTest::Patterns(Rc::new(vec![pattern::any()]))))
             }
             Type::Number(_)
             | Type::Port
@@ -201,12 +200,13 @@ impl Checker<'_, '_> {
     fn fits(&mut self, field: &Field, operator: Operator, span: Span) -> bool {
         let equality = matches!(operator, Operator::Equal | Operator::NotEqual);
         let fits = match field.kind {
-            Type::Path | Type::Name | Type::Text => {
+            Type::Path | Type::Name | Type::Text | Type::Image => {
                 equality || operator == Operator::In || text_operator(operator)
             }
             Type::Number(_) | Type::Port => !text_operator(operator),
-            Type::Word(_) | Type::Address => equality || operator == Operator::In,
-            Type::Flag | Type::Container => equality,
+            Type::Word(_) | Type::Address | Type::Domain => equality || operator == Operator::In,
+            Type::Flag => equality,
+            Type::Container => equality || operator == Operator::In,
         };
         if !fits {
             self.diagnostics.add(
@@ -246,7 +246,7 @@ impl Checker<'_, '_> {
             _ => predicate,
         };
         match field.kind {
-            Type::Path | Type::Name | Type::Text => {
+            Type::Path | Type::Name | Type::Text | Type::Image => {
                 if self.names.lists.contains_key(literal.text.as_str()) && !literal.quoted() {
                     self.list_needs_in(field, literal);
                     return None;
@@ -254,6 +254,14 @@ impl Checker<'_, '_> {
                 let pattern = self.pattern(field, operator, literal)?;
                 let test = LeafTest::Patterns(Rc::new(vec![pattern]));
                 Some(negate(leaf(field, span, test)))
+            }
+            Type::Domain => {
+                if self.names.lists.contains_key(literal.text.as_str()) && !literal.quoted() {
+                    self.list_needs_in(field, literal);
+                    return None;
+                }
+                let pattern = pattern::domain(literal, false, self.diagnostics)?;
+                Some(negate(leaf(field, span, LeafTest::Patterns(Rc::new(vec![pattern])))))
             }
             Type::Number(_) | Type::Port | Type::Word(_) => {
                 if self.names.lists.contains_key(literal.text.as_str()) && !literal.quoted() {
@@ -321,16 +329,9 @@ impl Checker<'_, '_> {
             }
             Type::Container => {
                 if literal.text != "host" {
-                    self.diagnostics.add(
-                        Diagnostic::error(
-                            Code::FieldNotDecided,
-                            literal.span,
-                            "this version does not know single containers in the kernel",
-                        )
-                        .label("only `host` can be compared with")
-                        .help("write `container.id != host` for all containers"),
-                    );
-                    return None;
+                    let pattern = self.pattern(field, operator, literal)?;
+                    let test = LeafTest::Patterns(Rc::new(vec![pattern]));
+                    return Some(negate(leaf(field, span, test)));
                 }
                 // The leaf means "in a container".
                 let inside = leaf(field, span, LeafTest::True);

@@ -9,6 +9,8 @@ pub(super) fn example(field: &Field) -> String {
         Type::Path => format!("{name} == \"/usr/bin/nc\""),
         Type::Name => format!("{name} in [\"nc\", \"ncat\"]"),
         Type::Text => format!("{name} contains \"text\""),
+        Type::Domain => format!("{name} in [\"evil.example\", \"**.bad.example\"]"),
+        Type::Image => format!("{name} == \"nginx:*\""),
         Type::Number(_) => format!("{name} >= 1000"),
         Type::Port => format!("{name} in [22, 8000..8999]"),
         Type::Word(words) => {

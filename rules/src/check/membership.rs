@@ -61,7 +61,8 @@ impl Checker<'_, '_> {
             (field.kind, kind),
             (Type::Path, ListKind::Path)
                 | (Type::Name, ListKind::Name)
-                | (Type::Text, ListKind::Text)
+                | (Type::Text | Type::Image | Type::Container, ListKind::Text)
+                | (Type::Domain, ListKind::Domain)
                 | (Type::Address, ListKind::Cidr)
                 | (Type::Port, ListKind::Port | ListKind::Number)
                 | (Type::Number(_), ListKind::Number)
@@ -132,7 +133,8 @@ fn test(values: Values) -> Option<LeafTest> {
     }
 }
 
-fn join(parts: Vec<Values>) -> Values {
+/// All values of several lists of one type.
+pub(super) fn join(parts: impl IntoIterator<Item = Values>) -> Values {
     let mut parts = parts.into_iter();
     let Some(mut joined) = parts.next() else { return Values::Broken };
     for part in parts {

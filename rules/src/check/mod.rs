@@ -10,6 +10,7 @@ mod membership;
 mod names;
 mod pattern;
 mod rule;
+mod scope;
 mod template;
 mod value;
 mod version;
@@ -20,7 +21,7 @@ use interdict_abi::ids::{Act, Mode};
 
 use crate::{
     diag::Diagnostics,
-    field::Field,
+    field::{Class, Field, Type},
     ir::{OnFault, Pattern},
     meta::ListMeta,
     parse::{
@@ -103,8 +104,17 @@ pub struct Leaf {
     pub test: LeafTest,
 }
 
+impl Leaf {
+    /// Whether it is known in user space only: it narrows what is told.
+    pub(crate) fn told(&self) -> bool {
+        let named_container =
+            self.field.kind == Type::Container && matches!(self.test, LeafTest::Patterns(_));
+        self.field.class == Class::User || named_container
+    }
+}
+
 /// What a field's value must be: any of these.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeafTest {
     /// Text that matches one of the patterns.
     Patterns(Rc<Vec<Pattern>>),

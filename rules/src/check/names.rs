@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::HashMap, rc::Rc};
 
 use sha2::{Digest, Sha256};
 
-use super::{Environment, beside, value, version::requires};
+use super::{Environment, beside, membership::join, value, version::requires};
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, Excerpt, closest},
     field::Type,
@@ -196,6 +196,7 @@ fn read(
         ListKind::Path => Type::Path,
         ListKind::Name => Type::Name,
         ListKind::Text => Type::Text,
+        ListKind::Domain => Type::Domain,
         ListKind::Cidr => Type::Address,
         ListKind::Port => Type::Port,
         ListKind::Number => Type::Number(u32::MAX),
@@ -205,31 +206,9 @@ fn read(
         values = Values::Broken;
     }
     if let Some(source) = &list.feed {
-        if list.kind.value != ListKind::Cidr {
-            diagnostics.add(
-                Diagnostic::error(
-                    Code::FeedUnreadable,
-                    source.file.span,
-                    format!("a feed of type `{}` is not possible", list.kind.value.name()),
-                )
-                .label("feeds hold addresses")
-                .help("use `type: cidr`, or write the items into the policy"),
-            );
-            return (Values::Broken, meta);
-        }
         let name = &sources.file(policy.file).name;
-        match read_feed(source, name, environment, &mut meta, diagnostics) {
-            Some(mut addresses) => match &values {
-                Values::Addresses(inline) => {
-                    addresses.v4.extend_from_slice(&inline.v4);
-                    addresses.v6.extend_from_slice(&inline.v6);
-                    addresses.normalise();
-                    values = Values::Addresses(Rc::new(addresses));
-                }
-                Values::Patterns(_) | Values::Ranges(_) | Values::Broken => {}
-            },
-            None => values = Values::Broken,
-        }
+        let read = read_feed(source, name, list.kind.value, environment, &mut meta, diagnostics);
+        values = read.map_or(Values::Broken, |read| join([values, read]));
     }
     (values, meta)
 }
@@ -237,10 +216,11 @@ fn read(
 fn read_feed(
     source: &FeedSource,
     policy_file: &str,
+    kind: ListKind,
     environment: Environment<'_>,
     meta: &mut ListMeta,
     diagnostics: &mut Diagnostics,
-) -> Option<Addresses> {
+) -> Option<Values> {
     let path = beside(policy_file, &source.file.value);
     let shown = path.display().to_string();
     let bytes = match environment.files.read(&path) {
@@ -258,8 +238,28 @@ fn read_feed(
             return None;
         }
     };
-    match feed::read(&bytes, source.max) {
-        Ok((addresses, entries)) => {
+    let read = match kind {
+        ListKind::Cidr => feed::read(&bytes, source.max)
+            .map(|(addresses, entries)| (Values::Addresses(Rc::new(addresses)), entries)),
+        ListKind::Path | ListKind::Name | ListKind::Text | ListKind::Domain => {
+            feed::patterns(&bytes, kind, source.max)
+                .map(|(patterns, entries)| (Values::Patterns(Rc::new(patterns)), entries))
+        }
+        ListKind::Port | ListKind::Number => {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::FeedUnreadable,
+                    source.file.span,
+                    format!("a feed of type `{}` is not possible", kind.name()),
+                )
+                .label("feeds hold addresses, domains, paths, names or texts")
+                .help("write the numbers into the policy"),
+            );
+            return None;
+        }
+    };
+    match read {
+        Ok((values, entries)) => {
             meta.file = shown;
             meta.entries += u64::from(entries);
             meta.digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -271,10 +271,10 @@ fn read_feed(
                         source.file.span,
                         format!("the feed `{}` is empty", meta.file),
                     )
-                    .label("no addresses in it"),
+                    .label("nothing in it"),
                 );
             }
-            Some(addresses)
+            Some(values)
         }
         Err(FeedError::Line { line, text, reason }) => {
             let range = (0, text.len());

@@ -3,7 +3,7 @@
 use super::super::parse::expression::{Literal, Operator};
 use crate::{
     diag::{Code, Diagnostic, Diagnostics},
-    field::{Field, Type},
+    field::{Field, Type, domain},
     ir::Pattern,
 };
 
@@ -13,6 +13,11 @@ const NAME_BYTES: usize = 15;
 /// Whether `==` reads this text as a glob.
 pub(super) fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{', '\\'])
+}
+
+/// Whatever is there.
+pub(super) fn any() -> Pattern {
+    Pattern::Regex("(?s-u:.)".to_owned())
 }
 
 /// The pattern a text is for `==` and `in`.
@@ -25,8 +30,37 @@ pub(super) fn equal(
     sensible(kind, field, literal, Place::Whole, diagnostics)?;
     let text = &literal.text;
     match kind {
-        Type::Path | Type::Name if is_glob(text) => glob(literal, diagnostics),
+        Type::Path | Type::Name | Type::Image if is_glob(text) => glob(literal, diagnostics),
         _ => Some(Pattern::Exact(text.clone().into_bytes())),
+    }
+}
+
+/// The pattern of a domain name; `listed` ones stand for everything below them too.
+pub(super) fn domain(
+    literal: &Literal,
+    listed: bool,
+    diagnostics: &mut Diagnostics,
+) -> Option<Pattern> {
+    let text = literal.text.as_str();
+    let pattern = match text.strip_prefix("*.").or(text.strip_prefix("**.")) {
+        Some(name) if listed => domain::below(name),
+        None if listed => domain::below(text),
+        Some(_) | None => domain::pattern(text),
+    };
+    match pattern {
+        Ok(pattern) => Some(pattern),
+        Err(reason) => {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongValue,
+                    literal.span,
+                    format!("`{text}` is not a domain name"),
+                )
+                .label(reason)
+                .help("write for example \"evil.example\", or \"**.evil.example\" for everything below it too"),
+            );
+            None
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use interdict_abi::ids::{Act, Action, Mode};
 
 use super::{
-    CheckedException, CheckedRule, Environment, Leaf, LeafTest, Predicate,
+    CheckedException, CheckedRule, Environment, Leaf, Predicate,
     decidable::{decided_acts, decides, resolves},
     expression::Checker,
     names::Names,
+    scope::scoped,
     template::{subject, template},
 };
 use crate::{
@@ -50,16 +51,24 @@ pub(super) fn check<'p>(
     }
     let final_act = |act: Act| if on_arguments && act == Act::Exec { Act::ExecArgs } else { act };
     let mut acts = Vec::new();
+    let mut scope_told = false;
+    let tells = rule.action.value.action == Action::Alert;
     for act in &written {
         let kernel_act = final_act(act.value);
         if !decides(act, diagnostics) {
             continue;
         }
         if let Some(when) = &when {
-            when.each(&mut |leaf| resolves(leaf, act.value, kernel_act, None, diagnostics));
+            when.each(&mut |leaf| {
+                resolves(leaf, (act.value, kernel_act), tells, None, diagnostics);
+            });
         }
         action(rule, kernel_act, act, diagnostics);
-        scope(policy, act, diagnostics);
+        if !scope_told {
+            scope(policy, rule, act, diagnostics);
+            // Once for each rule: it is the same for all its acts, but for packets.
+            scope_told = policy.scope.told() && act.value != Act::PacketIn;
+        }
         acts.push(Spanned { value: kernel_act, span: act.span });
     }
     let exceptions: Vec<CheckedException> = exceptions
@@ -69,7 +78,7 @@ pub(super) fn check<'p>(
             for act in &excused {
                 let name = &exception.name.value;
                 when.each(&mut |leaf| {
-                    resolves(leaf, *act, final_act(*act), Some(name), diagnostics);
+                    resolves(leaf, (*act, final_act(*act)), tells, Some(name), diagnostics);
                 });
             }
             let acts = excused.into_iter().map(final_act).collect();
@@ -96,7 +105,7 @@ pub(super) fn check<'p>(
     Some(CheckedRule {
         rule,
         policy,
-        when: scoped(policy, when, &acts),
+        when: scoped(policy, when, &acts, diagnostics),
         acts,
         mode,
         on_fault,
@@ -223,10 +232,29 @@ fn action(rule: &Rule, kernel_act: Act, act: &Spanned<Act>, diagnostics: &mut Di
     }
 }
 
-fn scope(policy: &Policy, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
-    let everything = policy.scope.host && policy.scope.containers;
+fn scope(policy: &Policy, rule: &Rule, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
+    if policy.scope.told()
+        && rule.action.value.action != Action::Alert
+        && let Some(span) = policy.scope.span
+    {
+        diagnostics.add(
+            Diagnostic::error(
+                Code::ScopeNotPossible,
+                rule.action.span,
+                format!(
+                    "a scope by pods or images cannot decide a {}",
+                    rule.action.value.action.name()
+                ),
+            )
+            .label("this would be decided for every process, not for those of the scope alone")
+            .related(span, "the scope of the policy")
+            .note("which pod a process belongs to is known only when its runtime has told, after its first acts")
+            .help("say `action: alert`, or put the rule into a policy with `scope: { host: false, containers: true }`"),
+        );
+        return;
+    }
     if act.value == Act::PacketIn
-        && !everything
+        && !policy.scope.everything()
         && let Some(span) = policy.scope.span
     {
         diagnostics.add(
@@ -240,19 +268,6 @@ fn scope(policy: &Policy, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
             .help("put rules on packets into a policy without a scope"),
         );
     }
-}
-
-/// The predicate with the policy's scope.
-fn scoped(policy: &Policy, when: Predicate, acts: &[Spanned<Act>]) -> Predicate {
-    let scope = policy.scope;
-    if scope.host && scope.containers || acts.iter().all(|act| act.value == Act::PacketIn) {
-        return when;
-    }
-    let field = field::find("container.id").expect("the table has it");
-    let span = scope.span.unwrap_or(policy.name.span);
-    let inside = Predicate::Leaf(Leaf { field, span, test: LeafTest::True });
-    let scope = if scope.containers { inside } else { Predicate::Not(Box::new(inside)) };
-    Predicate::All(vec![scope, when])
 }
 
 fn mode(policy: &Policy, rule: &Rule, diagnostics: &mut Diagnostics) -> Option<Mode> {

@@ -20,12 +20,22 @@ pub(super) fn values<'l>(
     diagnostics: &mut Diagnostics,
 ) -> Values {
     match kind {
-        Type::Path | Type::Name | Type::Text => {
+        Type::Path | Type::Name | Type::Text | Type::Image | Type::Container => {
             let mut patterns: Vec<_> = literals
                 .filter_map(|literal| {
                     readable(kind, field, literal, diagnostics)
                         .then(|| pattern::equal(kind, field, literal, diagnostics))?
                 })
+                .collect();
+            patterns.sort();
+            patterns.dedup();
+            Values::Patterns(Rc::new(patterns))
+        }
+        Type::Domain => {
+            // What a list holds is a name and everything below it; what a rule compares with is as it is written.
+            let listed = field.is_none();
+            let mut patterns: Vec<_> = literals
+                .filter_map(|literal| pattern::domain(literal, listed, diagnostics))
                 .collect();
             patterns.sort();
             patterns.dedup();
@@ -48,7 +58,7 @@ pub(super) fn values<'l>(
             addresses.normalise();
             Values::Addresses(Rc::new(addresses))
         }
-        Type::Flag | Type::Container => Values::Broken,
+        Type::Flag => Values::Broken,
     }
 }
 
@@ -93,6 +103,8 @@ pub(super) fn number(
         Type::Path
         | Type::Name
         | Type::Text
+        | Type::Image
+        | Type::Domain
         | Type::Word(_)
         | Type::Address
         | Type::Flag

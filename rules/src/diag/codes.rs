@@ -131,7 +131,7 @@ that a misspelled list is never taken for text that no program is called.";
 peer of a connection is `net.dst.ip`. A rule that names several acts may only test fields that all of them have; make
 two rules, or put the common part in a macro.";
     ListType = 310, "the list holds something else",
-"A list has a type (`path`, `name`, `text`, `cidr`, `port`, `number`), and it must fit the field it is compared with.";
+"A list has a type (`path`, `name`, `text`, `domain`, `cidr`, `port`, `number`), and it must fit the field it is compared with.";
     Pointless = 311, "the test is always true or always false",
 "A test that no act can ever meet (or fail) is a mistake: an empty list, a port above 65535, a range whose end is before
 its start, a value that is required to be two different things at once.";
@@ -146,7 +146,9 @@ it could never be decided.";
     ActionNotPossible = 403, "the action is not possible here",
 "What a rule may do depends on when its facts are final. Arguments of a new program are final only after the kernel has
 copied them: then the program can be killed before its first instruction runs, but its start can no longer be refused.
-A packet belongs to no process, so nothing can be killed for it. Fields known only in user space can never block.";
+A packet belongs to no process, so nothing can be killed for it. Fields of class U (`user.name`, `container.image`,
+`k8s.namespace`, `file.sha256`, ...) are known in user space, after the act: they narrow what `action: alert` rules tell,
+and a rule that blocks or kills cannot depend on them.";
     TooManyClauses = 404, "the rule unfolds into too many clauses",
 "`or` inside `and` multiplies: a rule is turned into alternatives that each are a plain conjunction, and there may be 256
 of them. Use `in [...]` instead of `or` over one field, or split the rule.";
@@ -154,8 +156,11 @@ of them. Use `in [...]` instead of `or` over one field, or split the rule.";
 "One alternative of a rule may hold four tests on `process.ancestor.exe` or `exec.args`. Put alternatives into one `in
 [...]`, which counts once, or split the rule.";
     ScopeNotPossible = 406, "the scope cannot be enforced",
-"This version knows whether a process runs on the host or in a container. It does not know pods, namespaces or image
-names in the kernel, and a packet has no process at all.";
+"The kernel knows whether a process runs on the host or in a container. Pods, namespaces, labels, images and names of
+containers become known in user space, when the container's runtime has written them down, and the first program of a
+container runs before that. So a scope by `k8s` or `container` narrows what `action: alert` rules tell, and a rule that
+blocks or kills cannot stand in it: it would hold for other containers too, or too late. A packet has no process at
+all, so it lies in no scope.";
     DoesNotFit = 407, "the policy does not fit into an image",
 "Patterns become automata and rules become rows of bits; both have budgets, because the kernel reads them on every act.
 The message names the pattern and the count. Patterns with several `**` in the middle multiply with each other; a fixed
@@ -168,7 +173,8 @@ prefix keeps them apart.";
 "The file named by `feed.file` is looked for relative to the policy file.";
     FeedLine = 502, "a line of the feed cannot be read",
 "A feed holds one address, CIDR block or range `first-last` per line, with `#` and `;` comments, or the JSON lines of
-Spamhaus DROP (`{\"cidr\": ...}`). A line that cannot be read stops the compilation: a feed that is half read blocks
+Spamhaus DROP (`{\"cidr\": ...}`). Lists of paths, names and texts take one per line, compared exactly; lists of domains
+one per line or the lines of a hosts file, each with everything below it. A line that cannot be read stops the compilation: a feed that is half read blocks
 half of what it should.";
     FeedTooLong = 503, "the feed has more entries than allowed",
 "`feed.max` (1,000,000 unless stated) bounds the entries, so that a broken or hostile feed cannot fill the image.";

@@ -4,6 +4,7 @@
 //! `normalise` asks [`Field::resolve`] which fact a field is for one act.
 
 mod decided;
+pub mod domain;
 pub mod reference;
 mod table;
 mod words;
@@ -23,6 +24,10 @@ pub enum Type {
     Name,
     /// Any text: `==` and `in` are exact.
     Text,
+    /// A reference to a container image: `==` and `in` take globs.
+    Image,
+    /// A domain name: `==` and `in` take `*` for a label and `**.` in front for everything below.
+    Domain,
     /// A number up to this bound.
     Number(u32),
     /// A port.
@@ -57,6 +62,8 @@ impl Type {
             Self::Path => "path",
             Self::Name => "name",
             Self::Text => "text",
+            Self::Image => "image",
+            Self::Domain => "domain",
             Self::Number(_) => "number",
             Self::Port => "port",
             Self::Word(_) => "word",
@@ -72,7 +79,7 @@ impl Type {
 pub enum Class {
     /// In the kernel, on data nobody can change meanwhile.
     Kernel,
-    /// Only later, in user space: may be told, never decided on.
+    /// Only later, in user space: may narrow what is told, can never be decided on.
     User,
 }
 
@@ -149,7 +156,9 @@ enum Meaning {
     /// Source or destination: remote or local by act.
     Source(End),
     Destination(End),
-    /// In the language, nowhere in the kernel yet.
+    /// Known in user space, when the alert is built.
+    Told,
+    /// In the language, not known to this version.
     Nowhere,
 }
 
@@ -181,10 +190,6 @@ impl Field {
 
     /// Which fact it is for this act.
     pub fn resolve(&self, act: Act) -> Result<Resolved, Unresolved> {
-        match self.class {
-            Class::User => return Err(Unresolved::UserSpace),
-            Class::Kernel => {}
-        }
         if !self.belongs_to(act) {
             return Err(Unresolved::OfOtherAct);
         }
@@ -203,6 +208,7 @@ impl Field {
             Meaning::Is(resolved) => resolved,
             Meaning::Source(what) => end(remote, what),
             Meaning::Destination(what) => end(local, what),
+            Meaning::Told => return Err(Unresolved::UserSpace),
             Meaning::Nowhere => return Err(Unresolved::NotDecided),
         };
         let Some(row) = decided(act) else { return Err(Unresolved::NotDecided) };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use interdict_abi::ids::Act;
 use serde_json::{Value, json};
 
-use super::{Class, FIELDS, Field, Type, decided, number_words};
+use super::{Class, FIELDS, Field, Type, Unresolved, decided, number_words};
 
 /// Acts rules can name.
 fn acts() -> impl Iterator<Item = Act> {
@@ -15,19 +15,20 @@ fn acts() -> impl Iterator<Item = Act> {
 /// Whether a field can be tested for an act. Arguments count for `exec`.
 fn known(field: &Field, act: Act) -> bool {
     let act = if field.of_arguments() && act == Act::Exec { Act::ExecArgs } else { act };
-    field.resolve(act).is_ok()
+    matches!(field.resolve(act), Ok(_) | Err(Unresolved::UserSpace))
 }
 
 /// Operators for values of a type.
 fn operators(kind: Type) -> &'static str {
     match kind {
-        Type::Path | Type::Name | Type::Text => {
+        Type::Path | Type::Name | Type::Text | Type::Image => {
             "== != in startswith endswith contains glob matches exists"
         }
+        Type::Domain => "== != in exists",
         Type::Number(_) | Type::Port => "== != < <= > >= in",
         Type::Word(_) | Type::Address => "== != in",
         Type::Flag => "stands alone",
-        Type::Container => "== host, != host",
+        Type::Container => "== host, != host; with texts == != in",
     }
 }
 
@@ -60,7 +61,7 @@ pub fn human(only: Option<Act>) -> String {
         let _ = writeln!(text, "  {}", doc(field));
         let _ = writeln!(text, "  operators: {}", operators(field.kind));
         if where_known.is_empty() {
-            let _ = writeln!(text, "  not decided by this version");
+            let _ = writeln!(text, "  not known to this version");
         } else {
             let _ = writeln!(text, "  acts: {}", where_known.join(", "));
         }
@@ -118,13 +119,13 @@ pub fn markdown() -> String {
         .collect();
     let _ = writeln!(
         text,
-        "\nPart of the language, refused because this version does not decide them: {}.\n\n## Fields\n\nClass K is known in the kernel when the act is decided; class U only later, in user space, and can never be decided on.\n\n| field | type | class | meaning |\n|---|---|---|---|",
+        "\nPart of the language, refused because this version does not decide them: {}.\n\n## Fields\n\nClass K is known in the kernel when the act is decided; class U only later, in user space: it narrows what rules with `action: alert` tell, and can never be decided on.\n\n| field | type | class | meaning |\n|---|---|---|---|",
         waiting.join(", ")
     );
     for field in FIELDS {
         let mut meaning = doc(field).replace('|', "\\|");
-        if field.class == Class::Kernel && !acts().any(|act| known(field, act)) {
-            meaning.push_str(" *Not decided by this version.*");
+        if !acts().any(|act| known(field, act)) {
+            meaning.push_str(" *Not known to this version.*");
         }
         let _ = writeln!(
             text,

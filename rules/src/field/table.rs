@@ -14,8 +14,9 @@ const fn field(
     Field { name, kind, class: Class::Kernel, of, doc, meaning }
 }
 
-const fn user(name: &'static str, kind: Type, of: Of, doc: &'static str) -> Field {
-    Field { name, kind, class: Class::User, of, doc, meaning: Meaning::Nowhere }
+/// Known in user space when the alert is built.
+const fn told(name: &'static str, kind: Type, of: Of, doc: &'static str) -> Field {
+    Field { name, kind, class: Class::User, of, doc, meaning: Meaning::Told }
 }
 
 const fn fact(fact: Fact) -> Meaning {
@@ -120,6 +121,12 @@ pub const FIELDS: &[Field] = &[
         fact(Fact::ArgCount),
         "Number of arguments, argv[0] included. Rules on it alert or kill.",
     ),
+    told(
+        "exec.sha256",
+        Type::Text,
+        Of::Exec,
+        "SHA-256 of the program's content when the alert is built, in small hexadecimal digits; files over 64 MiB are not read.",
+    ),
     field(
         "file.path",
         Type::Path,
@@ -192,7 +199,12 @@ pub const FIELDS: &[Field] = &[
         fact(Fact::FsMagic),
         "Magic number of the file system.",
     ),
-    user("file.sha256", Type::Text, Of::File, "Digest of the file's content."),
+    told(
+        "file.sha256",
+        Type::Text,
+        Of::File,
+        "SHA-256 of the file's content when the alert is built, in small hexadecimal digits; files over 64 MiB are not read.",
+    ),
     field(
         "process.exe",
         Type::Path,
@@ -244,21 +256,19 @@ pub const FIELDS: &[Field] = &[
         Meaning::Is(Resolved::Flags(Fact::ProcessFlags, process_flags::STDIO_SOCKET)),
         "Standard input, output or error is a socket.",
     ),
-    field(
+    told(
         "process.args",
         Type::Text,
         Of::Process,
-        Meaning::Nowhere,
-        "Arguments the acting process was started with.",
+        "Arguments the acting process was started with, one by one, its own name included. A test holds when any argument meets it; with `not`, when none does.",
     ),
     field("process.cwd", Type::Path, Of::Process, Meaning::Nowhere, "Working directory."),
     field("process.caps", Type::Text, Of::Process, Meaning::Nowhere, "Effective capabilities."),
-    field(
+    told(
         "process.start_age",
         Type::Number(u32::MAX),
         Of::Process,
-        Meaning::Nowhere,
-        "Seconds since the process started.",
+        "Seconds between the start of the process and the act.",
     ),
     field(
         "process.parent.exe",
@@ -279,16 +289,15 @@ pub const FIELDS: &[Field] = &[
         Type::Container,
         Of::Process,
         Meaning::Is(Resolved::Container),
-        "Compared with `host` only: `container.id != host` holds in any container, `container.id == host` outside of all.",
+        "`container.id != host` holds in any container, `container.id == host` outside of all: both are decided in the kernel. Compared with a text it is the id of the container, which is class U.",
     ),
-    field(
+    told(
         "container.image",
-        Type::Text,
+        Type::Image,
         Of::Process,
-        Meaning::Nowhere,
-        "Image the container was made from.",
+        "Image the container was made from, as in `docker.io/library/nginx:1.27`; compared in full and without `docker.io/` and `library/`.",
     ),
-    field("container.name", Type::Text, Of::Process, Meaning::Nowhere, "Name of the container."),
+    told("container.name", Type::Name, Of::Process, "Name of the container."),
     field(
         "container.privileged",
         Type::Flag,
@@ -296,8 +305,14 @@ pub const FIELDS: &[Field] = &[
         Meaning::Nowhere,
         "The container was started with all privileges.",
     ),
-    field("k8s.namespace", Type::Text, Of::Process, Meaning::Nowhere, "Namespace of the pod."),
-    field("k8s.pod", Type::Text, Of::Process, Meaning::Nowhere, "Name of the pod."),
+    told("k8s.namespace", Type::Name, Of::Process, "Namespace of the pod."),
+    told("k8s.pod", Type::Name, Of::Process, "Name of the pod."),
+    told(
+        "k8s.labels",
+        Type::Text,
+        Of::Process,
+        "Labels of the pod, each as `key=value`. A test holds when any label meets it; with `not`, when none does.",
+    ),
     field(
         "k8s.serviceaccount",
         Type::Text,
@@ -342,7 +357,13 @@ pub const FIELDS: &[Field] = &[
         fact(Fact::SocketType),
         "Socket type, by name (`stream`, `dgram`, `raw`, `seqpacket`) or number.",
     ),
-    field("dns.name", Type::Text, Of::Dns, fact(Fact::DnsName), "The name looked up."),
+    field(
+        "dns.name",
+        Type::Domain,
+        Of::Dns,
+        fact(Fact::DnsName),
+        "The name looked up: `*` stands for one label, `**.` in front for the name and everything below it.",
+    ),
     field(
         "target.exe",
         Type::Path,
@@ -350,6 +371,6 @@ pub const FIELDS: &[Field] = &[
         fact(Fact::TargetExe),
         "Path of the program the target process runs.",
     ),
-    user("user.name", Type::Text, Of::Process, "Name of the acting user."),
-    user("host.name", Type::Text, Of::Host, "Name of the host."),
+    told("user.name", Type::Text, Of::Process, "Name of the acting user, by `/etc/passwd`."),
+    told("host.name", Type::Text, Of::Host, "Name of the host."),
 ];

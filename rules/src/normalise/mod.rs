@@ -1,10 +1,11 @@
 //! Checked rules to normal form: disjunctions of clauses, clauses of literals.
 //!
 //! `not` is pushed down to the literals, alternatives over one fact become one literal, what contradicts itself is
-//! dropped. `or` inside `and` multiplies: there is a budget, and going over it is said with the count and the way out.
+//! dropped. Tests of class U are taken out before ([`told`]). `or` inside `and` multiplies: there is a budget, and going over it is said with the count and the way out.
 
 mod clauses;
 mod fact;
+mod told;
 mod tree;
 
 pub(crate) use clauses::{contradicts, within as implies};
@@ -20,6 +21,7 @@ use crate::{
     ir::{self, Clause, Test},
     meta::{ExceptionMeta, Metadata, RuleMeta, ThrottleMeta},
     parse::source::Sources,
+    told::ToldTest,
 };
 
 /// Clauses one rule may unfold into for one act, exceptions not counted.
@@ -34,15 +36,33 @@ pub fn normalise(
     let mut program = ir::Program::default();
     let mut metadata = Metadata { lists: checked.lists, ..Metadata::default() };
     for rule in &checked.rules {
-        let acts: Vec<Act> = rule.acts.iter().map(|act| act.value).collect();
-        let clauses = unfold(rule, &rule.when, &acts, 0, diagnostics);
-        let mut exceptions = Vec::new();
-        for exception in &rule.exceptions {
-            let unfolded =
-                unfold(rule, &exception.when, &exception.acts, exception.index, diagnostics);
-            exceptions.extend(unfolded);
+        let parts = parts(rule, diagnostics);
+        let mut any = false;
+        for part in parts {
+            let clauses = unfold(rule, &part.about, 0, diagnostics);
+            if clauses.is_empty() {
+                continue;
+            }
+            any = true;
+            let mut exceptions = Vec::new();
+            for exception in rule.exceptions.iter().filter(|one| !told::mentions(&one.when)) {
+                let about: Vec<_> =
+                    exception.acts.iter().map(|act| (*act, exception.when.clone())).collect();
+                exceptions.extend(unfold(rule, &about, exception.index, diagnostics));
+            }
+            program.rules.push(ir::Rule {
+                id: rule.rule.id.value.clone(),
+                action: rule.rule.action.value.action,
+                errno: rule.rule.action.value.errno,
+                mode: rule.mode,
+                on_fault: rule.on_fault,
+                clauses,
+                exceptions,
+                narrowed: part.tests.clone(),
+            });
+            metadata.rules.push(describe(rule, part.tests, sources));
         }
-        if clauses.is_empty() && !diagnostics.failed() {
+        if !any && !diagnostics.failed() {
             diagnostics.add(
                 Diagnostic::warning(
                     Code::NeverMatches,
@@ -52,31 +72,81 @@ pub fn normalise(
                 .label("every alternative contradicts itself")
                 .help("look for a field that is required to be two different things at once"),
             );
+            // It is still told of, and its tests still run.
+            program.rules.push(ir::Rule {
+                id: rule.rule.id.value.clone(),
+                action: rule.rule.action.value.action,
+                errno: rule.rule.action.value.errno,
+                mode: rule.mode,
+                on_fault: rule.on_fault,
+                clauses: Vec::new(),
+                exceptions: Vec::new(),
+                narrowed: Vec::new(),
+            });
+            metadata.rules.push(describe(rule, Vec::new(), sources));
         }
-        program.rules.push(ir::Rule {
-            id: rule.rule.id.value.clone(),
-            action: rule.rule.action.value.action,
-            errno: rule.rule.action.value.errno,
-            mode: rule.mode,
-            on_fault: rule.on_fault,
-            clauses,
-            exceptions,
-        });
-        metadata.rules.push(describe(rule, sources));
     }
     (program, metadata)
+}
+
+/// What a rule is for the kernel under one condition of class U.
+struct Part {
+    tests: Vec<ToldTest>,
+    about: Vec<(Act, Predicate)>,
+}
+
+/// The parts of a rule by what they are told on. Mostly one that is always told.
+fn parts(rule: &CheckedRule<'_>, diagnostics: &mut Diagnostics) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for act in rule.acts.iter().map(|act| act.value) {
+        // An exception on what is known in user space only cannot excuse in the kernel: what it excuses is not told.
+        let unexcused = rule
+            .exceptions
+            .iter()
+            .filter(|exception| exception.acts.contains(&act) && told::mentions(&exception.when))
+            .map(|exception| Predicate::Not(Box::new(exception.when.clone())));
+        let mut all = vec![rule.when.clone()];
+        all.extend(unexcused);
+        let when = match all.len() {
+            1 => all.remove(0),
+            _more => Predicate::All(all),
+        };
+        let Some(ways) = told::ways(&when) else {
+            let span = rule.rule.when.as_ref().map_or(rule.rule.span, |when| when.span);
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::TooManyClauses,
+                    span,
+                    format!(
+                        "the tests on fields of class U can come out in more than {} ways",
+                        told::WAYS_MAX
+                    ),
+                )
+                .label("`or` over fields known in user space only multiplies")
+                .help("use `in [...]` instead of `or` over one field, or split the rule"),
+            );
+            return Vec::new();
+        };
+        for way in ways {
+            match parts.iter_mut().find(|part| part.tests == way.tests) {
+                Some(part) => part.about.push((act, way.left)),
+                None => parts.push(Part { tests: way.tests, about: vec![(act, way.left)] }),
+            }
+        }
+    }
+    parts
 }
 
 /// The clauses of a predicate for all acts of the rule. Acts that come to the same clauses share them.
 fn unfold(
     rule: &CheckedRule<'_>,
-    predicate: &Predicate,
-    about: &[Act],
+    about: &[(Act, Predicate)],
     origin: u16,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Clause> {
     let mut groups: Vec<(Vec<Act>, Vec<Vec<ir::Literal>>)> = Vec::new();
-    for act in about.iter().copied() {
+    for (act, predicate) in about {
+        let act = *act;
         let tree = tree::of(predicate, act);
         match clauses::unfold(&tree, CLAUSES_MAX) {
             Ok(unfolded) => {
@@ -143,7 +213,7 @@ fn too_many_sets(clauses: &[Vec<ir::Literal>]) -> Option<usize> {
     clauses.iter().map(sets).max().filter(|count| *count > RESIDUALS)
 }
 
-fn describe(checked: &CheckedRule<'_>, sources: &Sources) -> RuleMeta {
+fn describe(checked: &CheckedRule<'_>, narrowed: Vec<ToldTest>, sources: &Sources) -> RuleMeta {
     let rule = checked.rule;
     RuleMeta {
         id: rule.id.value.clone(),
@@ -187,5 +257,6 @@ fn describe(checked: &CheckedRule<'_>, sources: &Sources) -> RuleMeta {
             burst: throttle.burst,
             per_seconds: throttle.per_seconds,
         }),
+        narrowed,
     }
 }

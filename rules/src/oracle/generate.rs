@@ -238,6 +238,7 @@ fn rule(choices: &mut Choices<'_>, number: usize) -> Rule {
         on_fault: choices.one(&[OnFault::Block, OnFault::Pass]),
         clauses,
         exceptions,
+        narrowed: Vec::new(),
     }
 }
 
@@ -325,6 +326,7 @@ pub fn metadata(program: &Program) -> Metadata {
                 .unwrap_or(0)
         ],
         throttle: None,
+        narrowed: rule.narrowed.clone(),
     });
     Metadata { rules: rules.collect(), ..Metadata::default() }
 }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::{
     Parsed, cases, expression, keys, list, overrides,
-    policy::{API_VERSION, Macro, Policy, Scope, Spanned},
-    rule,
+    policy::{API_VERSION, Macro, Policy, Spanned},
+    rule, scope,
     shape::{Fields, Shape},
     words::identifier,
     yaml::Node,
@@ -79,7 +79,7 @@ fn policy(shape: &mut Shape<'_>, document: &Fields<'_>) -> Option<Policy> {
         shape.optional(&fields, "engine")
     });
     let mode = fields.find("mode").and_then(|node| shape.word(node, "mode", keys::MODES));
-    let scope = scope(shape, &fields);
+    let scope = scope::scope(shape, &fields);
     let mut lists = Vec::new();
     if let Some(node) = fields.find("lists") {
         for (key, node) in shape.mapping(node, "`lists`")? {
@@ -121,39 +121,4 @@ pub(super) fn name(shape: &mut Shape<'_>, document: &Fields<'_>) -> Option<Spann
     let name = shape.required(&fields, "name")?;
     let name = shape.plain(name, "`metadata.name`")?;
     identifier(shape, &name, "a policy's name", 63).then_some(name)
-}
-
-fn scope(shape: &mut Shape<'_>, fields: &Fields<'_>) -> Scope {
-    let mut scope = Scope { host: true, containers: true, span: None };
-    let Some(node) = fields.find("scope") else { return scope };
-    scope.span = Some(node.span);
-    let Some(inner) = shape.fields(node, "`scope`", keys::SCOPE) else { return scope };
-    for (key, place) in [("host", &mut scope.host), ("containers", &mut scope.containers)] {
-        if let Some(node) = inner.find(key)
-            && let Some(value) = shape.truth(node, &format!("`scope.{key}`"))
-        {
-            *place = value;
-        }
-    }
-    for key in ["k8s", "container"] {
-        if let Some(span) = inner.key_span(key) {
-            shape.diagnostics.add(
-                Diagnostic::error(
-                    Code::ScopeNotPossible,
-                    span,
-                    format!("a scope by `{key}` cannot be enforced by this version"),
-                )
-                .label("not known in the kernel")
-                .help("use `scope: { host: false, containers: true }` to mean all containers"),
-            );
-        }
-    }
-    if !scope.host && !scope.containers {
-        shape.diagnostics.add(
-            Diagnostic::error(Code::ScopeNotPossible, node.span, "this scope holds nothing at all")
-                .label("neither host nor containers")
-                .help("to switch a policy off say `mode: off`"),
-        );
-    }
-    scope
 }

@@ -1,9 +1,12 @@
-//! Feeds: lists of addresses, a million lines and more, read without allocating per line.
+//! Feeds: lists of addresses, a million lines and more, read without allocating per line; lists of texts.
 //!
-//! Formats, recognised line by line: an address, a CIDR block or a range `first-last`, with `#` and `;` comments; or
+//! Formats, recognised line by line: of texts the text, of domains also the lines of a hosts file; an address, a CIDR block or a range `first-last`, with `#` and `;` comments; or
 //! the JSON lines of Spamhaus DROP, of which `cidr` counts. A line that cannot be read stops the reading.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::policy::ListKind;
+use crate::{field::domain, ir::Pattern};
 
 /// Inclusive ranges of addresses, host order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,6 +121,74 @@ pub fn read(bytes: &[u8], max: u32) -> Result<(Addresses, u32), FeedError> {
     }
     addresses.normalise();
     Ok((addresses, entries))
+}
+
+/// Reads a feed of texts, one per line, compared exactly; of domains each with everything below it. Answers them sorted,
+/// and the number of its entries.
+pub fn patterns(bytes: &[u8], kind: ListKind, max: u32) -> Result<(Vec<Pattern>, u32), FeedError> {
+    let mut patterns = Vec::new();
+    let mut entries = 0u32;
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let text = line.trim_ascii();
+        if text.is_empty() || text.starts_with(b"#") || text.starts_with(b";") {
+            continue;
+        }
+        match one(text, kind) {
+            Ok(None) => continue,
+            Ok(Some(pattern)) => patterns.push(pattern),
+            Err(reason) => {
+                return Err(FeedError::Line {
+                    line: u32::try_from(index + 1).unwrap_or(u32::MAX),
+                    text: String::from_utf8_lossy(line).trim_end().chars().take(120).collect(),
+                    reason,
+                });
+            }
+        }
+        entries += 1;
+        if entries > max {
+            return Err(FeedError::TooLong { max });
+        }
+    }
+    patterns.sort_unstable();
+    patterns.dedup();
+    Ok((patterns, entries))
+}
+
+/// One entry of a feed of texts.
+fn one(text: &[u8], kind: ListKind) -> Result<Option<Pattern>, &'static str> {
+    if text.contains(&0) {
+        return Err("it holds a zero byte");
+    }
+    match kind {
+        ListKind::Path if !text.starts_with(b"/") => Err("paths start with `/`"),
+        ListKind::Name if text.contains(&b'/') => Err("a name holds no `/`"),
+        ListKind::Domain => listed_domain(text),
+        ListKind::Path
+        | ListKind::Name
+        | ListKind::Text
+        | ListKind::Cidr
+        | ListKind::Port
+        | ListKind::Number => Ok(Some(Pattern::Exact(text.to_vec()))),
+    }
+}
+
+/// A domain as lists have it: alone, with `*.` in front, or behind an address as in a hosts file.
+fn listed_domain(text: &[u8]) -> Result<Option<Pattern>, &'static str> {
+    let end = text.iter().position(|byte| *byte == b'#').unwrap_or(text.len());
+    let text = std::str::from_utf8(&text[..end])
+        .map_err(|_| "names are asked for in their ASCII form, as in `xn--...`")?;
+    let mut words = text.split_ascii_whitespace();
+    let (first, second, more) = (words.next().unwrap_or(""), words.next(), words.next());
+    let name = match (second, more) {
+        (None, _) => first,
+        (Some(name), None) if first.parse::<IpAddr>().is_ok() => name,
+        (Some(_), _) => return Err("expected a domain, or an address and a domain"),
+    };
+    // A hosts file names the host itself too.
+    if second.is_some() && !name.contains('.') {
+        return Ok(None);
+    }
+    domain::below(name.strip_prefix("*.").unwrap_or(name)).map(Some)
 }
 
 /// One line: `None` for comments and empty lines.
@@ -312,6 +383,47 @@ mod tests {
                 Err(FeedError::Line { line: 2, reason: found, .. }) => assert_eq!(found, reason),
                 other => panic!("{line}: {other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn feeds_of_texts_are_compared_exactly() {
+        let (paths, entries) =
+            patterns(b"# tools\n/usr/bin/nc\n\n/tmp/[x]*\r\n/usr/bin/nc\n", ListKind::Path, 9)
+                .unwrap();
+        assert_eq!(entries, 3);
+        assert_eq!(
+            paths,
+            [Pattern::Exact(b"/tmp/[x]*".to_vec()), Pattern::Exact(b"/usr/bin/nc".to_vec())]
+        );
+        for (feed, kind) in
+            [("usr/bin/nc", ListKind::Path), ("a/b", ListKind::Name), ("a\0b", ListKind::Text)]
+        {
+            assert!(
+                matches!(patterns(feed.as_bytes(), kind, 9), Err(FeedError::Line { line: 1, .. })),
+                "{feed}"
+            );
+        }
+        assert_eq!(patterns(b"a\nb\n", ListKind::Name, 1), Err(FeedError::TooLong { max: 1 }));
+    }
+
+    #[test]
+    fn feeds_of_domains_are_lists_or_hosts_files() {
+        let below = |key: &str| Pattern::Glob(format!("{key}/**"));
+        let feed = b"Evil.Example\n*.bad.example # why\n0.0.0.0 ads.example\n127.0.0.1 localhost\n::1 v6.example\n";
+        let (names, entries) = patterns(feed, ListKind::Domain, 9).unwrap();
+        assert_eq!(entries, 4);
+        assert_eq!(
+            names,
+            [
+                below("example/ads"),
+                below("example/bad"),
+                below("example/evil"),
+                below("example/v6")
+            ]
+        );
+        for wrong in ["a b.example", "a..b", "1.2.3.4 a.example b.example", "\u{e9}.example"] {
+            assert!(patterns(wrong.as_bytes(), ListKind::Domain, 9).is_err(), "{wrong}");
         }
     }
 

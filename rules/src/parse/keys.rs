@@ -17,6 +17,12 @@ pub const SPEC: &[&str] = &["requires", "mode", "scope", "lists", "macros", "rul
 /// Keys of `scope`.
 pub const SCOPE: &[&str] = &["host", "containers", "k8s", "container"];
 
+/// Keys of `scope.k8s`.
+pub const SCOPE_K8S: &[&str] = &["namespaces", "labels", "exclude_namespaces"];
+
+/// Keys of `scope.container`.
+pub const SCOPE_CONTAINER: &[&str] = &["image", "name"];
+
 /// Keys of a list.
 pub const LIST: &[&str] = &["type", "items", "feed"];
 
@@ -83,7 +89,7 @@ pub const THROTTLE: &[&str] = &["by", "burst", "per"];
 pub const CASE: &[&str] = &["name", "event", "expect", "rules", "would", "excepted_by"];
 
 /// Keys of an event that are not acts.
-pub const CONTEXT: &[&str] = &["process", "container", "unknown"];
+pub const CONTEXT: &[&str] = &["process", "container", "k8s", "user", "host", "unknown"];
 
 /// Keys of the `spec` of an override.
 pub const OVERRIDES: &[&str] = &["overrides", "lists"];

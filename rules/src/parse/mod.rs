@@ -12,6 +12,7 @@ mod list;
 mod overrides;
 pub mod policy;
 mod rule;
+mod scope;
 mod shape;
 pub mod source;
 pub mod text;

@@ -48,14 +48,54 @@ pub enum WrittenMode {
 }
 
 /// `scope`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Scope {
     /// Processes of the host.
     pub host: bool,
     /// Processes in containers.
     pub containers: bool,
+    /// Of the containers only those of such pods.
+    pub k8s: Option<PodScope>,
+    /// Of the containers only such.
+    pub container: Option<ContainerScope>,
     /// Where it is said.
     pub span: Option<Span>,
+}
+
+impl Scope {
+    /// Whether it is known in user space only what lies in it.
+    pub fn told(&self) -> bool {
+        self.k8s.is_some() || self.container.is_some()
+    }
+
+    /// Whether everything lies in it.
+    pub fn everything(&self) -> bool {
+        self.host && self.containers && !self.told()
+    }
+}
+
+/// `scope.k8s`: which pods.
+#[derive(Clone, Debug)]
+pub struct PodScope {
+    /// Where it is said.
+    pub span: Span,
+    /// In one of these namespaces, with globs. Empty: any.
+    pub namespaces: Vec<Literal>,
+    /// In none of these.
+    pub exclude_namespaces: Vec<Literal>,
+    /// With all of these labels, each as `key=value`.
+    pub labels: Vec<Literal>,
+}
+
+/// `scope.container`: which containers.
+#[derive(Clone, Debug)]
+pub struct ContainerScope {
+    /// Where it is said.
+    pub span: Span,
+    /// Made from one of these images, with globs. Empty: any.
+    pub images: Vec<Literal>,
+    /// With one of these names. Empty: any.
+    pub names: Vec<Literal>,
 }
 
 /// A named list.
@@ -80,6 +120,8 @@ pub enum ListKind {
     Name,
     /// Any text, exact.
     Text,
+    /// Domain names, each with everything below it.
+    Domain,
     /// Addresses, CIDR blocks and ranges.
     Cidr,
     /// Ports and ranges.
@@ -94,6 +136,7 @@ impl ListKind {
         ("path", Self::Path),
         ("name", Self::Name),
         ("text", Self::Text),
+        ("domain", Self::Domain),
         ("cidr", Self::Cidr),
         ("port", Self::Port),
         ("number", Self::Number),

@@ -3,19 +3,20 @@
 //! What a test leaves out has the value that is ordinary: an unprivileged user (1000) on the host, a regular file with
 //! mode 644 (programs 755) that belongs to root, TCP. Programs that are not named match nothing.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use interdict_abi::ids::{Act, Fact, Family, SetFact, object_flags, process_flags};
 
 use crate::{
     diag::{Code, Diagnostic, closest},
-    field::{self, FIELDS, Field, Resolved, Type, number_word},
+    field::{self, FIELDS, Field, Resolved, Type, Unresolved, number_word},
     parse::{
         cases::{Given, WrittenEvent},
         policy::Spanned,
         source::Span,
     },
     run::{Event, Strings, Value},
+    told::{Known, image_names},
 };
 
 /// One thing that happens: the events that the kernel decides about it, in their order.
@@ -25,6 +26,18 @@ pub struct Occurrence {
     pub act: Act,
     /// For `exec` two: before the start, and when arguments are final.
     pub events: Vec<Event>,
+    /// What is known of fields of class U; one that is not in here is absent.
+    pub told: BTreeMap<String, Known>,
+}
+
+impl Occurrence {
+    /// What is known of a field of class U.
+    pub fn known(&self, field: &str) -> Known {
+        self.told.get(field).cloned().unwrap_or(match field {
+            "container.id" => Known::Text(vec!["host".to_owned()]),
+            _other => Known::Absent,
+        })
+    }
 }
 
 /// Why an event cannot be read.
@@ -59,6 +72,10 @@ pub fn occurrence(written: &WrittenEvent) -> Result<Occurrence, EventError> {
         });
     };
     let acts: &[Act] = if act == Act::Exec { &[Act::Exec, Act::ExecArgs] } else { &[act] };
+    let mut told = BTreeMap::new();
+    for given in &written.values {
+        tell(&mut told, act, given)?;
+    }
     let mut events = Vec::new();
     for act in acts {
         let mut event = ordinary(*act);
@@ -68,7 +85,54 @@ pub fn occurrence(written: &WrittenEvent) -> Result<Occurrence, EventError> {
         finish(&mut event, *act, written)?;
         events.push(event);
     }
-    Ok(Occurrence { act, events })
+    Ok(Occurrence { act, events, told })
+}
+
+/// Notes a value of a field of class U.
+fn tell(told: &mut BTreeMap<String, Known>, act: Act, given: &Given) -> Result<(), EventError> {
+    let of_user_space = |field: &Field| {
+        field.kind == Type::Container || field.resolve(act) == Err(Unresolved::UserSpace)
+    };
+    if given.name == "unknown" {
+        for word in &given.values {
+            let field = find(&word.value, word.span)?;
+            if of_user_space(field) {
+                told.insert(field.name.to_owned(), Known::Unknown);
+            }
+        }
+        return Ok(());
+    }
+    let name = full_name(act, given);
+    let field = find(&name, given.span)?;
+    if !of_user_space(field) {
+        return Ok(());
+    }
+    let known = match field.kind {
+        Type::Number(_) => Known::Number(number(field, one(given)?)?),
+        Type::Image => Known::Text(image_names(&one(given)?.value)),
+        Type::Path
+        | Type::Name
+        | Type::Text
+        | Type::Domain
+        | Type::Port
+        | Type::Word(_)
+        | Type::Address
+        | Type::Flag
+        | Type::Container => {
+            Known::Text(given.values.iter().map(|value| value.value.clone()).collect())
+        }
+    };
+    told.insert(field.name.to_owned(), known);
+    Ok(())
+}
+
+/// The name in the language of what a test gives.
+fn full_name(act: Act, given: &Given) -> String {
+    match (given.of_object, given.name.as_str()) {
+        (true, name) => format!("{}.{name}", object(act)),
+        (false, "process.ancestors") => "process.ancestor.exe".to_owned(),
+        (false, name) => name.to_owned(),
+    }
 }
 
 fn ordinary(act: Act) -> Event {
@@ -132,12 +196,7 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
         }
         return Ok(());
     }
-    let name = match (given.of_object, given.name.as_str()) {
-        (true, name) => format!("{}.{name}", object(act)),
-        (false, "process.ancestors") => "process.ancestor.exe".to_owned(),
-        (false, name) => name.to_owned(),
-    };
-    let field = find(&name, given.span)?;
+    let field = find(&full_name(act, given), given.span)?;
     if !field.belongs_to(act) {
         return Err(EventError {
             span: given.span,
@@ -146,6 +205,9 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
         });
     }
     let Some(resolved) = resolved(field, act) else {
+        if field.resolve(act) == Err(Unresolved::UserSpace) {
+            return Ok(());
+        }
         // A start is decided twice, and either time not all of it is known.
         if act.family() == Family::Started
             || act == Act::Exec && field.resolve(Act::ExecArgs).is_ok()
@@ -247,6 +309,8 @@ fn number(field: &Field, given: &Spanned<String>) -> Result<u32, EventError> {
         Type::Path
         | Type::Name
         | Type::Text
+        | Type::Image
+        | Type::Domain
         | Type::Number(_)
         | Type::Port
         | Type::Address
@@ -267,7 +331,10 @@ fn number(field: &Field, given: &Spanned<String>) -> Result<u32, EventError> {
 
 fn value(field: &Field, given: &Spanned<String>) -> Result<Value, EventError> {
     Ok(match field.kind {
-        Type::Path | Type::Name | Type::Text => Value::Text(given.value.clone().into_bytes()),
+        Type::Path | Type::Name | Type::Text | Type::Image => {
+            Value::Text(given.value.clone().into_bytes())
+        }
+        Type::Domain => Value::Text(field::domain::key(&given.value).into_bytes()),
         Type::Number(_) | Type::Port | Type::Word(_) => Value::Number(number(field, given)?),
         Type::Address => match given.value.parse::<IpAddr>() {
             Ok(address) => Value::Address(address_value(address)),

@@ -17,8 +17,10 @@ pub use report::{human, json, junit, tap};
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, closest},
     image::PolicyImage,
+    meta::RuleMeta,
     parse::{Parsed, cases::Case, source::Sources},
     run::{self, Excused},
+    told::Condition,
 };
 
 /// What came of all tests.
@@ -87,7 +89,8 @@ pub struct Verdict {
     pub errno: u8,
 }
 
-/// Decides an occurrence: before the act, and where it goes on and the kernel looks again, after.
+/// Decides an occurrence: before the act, and where it goes on and the kernel looks again, after. Then leaves out what
+/// is not told because of what is known in user space.
 pub fn decide(image: &PolicyImage, occurrence: &Occurrence, mode: Mode) -> Verdict {
     let mut all = Verdict {
         verdict: Action::Pass,
@@ -99,7 +102,8 @@ pub fn decide(image: &PolicyImage, occurrence: &Occurrence, mode: Mode) -> Verdi
         errno: 0,
     };
     for event in &occurrence.events {
-        let decision = run::decide(image, event, mode);
+        let mut decision = run::decide(image, event, mode);
+        narrow(image, occurrence, &mut decision);
         // What has been refused does not go on: the later event never happens.
         if all.verdict < Action::Block {
             all.matched.extend(&decision.matched);
@@ -114,6 +118,36 @@ pub fn decide(image: &PolicyImage, occurrence: &Occurrence, mode: Mode) -> Verdi
         all.clauses.extend(decision.clauses.iter().map(|number| (event.family, *number)));
     }
     all
+}
+
+/// Leaves out rules that are not told on, and all but one part of those that are told on several conditions.
+fn narrow(image: &PolicyImage, occurrence: &Occurrence, decision: &mut run::Decision) {
+    let rules = &image.metadata().rules;
+    let before = decision.matched.len();
+    let mut seen: Vec<&str> = Vec::new();
+    decision.matched.retain(|number| {
+        let Some(rule) = rules.get(*number as usize) else { return true };
+        let told = Condition::new(&rule.narrowed).holds(&mut |field| occurrence.known(field));
+        let first = told && !seen.contains(&rule.id.as_str());
+        if first {
+            seen.push(&rule.id);
+        }
+        first
+    });
+    if decision.matched.len() == before {
+        return;
+    }
+    // Only what alerts can be narrowed: stronger verdicts stand.
+    let left = |in_force: bool| {
+        let mut kept = decision.matched.iter().filter_map(|number| rules.get(*number as usize));
+        kept.any(|rule| !in_force || rule.mode == RuleMeta::mode_name(Mode::Enforce))
+    };
+    if decision.would == Action::Alert && !left(false) {
+        decision.would = Action::Pass;
+    }
+    if decision.verdict == Action::Alert && !left(true) {
+        decision.verdict = Action::Pass;
+    }
 }
 
 /// Checks the tests of all policies and case files, and answers those that can be run.
@@ -172,13 +206,17 @@ pub fn run(parsed: &Parsed, sources: &Sources, image: &PolicyImage) -> Outcome {
     let mut outcome = Outcome { results: Vec::new(), coverage: Coverage::of(image) };
     let metadata = image.metadata();
     for rule in parsed.policies.iter().flat_map(|policy| &policy.rules) {
-        let number = metadata.rules.iter().position(|meta| meta.id == rule.id.value);
+        // A rule that is told on several conditions has several numbers.
+        let numbers: Vec<u32> = (0u32..)
+            .zip(&metadata.rules)
+            .filter(|(_, meta)| meta.id == rule.id.value)
+            .map(|(number, _)| number)
+            .collect();
         for case in &rule.tests {
-            let status = match number.and_then(|number| u32::try_from(number).ok()) {
-                Some(number) => {
-                    inline(case, number, rule.action.value.action, image, &mut outcome.coverage)
-                }
-                None => Status::Skipped,
+            let status = if numbers.is_empty() {
+                Status::Skipped
+            } else {
+                inline(case, &numbers, rule.action.value.action, image, &mut outcome.coverage)
             };
             outcome.results.push(result(&rule.id.value, case, status, sources));
         }
@@ -204,7 +242,7 @@ fn result(of: &str, case: &Case, status: Status, sources: &Sources) -> CaseResul
 
 fn inline(
     case: &Case,
-    rule: u32,
+    rule: &[u32],
     action: Action,
     image: &PolicyImage,
     coverage: &mut Coverage,
@@ -215,7 +253,8 @@ fn inline(
     };
     let verdict = decide(image, &occurrence, Mode::Enforce);
     coverage.hit(&verdict.clauses);
-    let found = if verdict.matching_alone.contains(&rule) { action } else { Action::Pass };
+    let matches = verdict.matching_alone.iter().any(|number| rule.contains(number));
+    let found = if matches { action } else { Action::Pass };
     let mut wrong = Vec::new();
     if found != case.expect.value {
         let mut sentence =
@@ -261,7 +300,7 @@ fn status(wrong: Vec<String>) -> Status {
 fn expected_rest(
     case: &Case,
     verdict: &Verdict,
-    rule: Option<u32>,
+    rule: Option<&[u32]>,
     image: &PolicyImage,
     wrong: &mut Vec<String>,
 ) {
@@ -289,7 +328,7 @@ fn expected_rest(
     }
     if let Some(name) = &case.excepted_by {
         let excused = verdict.excused.iter().any(|excused| {
-            rule.is_none_or(|rule| rule == excused.rule)
+            rule.is_none_or(|rule| rule.contains(&excused.rule))
                 && exception_name(image, excused) == Some(name.value.as_str())
         });
         if !excused {
@@ -299,8 +338,8 @@ fn expected_rest(
     }
 }
 
-fn excuse<'i>(image: &'i PolicyImage, rule: u32, verdict: &Verdict) -> Option<&'i str> {
-    let excused = verdict.excused.iter().find(|excused| excused.rule == rule)?;
+fn excuse<'i>(image: &'i PolicyImage, rule: &[u32], verdict: &Verdict) -> Option<&'i str> {
+    let excused = verdict.excused.iter().find(|excused| rule.contains(&excused.rule))?;
     exception_name(image, excused)
 }
 

@@ -34,6 +34,8 @@ impl Files for Feeds {
         match path.to_str() {
             Some("feeds/good.cidr") => Ok(b"192.0.2.0/24\n203.0.113.9\n2001:db8::/32\n".to_vec()),
             Some("feeds/bad.cidr") => Ok(b"192.0.2.0/24 # fine\n192.0.2.300\n".to_vec()),
+            Some("feeds/tools.txt") => Ok(b"# tools\n/usr/bin/nc\n/tmp/[x]\n".to_vec()),
+            Some("feeds/names.txt") => Ok(b"nc\nsocat\n".to_vec()),
             Some("feeds/empty.cidr") => Ok(b"# nothing yet\n".to_vec()),
             _ => Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no such file")),
         }

@@ -2,10 +2,14 @@
 //! never breaks anything.
 
 use interdict_abi::ids::{Act, Fact, Mode, object_flags};
-use interdict_rules::run::{self, Event, Strings, Value};
+use interdict_rules::{
+    run::{self, Event, Strings, Value},
+    suite::{self, Occurrence},
+    told::Known,
+};
 use proptest::prelude::*;
 
-use super::{compiled, when};
+use super::{compiled, policy, when};
 
 /// An expression as the generator thinks of it.
 #[derive(Clone, Debug)]
@@ -18,6 +22,10 @@ enum Tree {
     UidIn(u32, u32),
     Memfd,
     Setuid,
+    /// `user.name` and a test: its place in `NAMES`.
+    User(usize),
+    /// `process.start_age` below so many seconds.
+    Younger(u32),
     Not(Box<Tree>),
     And(Vec<Tree>),
     Or(Vec<Tree>),
@@ -52,6 +60,33 @@ const PATHS: &[&str] = &[
     "/x",
 ];
 
+/// Tests on names, and the regular expression the `regex` crate judges by.
+const NAMES: &[(&str, &str)] = &[
+    (r#"== "www""#, "^www$"),
+    (r#"in ["www", "git"]"#, "^(www|git)$"),
+    (r#"startswith "w""#, "^w"),
+    (r#"matches "^.i""#, "^.i"),
+];
+
+/// Names of users.
+const USERS: &[&str] = &["www", "git", "win", "root"];
+
+fn narrowed_tree() -> impl Strategy<Value = Tree> {
+    let leaf = prop_oneof![
+        2 => (0..TEXTS.len(), 0..TESTS.len()).prop_map(|(field, test)| Tree::Text(field, test)),
+        1 => Just(Tree::Memfd),
+        2 => (0..NAMES.len()).prop_map(Tree::User),
+        1 => (1u32..4).prop_map(Tree::Younger),
+    ];
+    leaf.prop_recursive(4, 12, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|tree| Tree::Not(Box::new(tree))),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Tree::And),
+            prop::collection::vec(inner, 2..4).prop_map(Tree::Or),
+        ]
+    })
+}
+
 fn tree() -> impl Strategy<Value = Tree> {
     let leaf = prop_oneof![
         4 => (0..TEXTS.len(), 0..TESTS.len()).prop_map(|(field, test)| Tree::Text(field, test)),
@@ -83,6 +118,8 @@ fn written(tree: &Tree) -> String {
         Tree::UidIn(first, last) => format!("process.uid in [{first}..{last}]"),
         Tree::Memfd => "exec.memfd".to_owned(),
         Tree::Setuid => "exec.setuid == true".to_owned(),
+        Tree::User(test) => format!("user.name {}", NAMES[*test].0),
+        Tree::Younger(seconds) => format!("process.start_age < {seconds}"),
         Tree::Not(inner) => format!("not ({})", written(inner)),
         Tree::And(parts) => joined(parts, " and "),
         Tree::Or(parts) => joined(parts, " or "),
@@ -98,19 +135,26 @@ struct Facts {
     uid: u32,
     memfd: bool,
     setuid: bool,
+    user: usize,
+    age: u32,
 }
 
 fn facts() -> impl Strategy<Value = Facts> {
     let place = || 0..PATHS.len();
-    (place(), place(), prop::collection::vec(place(), 0..3), 0u32..5, any::<bool>(), any::<bool>())
-        .prop_map(|(path, exe, ancestors, uid, memfd, setuid)| Facts {
+    let flags = (any::<bool>(), any::<bool>());
+    let told = (0..USERS.len(), 0u32..5);
+    (place(), place(), prop::collection::vec(place(), 0..3), 0u32..5, flags, told).prop_map(
+        |(path, exe, ancestors, uid, (memfd, setuid), (user, age))| Facts {
             path,
             exe,
             ancestors,
             uid,
             memfd,
             setuid,
-        })
+            user,
+            age,
+        },
+    )
 }
 
 fn naive(tree: &Tree, facts: &Facts, judges: &[regex::bytes::Regex]) -> bool {
@@ -134,6 +178,8 @@ fn naive(tree: &Tree, facts: &Facts, judges: &[regex::bytes::Regex]) -> bool {
         Tree::UidIn(first, last) => (*first..=*last).contains(&facts.uid),
         Tree::Memfd => facts.memfd,
         Tree::Setuid => facts.setuid,
+        Tree::User(test) => regex::Regex::new(NAMES[*test].1).unwrap().is_match(USERS[facts.user]),
+        Tree::Younger(seconds) => facts.age < *seconds,
         Tree::Not(inner) => !naive(inner, facts, judges),
         Tree::And(parts) => parts.iter().all(|part| naive(part, facts, judges)),
         Tree::Or(parts) => parts.iter().any(|part| naive(part, facts, judges)),
@@ -183,6 +229,54 @@ proptest! {
             let decision = run::decide(image, &event(facts), Mode::Enforce);
             let matched = !decision.matched.is_empty();
             prop_assert_eq!(matched, naive(&tree, facts, &judges), "{} {:?}", text, facts);
+        }
+    }
+
+    #[test]
+    fn an_expression_over_both_classes_means_what_it_says(
+        tree in narrowed_tree(),
+        excused in narrowed_tree(),
+        all in prop::collection::vec(facts(), 40),
+    ) {
+        let judges: Vec<regex::bytes::Regex> = TESTS
+            .iter()
+            .map(|(_, judge)| regex::bytes::Regex::new(&format!("(?s-u){judge}")).unwrap())
+            .collect();
+        let (text, exception) = (written(&tree), written(&excused));
+        let quoted = |text: &str| serde_json::Value::String(text.to_owned());
+        let (_, outcome) = compiled(&policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: {}\naction: alert\nexcept:\n  - {{ name: e, owner: o, reason: r, when: {} }}",
+            quoted(&text),
+            quoted(&exception)
+        )));
+        let Some(image) = &outcome.image else {
+            for diagnostic in &outcome.diagnostics {
+                use interdict_rules::diag::{Code, Level};
+                let size = [Code::TooManyClauses, Code::TooManySets];
+                prop_assert!(
+                    diagnostic.level != Level::Error || size.contains(&diagnostic.code),
+                    "{text}: {}",
+                    diagnostic.message
+                );
+            }
+            return Ok(());
+        };
+        for facts in &all {
+            let told = [
+                ("user.name", Known::Text(vec![USERS[facts.user].to_owned()])),
+                ("process.start_age", Known::Number(facts.age)),
+            ];
+            let occurrence = Occurrence {
+                act: Act::Exec,
+                events: vec![event(facts)],
+                told: told.map(|(name, known)| (name.to_owned(), known)).into(),
+            };
+            let decision = suite::decide(image, &occurrence, Mode::Enforce);
+            let expected = naive(&tree, facts, &judges) && !naive(&excused, facts, &judges);
+            prop_assert_eq!(
+                decision.matched.len(), usize::from(expected), "{} except {} {:?}", text, exception, facts
+            );
+            prop_assert_eq!(decision.verdict != interdict_abi::ids::Action::Pass, expected);
         }
     }
 
