@@ -102,6 +102,7 @@ fn policy() -> PolicyView {
         when: "file.path in [\"/etc/shadow\"] and not process.exe in auth".to_owned(),
         exceptions: Vec::new(),
         throttle: None,
+        narrowed: Vec::new(),
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
@@ -147,7 +148,14 @@ fn spooled(count: u32, batch: usize) -> (f64, f64, f64) {
                     panic!("a decision")
                 };
                 let context = enricher.context(&decision.actor);
-                alert::build(&decision, &context, Some(&policy), &redaction, &scene)
+                alert::build(
+                    &decision,
+                    decision.clauses(),
+                    &context,
+                    Some(&policy),
+                    &redaction,
+                    &scene,
+                )
             })
             .collect();
         stages[0] += at.elapsed();

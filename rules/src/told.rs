@@ -90,6 +90,11 @@ impl Condition {
         self.tests.is_empty()
     }
 
+    /// The fields that are tested.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.tests.iter().map(|test| test.field.as_str())
+    }
+
     /// Whether all tests hold, or may.
     pub fn holds(&self, look: &mut dyn FnMut(&str) -> Known) -> bool {
         self.tests.iter().all(|test| {

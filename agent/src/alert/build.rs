@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use interdict_abi::ids::{Act, Action, Family, Fault, object_flags};
-use interdict_rules::meta::{Metadata, RuleMeta, Severity, ThrottleMeta};
+use interdict_rules::{
+    meta::{Metadata, RuleMeta, Severity, ThrottleMeta},
+    told::{Condition, Known},
+};
 
 use super::{
     fields,
@@ -48,6 +51,7 @@ struct Prepared {
     info: RuleInfo,
     template: Option<Template>,
     fields: Vec<String>,
+    condition: Condition,
 }
 
 impl PolicyView {
@@ -67,6 +71,38 @@ impl PolicyView {
         // Few rules throttle, and the list is short next to an alert.
         let rule = self.throttled.iter().find(|(known, _)| known == id);
         rule.map(|(_, throttle)| throttle)
+    }
+
+    /// The fields of class U that the rules of these clauses test.
+    pub fn narrowing_fields(&self, family: Family, clauses: &[u16]) -> Vec<&str> {
+        let rules = clauses.iter().filter_map(|clause| self.rule(family, *clause));
+        rules.flat_map(|rule| rule.condition.fields()).collect()
+    }
+
+    /// Those of the clauses whose rules are told, given what is known of fields of class U. A rule that is told on
+    /// several conditions is told once.
+    pub fn narrow(
+        &self,
+        family: Family,
+        clauses: &[u16],
+        known: &BTreeMap<String, Known>,
+    ) -> Vec<u16> {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut told = clauses.to_vec();
+        told.retain(|clause| {
+            let Some(rule) = self.rule(family, *clause) else { return true };
+            if rule.condition.is_empty() {
+                return true;
+            }
+            let mut look = |field: &str| known.get(field).cloned().unwrap_or(Known::Unknown);
+            let id = rule.info.id.as_str();
+            let first = !seen.contains(&id) && rule.condition.holds(&mut look);
+            if first {
+                seen.push(id);
+            }
+            first
+        });
+        told
     }
 
     /// The rule that clause `clause` of `family` belongs to.
@@ -93,6 +129,7 @@ fn prepare(rule: &RuleMeta) -> Prepared {
         },
         template: (!rule.message.is_empty()).then(|| Template::parse(&rule.message)),
         fields: fields::mentioned(&rule.when),
+        condition: Condition::new(&rule.narrowed),
     }
 }
 
@@ -142,9 +179,10 @@ pub(super) fn blank(scene: &Scene, kind: Kind, boot_ns: u64) -> Alert {
     }
 }
 
-/// Builds the alert of a decision. `policy` is the one of the decision's generation, if it is still known.
+/// Builds the alert of a decision of which `clauses` are told ([`PolicyView::narrow`]). `policy` is the one of the decision's generation, if it is still known.
 pub fn build(
     decision: &Decision<'_>,
+    clauses: &[u16],
     context: &Context,
     policy: Option<&PolicyView>,
     redaction: &Redaction,
@@ -166,17 +204,18 @@ pub fn build(
     alert.escaped = marks.escaped;
     alert.redacted = marks.redacted;
 
-    let mut told: Vec<&Prepared> = Vec::with_capacity(decision.clauses().len());
-    for &clause in decision.clauses() {
-        if let Some(rule) = policy.and_then(|policy| policy.rule(decision.acts.family(), clause)) {
-            told.push(rule);
-        }
-    }
+    retell(&mut alert, decision.acts.family(), clauses, policy);
+    alert
+}
+
+/// Tells the rules of these clauses, and no others. `policy` is the one of the decision.
+pub fn retell(alert: &mut Alert, family: Family, clauses: &[u16], policy: Option<&PolicyView>) {
+    let told: Vec<&Prepared> =
+        clauses.iter().filter_map(|clause| policy?.rule(family, *clause)).collect();
     alert.rules = told.iter().map(|rule| rule.info.clone()).collect();
     // A decision whose rules are not known must not pass as harmless.
     alert.severity = told.iter().map(|rule| rule.info.severity).max().unwrap_or(Severity::High);
-    describe(&mut alert, &told);
-    alert
+    describe(alert, &told);
 }
 
 /// The facts that the told rules test, and the sentence.

@@ -17,6 +17,7 @@ use interdict_rules::{
     image::PolicyImage,
     meta::{ListMeta, RuleMeta},
     run, suite,
+    told::ToldTest,
 };
 use serde_json::json;
 
@@ -87,6 +88,12 @@ fn of_rules(old: &[RuleMeta], new: &[RuleMeta]) -> Vec<String> {
     let by_id = |rules: &[RuleMeta]| -> BTreeMap<String, RuleMeta> {
         rules.iter().map(|rule| (rule.id.clone(), rule.clone())).collect()
     };
+    // What is told on several conditions is one rule.
+    let told = |rules: &[RuleMeta], id: &str| -> Vec<Vec<ToldTest>> {
+        let parts = rules.iter().filter(|rule| rule.id == id);
+        parts.map(|rule| rule.narrowed.clone()).collect()
+    };
+    let (old_rules, new_rules) = (old, new);
     let (old, new) = (by_id(old), by_id(new));
     let ids: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut lines = Vec::new();
@@ -112,6 +119,9 @@ fn of_rules(old: &[RuleMeta], new: &[RuleMeta]) -> Vec<String> {
                 if old.severity != new.severity {
                     let (before, after) = (old.severity.name(), new.severity.name());
                     parts.push(format!("severity: {before} -> {after}"));
+                }
+                if old.when == new.when && told(old_rules, id) != told(new_rules, id) {
+                    parts.push("told on other conditions (scope, or exceptions)".to_owned());
                 }
                 if old.acts != new.acts {
                     parts.push(format!("on: {} -> {}", old.acts.join(", "), new.acts.join(", ")));

@@ -149,6 +149,11 @@ impl Containers {
         }
     }
 
+    /// Whether a cgroup that was met before is one of the host.
+    pub fn is_host(&self, cgroup: u64) -> bool {
+        matches!(self.cache.get(&cgroup), Some(Answer::Host))
+    }
+
     /// Whether the container's names are still waited for.
     pub fn is_awaited(&self, cgroup: u64) -> bool {
         self.is_awaited_at(cgroup, Instant::now())

@@ -28,6 +28,8 @@ pub struct Metadata {
     pub pod: String,
     /// Uid of the pod.
     pub pod_uid: String,
+    /// Labels of the pod, each as `key=value`. `None`: no file says. CRI-O's does.
+    pub labels: Option<Vec<String>>,
 }
 
 impl Metadata {
@@ -48,6 +50,9 @@ impl Metadata {
             if known.is_empty() {
                 *known = said;
             }
+        }
+        if self.labels.is_none() {
+            self.labels = other.labels;
         }
     }
 }
@@ -129,8 +134,15 @@ impl RuntimeFiles {
                 }
             }
         }
-        let path = self.root.join(STORAGE_RUN).join(id).join("userdata/config.json");
-        read::<Bundle>(&path).map(|bundle| bundle.metadata())
+        let stored = |id: &str| {
+            read::<Bundle>(&self.root.join(STORAGE_RUN).join(id).join("userdata/config.json"))
+        };
+        let bundle = stored(id)?;
+        // The labels of the pod are noted with its sandbox.
+        let sandbox = bundle.annotations.get("io.kubernetes.cri-o.SandboxID");
+        let sandbox = sandbox.filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let labels = sandbox.and_then(|id| stored(id)).and_then(|sandbox| sandbox.labels());
+        Some(Metadata { labels, ..bundle.metadata() })
     }
 
     fn docker(&self, id: &str) -> Option<Metadata> {
@@ -144,6 +156,7 @@ impl RuntimeFiles {
             namespace: label("io.kubernetes.pod.namespace"),
             pod: label("io.kubernetes.pod.name"),
             pod_uid: label("io.kubernetes.pod.uid"),
+            labels: None,
         })
     }
 
@@ -186,6 +199,14 @@ struct Bundle {
 }
 
 impl Bundle {
+    /// CRI-O's note of labels.
+    fn labels(&self) -> Option<Vec<String>> {
+        let noted = self.annotations.get("io.kubernetes.cri-o.Labels")?;
+        let labels: BTreeMap<String, String> = serde_json::from_str(noted).ok()?;
+        let label = |(key, value)| clean(Some(format!("{key}={value}")));
+        Some(labels.into_iter().map(label).filter(|label| !label.is_empty()).collect())
+    }
+
     fn metadata(&self) -> Metadata {
         let first = |names: &[&str]| {
             clean(names.iter().find_map(|name| self.annotations.get(*name)).cloned())
@@ -203,6 +224,7 @@ impl Bundle {
             ]),
             pod: first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
             pod_uid: first(&["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"]),
+            labels: None,
         }
     }
 }
@@ -273,7 +295,7 @@ mod tests {
 
     fn metadata(parts: [&str; 5]) -> Metadata {
         let [name, image, namespace, pod, pod_uid] = parts.map(str::to_owned);
-        Metadata { name, image, namespace, pod, pod_uid }
+        Metadata { name, image, namespace, pod, pod_uid, labels: None }
     }
 
     #[test]
@@ -310,6 +332,20 @@ mod tests {
             found(&[("var/log/containers/web-7d_shop_web-ID.log", "")]),
             Some(metadata(["web", "", "shop", "web-7d", ""]))
         );
+    }
+
+    #[test]
+    fn crio_notes_the_labels_of_a_pod_with_its_sandbox() {
+        let own = r#"{"annotations":{"io.kubernetes.pod.name":"p","io.kubernetes.cri-o.SandboxID":"ab12"}}"#;
+        let sandbox = r#"{"annotations":{"io.kubernetes.cri-o.Labels":"{\"app\":\"web\",\"tier\":\"front\"}"}}"#;
+        let folder = "run/containers/storage/overlay-containers";
+        let (own_path, sandbox_path) = (
+            format!("{folder}/ID/userdata/config.json"),
+            format!("{folder}/ab12/userdata/config.json"),
+        );
+        let known = found(&[(&own_path, own), (&sandbox_path, sandbox)]).unwrap();
+        assert_eq!(known.labels, Some(vec!["app=web".to_owned(), "tier=front".to_owned()]));
+        assert_eq!(found(&[(&own_path, own)]).unwrap().labels, None);
     }
 
     #[test]

@@ -6,18 +6,22 @@
 //! never dropped or kept waiting. All state is bounded, and evictions are counted.
 
 pub mod container;
+mod digest;
 pub mod metadata;
 pub mod process;
 mod seed;
+pub mod told;
 pub mod user;
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     alert::redact::Redaction,
-    events::{Actor, Exec, Exit, Fork},
+    events::{Actor, Decision, Exec, Exit, Fork},
 };
 use container::{Container, Containers};
+use digest::Digests;
+use interdict_rules::told::Known;
 use metadata::RuntimeFiles;
 use process::{Lineage, Process, Processes};
 use user::Users;
@@ -53,6 +57,7 @@ pub struct Enricher {
     processes: Processes,
     users: Users,
     containers: Containers,
+    digests: Digests,
 }
 
 impl Enricher {
@@ -67,6 +72,7 @@ impl Enricher {
             processes: Processes::new(redaction),
             users: Users::from_files("/etc/passwd".into(), "/etc/group".into()),
             containers: Containers::new("/sys/fs/cgroup".into(), files, wait),
+            digests: Digests::new("/proc".into()),
         }
     }
 
@@ -103,6 +109,21 @@ impl Enricher {
             group: self.users.group(actor.gid),
             container,
         }
+    }
+
+    /// What is known of a field of class U of a decision.
+    pub fn told(
+        &mut self,
+        field: &str,
+        decision: &Decision<'_>,
+        context: &Context,
+        host: &str,
+    ) -> Known {
+        if told::of_place(field) {
+            let on_host = self.containers.is_host(decision.actor.cgroup);
+            return told::place(field, on_host, context.container.as_deref());
+        }
+        told::known(&mut self.digests, field, decision, context, host)
     }
 
     /// The container of a cgroup that was met before.

@@ -9,6 +9,7 @@
 
 mod intake;
 mod keeper;
+mod narrow;
 pub mod snooze;
 mod throttle;
 mod views;

@@ -174,6 +174,7 @@ fn rule(id: &str) -> interdict_rules::meta::RuleMeta {
         when: String::new(),
         exceptions: Vec::new(),
         throttle: None,
+        narrowed: Vec::new(),
     }
 }
 

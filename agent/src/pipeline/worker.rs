@@ -16,6 +16,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::{
     intake::{Intake, Taken},
     keeper::Keeper,
+    narrow::Narrowed,
     snooze::Snoozes,
     throttle::{Outcome, Throttle},
 };
@@ -74,6 +75,7 @@ struct Held {
     generation: u32,
     time_ns: u64,
     alert: Alert,
+    narrowed: Option<Narrowed>,
 }
 
 /// Alerts held at most; more are told without names.
@@ -185,11 +187,15 @@ impl Worker {
             KernelEvent::Decision(decision) => {
                 let context = self.enricher.context(&decision.actor);
                 let policy = view(&self.policies, decision.generation.0);
-                let alert = alert::build(decision, &context, policy, &self.redaction, &self.scene);
+                let narrowed =
+                    Narrowed::of(decision, &context, policy, &mut self.enricher, &self.scene);
                 let (cgroup, generation) = (decision.actor.cgroup, decision.generation.0);
                 let time_ns = decision.time_ns;
-                let waits = context.container.is_some_and(|container| container.metadata.is_none())
+                let waits = context.container.as_ref().is_some_and(|one| one.metadata.is_none())
                     && self.enricher.awaits_names(cgroup);
+                let Some(told) = narrowed.told(policy) else { return };
+                let alert =
+                    alert::build(decision, &told, &context, policy, &self.redaction, &self.scene);
                 // Behind one that waits, the next of its container waits too: they keep their order.
                 if !waits && !self.held_of.contains_key(&cgroup) {
                     return self.tell_decision(alert, generation, time_ns);
@@ -198,7 +204,8 @@ impl Worker {
                     self.release(true);
                 }
                 *self.held_of.entry(cgroup).or_default() += 1;
-                self.held.push_back(Held { cgroup, generation, time_ns, alert });
+                let narrowed = waits.then_some(narrowed).filter(Narrowed::may_change);
+                self.held.push_back(Held { cgroup, generation, time_ns, alert, narrowed });
             }
         }
     }
@@ -220,6 +227,23 @@ impl Worker {
                 Some(named) => {
                     let policy = view(&self.policies, held.generation);
                     alert::build::rename(&mut held.alert, &named, policy);
+                    if let Some(narrowed) = &mut held.narrowed {
+                        narrowed.name(&named);
+                        match narrowed.told(policy) {
+                            Some(told) => {
+                                alert::build::retell(
+                                    &mut held.alert,
+                                    narrowed.family,
+                                    &told,
+                                    policy,
+                                );
+                            }
+                            None => {
+                                self.forget_held(held.cgroup);
+                                continue;
+                            }
+                        }
+                    }
                 }
                 None if !all && self.enricher.awaits_names(held.cgroup) => {
                     self.held.push_back(held);
@@ -227,13 +251,17 @@ impl Worker {
                 }
                 None => {}
             }
-            if let Some(count) = self.held_of.get_mut(&held.cgroup) {
-                *count -= 1;
-                if *count == 0 {
-                    self.held_of.remove(&held.cgroup);
-                }
-            }
+            self.forget_held(held.cgroup);
             self.tell_decision(held.alert, held.generation, held.time_ns);
+        }
+    }
+
+    fn forget_held(&mut self, cgroup: u64) {
+        if let Some(count) = self.held_of.get_mut(&cgroup) {
+            *count -= 1;
+            if *count == 0 {
+                self.held_of.remove(&cgroup);
+            }
         }
     }
 

@@ -41,6 +41,7 @@ fn policy() -> PolicyView {
         when: "file.path in [\"/etc/shadow\"] and not process.exe == \"/usr/bin/x\"".to_owned(),
         exceptions: Vec::new(),
         throttle: None,
+        narrowed: Vec::new(),
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
@@ -75,7 +76,7 @@ fn built(record: &[u8]) -> Alert {
     let context = Enricher::new(redaction.clone()).context(&decision.actor);
     let policy = policy();
     let policy = (decision.generation.0 == 3).then_some(&policy);
-    build(&decision, &context, policy, &redaction, &scene())
+    build(&decision, decision.clauses(), &context, policy, &redaction, &scene())
 }
 
 fn is_canonical(alert: &Alert) -> bool {
@@ -226,4 +227,41 @@ fn every_notice_is_canonical_as_written() {
         assert!(is_canonical(&alert), "{notice:?}");
         assert!(!alert.message.contains('\n'));
     }
+}
+
+#[test]
+fn a_rule_is_told_only_when_what_user_space_knows_fits_or_is_not_known() {
+    use interdict_rules::{
+        ir::Pattern,
+        told::{Known, ToldTest, Wanted},
+    };
+    let mut metadata = policy().metadata;
+    let wanted = Wanted::Text(vec![Pattern::Exact(b"shop".to_vec())]);
+    let of_shop =
+        |negated| ToldTest { field: "k8s.namespace".to_owned(), negated, wanted: wanted.clone() };
+    // One rule that is told on two conditions, and one that always is.
+    let narrowed = |id: &str, narrowed| RuleMeta {
+        id: id.to_owned(),
+        action: "alert".to_owned(),
+        narrowed,
+        ..metadata.rules[0].clone()
+    };
+    metadata.rules = vec![
+        narrowed("R-1", vec![of_shop(false)]),
+        narrowed("R-1", vec![of_shop(true)]),
+        narrowed("R-2", Vec::new()),
+    ];
+    metadata.clauses[Family::File as usize] =
+        (0..3).map(|rule| ClauseMeta { rule, exception: None }).collect();
+    let policy = PolicyView::new(3, "d".to_owned(), metadata);
+    let told = |clauses: &[u16], known: Known| {
+        assert!(policy.narrowing_fields(Family::File, &[0]).contains(&"k8s.namespace"));
+        policy.narrow(Family::File, clauses, &BTreeMap::from([("k8s.namespace".to_owned(), known)]))
+    };
+    let text = |name: &str| Known::Text(vec![name.to_owned()]);
+    assert_eq!(told(&[0], text("shop")), [0]);
+    assert!(told(&[0], text("other")).is_empty());
+    assert_eq!(told(&[0, 2], text("other")), [2]);
+    assert_eq!(told(&[1], Known::Absent), [1]);
+    assert_eq!(told(&[0, 1, 2], Known::Unknown), [0, 2], "told once, for all it could be");
 }
