@@ -172,6 +172,7 @@ fn policy() -> PolicyView {
         when: "file.path in [\"/x\"]".to_owned(),
         exceptions: Vec::new(),
         throttle: None,
+        narrowed: Vec::new(),
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
