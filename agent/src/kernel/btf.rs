@@ -3,7 +3,7 @@
 //! In: the bytes of `/sys/kernel/btf/vmlinux`. Format: Documentation/bpf/btf.rst. Anonymous structs and unions are
 //! passed through, because `file.f_path` sits in one from 6.18 on.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 use thiserror::Error;
 
@@ -66,8 +66,10 @@ pub struct Btf {
     strings: usize,
     /// Byte offset of each type, from type 1.
     types: Vec<usize>,
-    structs: HashMap<String, u32>,
-    functions: HashMap<String, u32>,
+    /// Where the name is, and the number of the type. Names are compared where they lie: a kernel has 60,000 functions,
+    /// of which a handful is asked for, once.
+    structs: Vec<(usize, u32)>,
+    functions: Vec<(usize, u32)>,
 }
 
 impl Btf {
@@ -103,13 +105,8 @@ impl Btf {
         let type_start = header + word(&data, 8).ok_or_else(|| short(8))? as usize;
         let type_bytes = word(&data, 12).ok_or_else(|| short(12))? as usize;
         let strings = header + word(&data, 16).ok_or_else(|| short(16))? as usize;
-        let mut btf = Self {
-            data,
-            strings,
-            types: vec![0],
-            structs: HashMap::new(),
-            functions: HashMap::new(),
-        };
+        let mut btf =
+            Self { data, strings, types: vec![0], structs: Vec::new(), functions: Vec::new() };
         let mut at = type_start;
         let end = type_start.saturating_add(type_bytes);
         while at < end {
@@ -118,14 +115,10 @@ impl Btf {
             let info = btf.word(at + 4)?;
             let entries = (info & 0xffff) as usize;
             let kind = (info >> 24) & 0x1f;
-            let name = btf.string(btf.word(at)? as usize);
+            let name = btf.word(at)? as usize;
             match kind {
-                KIND_STRUCT => {
-                    btf.structs.entry(name).or_insert(id);
-                }
-                KIND_FUNC => {
-                    btf.functions.entry(name).or_insert(id);
-                }
+                KIND_STRUCT => btf.structs.push((name, id)),
+                KIND_FUNC => btf.functions.push((name, id)),
                 _ => {}
             }
             at += 12
@@ -149,6 +142,43 @@ impl Btf {
         let rest = self.data.get(self.strings + offset..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         String::from_utf8_lossy(&rest[..end]).into_owned()
+    }
+
+    /// The first of these types that has the name.
+    fn find(&self, types: &[(usize, u32)], name: &str) -> Option<u32> {
+        let is_named = |at: usize| {
+            let text = self.data.get(self.strings + at..).unwrap_or_default();
+            text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+        };
+        types.iter().find(|(at, _)| is_named(*at)).map(|(_, id)| *id)
+    }
+
+    /// BTF with these functions under the numbers they have here, and nothing else: as much as attaching to them by name
+    /// takes, and much less to read than all that a kernel has.
+    pub fn only_functions(&self, names: &[&str]) -> Vec<u8> {
+        let mut strings = vec![0];
+        // A forward declaration without a name: twelve bytes of nothing.
+        const NOTHING: [u32; 3] = [0, 7 << 24, 0];
+        let mut types = vec![NOTHING; self.types.len() - 1];
+        for name in names {
+            let found =
+                self.find(&self.functions, name).and_then(|id| (id as usize).checked_sub(1));
+            if let Some(place) = found.and_then(|at| types.get_mut(at)) {
+                *place = [strings.len() as u32, KIND_FUNC << 24, 1];
+                strings.extend_from_slice(name.as_bytes());
+                strings.push(0);
+            }
+        }
+        let type_bytes = 12 * types.len() as u32;
+        let mut out = Vec::with_capacity(24 + type_bytes as usize + strings.len());
+        out.extend_from_slice(&MAGIC.to_le_bytes());
+        out.extend_from_slice(&[1, 0]);
+        for number in [24, 0, type_bytes, type_bytes, strings.len() as u32] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend(types.iter().flatten().flat_map(|word| word.to_le_bytes()));
+        out.extend_from_slice(&strings);
+        out
     }
 
     /// The type behind typedefs and qualifiers.
@@ -197,9 +227,10 @@ impl Btf {
     /// # Errors
     /// The struct or the member is not there.
     pub fn offset(&self, structure: &str, member: &str) -> Result<u64, BtfError> {
-        let id =
-            self.structs.get(structure).ok_or_else(|| BtfError::NoStruct(structure.to_owned()))?;
-        let (_, mut at) = self.resolved(*id)?;
+        let id = self
+            .find(&self.structs, structure)
+            .ok_or_else(|| BtfError::NoStruct(structure.to_owned()))?;
+        let (_, mut at) = self.resolved(id)?;
         let mut bits = 0;
         for part in member.split('.') {
             let missing =
@@ -213,7 +244,7 @@ impl Btf {
 
     /// Names of the parameters of a function, if the kernel has it.
     pub fn parameters(&self, function: &str) -> Option<Vec<String>> {
-        let at = *self.types.get(*self.functions.get(function)? as usize)?;
+        let at = *self.types.get(self.find(&self.functions, function)? as usize)?;
         let prototype = *self.types.get(self.word(at + 8).ok()? as usize)?;
         let count = (self.word(prototype + 4).ok()? & 0xffff) as usize;
         (0..count)
@@ -223,7 +254,7 @@ impl Btf {
 
     /// Whether the kernel has this BPF LSM hook.
     pub fn has_lsm_hook(&self, hook: &str) -> bool {
-        self.functions.contains_key(&format!("bpf_lsm_{hook}"))
+        self.find(&self.functions, &format!("bpf_lsm_{hook}")).is_some()
     }
 }
 
@@ -250,6 +281,23 @@ mod tests {
         let daddr = btf.offset("sock_common", "skc_daddr").unwrap();
         let rcv = btf.offset("sock_common", "skc_rcv_saddr").unwrap();
         assert_eq!(rcv, daddr + 4);
+    }
+
+    #[test]
+    fn reduced_to_some_functions_it_has_them_under_the_same_numbers() {
+        let whole = Btf::of_kernel().unwrap();
+        let names = ["bpf_lsm_file_open", "bpf_lsm_socket_connect", "no_such_function"];
+        let few = Btf::parse(whole.only_functions(&names)).unwrap();
+        assert_eq!(few.types.len(), whole.types.len());
+        for name in &names[..2] {
+            let number = whole.find(&whole.functions, name);
+            assert!(number.is_some(), "this kernel has {name}");
+            assert_eq!(few.find(&few.functions, name), number);
+        }
+        assert_eq!(few.functions.len(), 2);
+        // The loader reads it too.
+        let bytes = whole.only_functions(&names);
+        aya::Btf::parse(&bytes, aya::Endianness::default()).unwrap();
     }
 
     #[test]

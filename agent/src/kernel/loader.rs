@@ -8,12 +8,12 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io,
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
 use aya::{
-    Btf as KernelBtf, Ebpf, EbpfLoader, VerifierLogLevel,
+    Btf as KernelBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{Map, MapData},
     programs::{
         CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError, RawTracePoint, Xdp, XdpMode,
@@ -138,14 +138,30 @@ const MAPS: &[&str] = &[
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
 const SEQUENCES: [(&str, &str); 2] = [("RENAME_LOCK", "rename_lock"), ("MOUNT_LOCK", "mount_lock")];
 
-/// The address of a kernel variable, from `/proc/kallsyms`. `None` if the kernel does not tell.
-fn symbol_address(symbol: &str) -> Option<u64> {
-    let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
-    symbols.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let address = u64::from_str_radix(fields.next()?, 16).ok()?;
-        (fields.nth(1)? == symbol && address != 0).then_some(address)
-    })
+/// The addresses of kernel variables, from `/proc/kallsyms`; 0 for those that the kernel does not tell. One pass, and no
+/// further than needed: writing down all its symbols costs the kernel hundreds of millions of instructions.
+fn symbol_addresses<const N: usize>(symbols: [&str; N]) -> [u64; N] {
+    let mut addresses = [0; N];
+    let Ok(file) = fs::File::open("/proc/kallsyms") else { return addresses };
+    let mut lines = BufReader::with_capacity(1 << 16, file);
+    let mut line = Vec::new();
+    while addresses.contains(&0) {
+        line.clear();
+        if !lines.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            break;
+        }
+        // `ffffffff81000000 D name`, and the module in brackets.
+        let Some(at) = line.iter().position(|byte| *byte == b' ') else { continue };
+        let name = line.get(at + 3..).unwrap_or_default();
+        for (symbol, address) in symbols.iter().zip(&mut addresses) {
+            let rest = name.strip_prefix(symbol.as_bytes());
+            if rest.is_some_and(|rest| rest == b"\n") {
+                let digits = std::str::from_utf8(&line[..at]).unwrap_or_default();
+                *address = u64::from_str_radix(digits, 16).unwrap_or(0);
+            }
+        }
+    }
+    addresses
 }
 
 /// The slot size for an image: room to grow by a quarter, a power of two.
@@ -254,7 +270,17 @@ impl Loaded {
     fn load(options: Options, slot_bytes: usize) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
         let active = active_modules();
-        let kernel_btf = KernelBtf::from_sys_fs().map_err(aya::EbpfError::from)?;
+        // All of the kernel's types would take the loader a second pass over megabytes; attaching takes a few names.
+        let hooks: Vec<String> = HOOKS
+            .iter()
+            .filter_map(|hook| match hook.attach {
+                Attach::Lsm(name) => Some(format!("bpf_lsm_{name}")),
+                Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp => None,
+            })
+            .collect();
+        let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
+        let kernel_btf = KernelBtf::parse(&btf.only_functions(&hooks), Endianness::default())
+            .map_err(aya::EbpfError::from)?;
         if options.without_lsm {
             let reason = "switched off in the configuration".to_owned();
             return Self::load_as(
@@ -302,8 +328,9 @@ impl Loaded {
         }
         globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
         globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
-        for (global, symbol) in SEQUENCES {
-            globals.push((global, symbol_address(symbol).unwrap_or(0)));
+        let addresses = symbol_addresses(SEQUENCES.map(|(_, symbol)| symbol));
+        for ((global, _), address) in SEQUENCES.into_iter().zip(addresses) {
+            globals.push((global, address));
         }
         let mut loader = EbpfLoader::new();
         // The full log of a refused program is megabytes and takes the kernel minutes: only on demand. The last words of the
