@@ -127,7 +127,7 @@ fn spooled(count: u32, batch: usize) -> (f64, f64, f64) {
     let redaction = Redaction::default();
     let mut enricher = Enricher::new(redaction.clone());
     let policy = policy();
-    let scene = Scene { host: this_host(), wall_minus_boot_ns: 1_700_000_000_000_000_000 };
+    let scene = Scene { host: this_host().into(), wall_minus_boot_ns: 1_700_000_000_000_000_000 };
     for record in lifecycle() {
         match events::decode(&record).unwrap() {
             KernelEvent::Fork(fork) => enricher.forked(&fork),

@@ -43,7 +43,7 @@ fuzz_target!(|bytes: &[u8]| {
                 kernel: String::new(),
                 name: "fuzz".to_owned(),
             };
-            let scene = Scene { host, wall_minus_boot_ns: 0 };
+            let scene = Scene { host: host.into(), wall_minus_boot_ns: 0 };
             // A pid of this machine would be looked up in /proc: true, but not repeatable.
             let mut actor = decision.actor;
             actor.pid |= 0x4000_0000;

@@ -19,13 +19,14 @@ use super::{
         ObjectInfo, PolicyInfo, ProcessInfo, RuleInfo, SCHEMA, Word,
     },
     redact::Redaction,
+    shared::Shared,
     text::Text,
 };
 use crate::{
     enrich::{
         Context,
         container::Container,
-        process::{Arguments, Program},
+        process::{Arguments, Lineage, Program},
     },
     events::{Decision, Object},
 };
@@ -44,11 +45,12 @@ pub struct PolicyView {
     pub metadata: Metadata,
     prepared: Vec<Prepared>,
     throttled: Vec<(String, ThrottleMeta)>,
+    info: Shared<PolicyInfo>,
 }
 
 #[derive(Clone, Debug)]
 struct Prepared {
-    info: RuleInfo,
+    info: Shared<RuleInfo>,
     template: Option<Template>,
     fields: Vec<String>,
     condition: Condition,
@@ -63,7 +65,8 @@ impl PolicyView {
             .iter()
             .filter_map(|rule| Some((rule.id.clone(), rule.throttle.clone()?)))
             .collect();
-        Self { generation, digest, metadata, prepared, throttled }
+        let info = Shared::new(PolicyInfo { digest: Some(digest.clone()), generation });
+        Self { generation, digest, metadata, prepared, throttled, info }
     }
 
     /// How often a rule is told, if it says so.
@@ -115,7 +118,7 @@ impl PolicyView {
 
 fn prepare(rule: &RuleMeta) -> Prepared {
     Prepared {
-        info: RuleInfo {
+        info: Shared::new(RuleInfo {
             action: rule.action.clone(),
             attack: rule.attack.clone(),
             file: rule.file.clone(),
@@ -126,7 +129,7 @@ fn prepare(rule: &RuleMeta) -> Prepared {
             severity: rule.severity,
             tags: rule.tags.clone(),
             title: rule.title.clone(),
-        },
+        }),
         template: (!rule.message.is_empty()).then(|| Template::parse(&rule.message)),
         fields: fields::mentioned(&rule.when),
         condition: Condition::new(&rule.narrowed),
@@ -137,7 +140,7 @@ fn prepare(rule: &RuleMeta) -> Prepared {
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// This host.
-    pub host: HostInfo,
+    pub host: Shared<HostInfo>,
     /// Wall clock minus `CLOCK_BOOTTIME`, ns, as of now.
     pub wall_minus_boot_ns: i128,
 }
@@ -193,9 +196,9 @@ pub fn build(
     alert.acts = acts(decision);
     alert.decision = Some(decided(decision));
     alert.object = Some(object(decision, redaction, &mut marks));
-    alert.policy = Some(PolicyInfo {
-        digest: policy.map(|policy| policy.digest.clone()),
-        generation: decision.generation.0,
+    alert.policy = Some(match policy {
+        Some(policy) => policy.info.clone(),
+        None => Shared::new(PolicyInfo { digest: None, generation: decision.generation.0 }),
     });
     if decision.acts.family() != Family::Packet {
         alert.process = Some(process(decision, context, &mut marks));
@@ -293,6 +296,17 @@ impl Marks {
         args.shown.iter().take(limit).cloned().collect()
     }
 
+    /// What of an ancestor is not verbatim: hardly ever anything.
+    fn ancestor(&mut self, index: usize, program: &Program) {
+        let args = &program.args;
+        if !program.exe.escaped && args.escaped.is_empty() && args.redacted.is_empty() {
+            return;
+        }
+        let name = format!("process.ancestors.{index}");
+        let _shown = self.args(&format!("{name}.args"), args, ANCESTOR_ARGS);
+        let _shown = self.exe(&format!("{name}.exe"), program);
+    }
+
     fn exe(&mut self, name: &str, program: &Program) -> Option<String> {
         (!program.exe.shown.is_empty()).then(|| self.text(name, &program.exe))
     }
@@ -325,13 +339,8 @@ fn process(decision: &Decision<'_>, context: &Context, marks: &mut Marks) -> Pro
         .ancestors()
         .enumerate()
         .map(|(index, ancestor)| {
-            let name = format!("process.ancestors.{index}");
-            AncestorInfo {
-                args: marks.args(&format!("{name}.args"), &ancestor.program.args, ANCESTOR_ARGS),
-                exe: marks.exe(&format!("{name}.exe"), &ancestor.program),
-                pid: ancestor.pid,
-                start_boot_ns: (ancestor.start_ns != 0).then(|| ancestor.start_ns.to_string()),
-            }
+            marks.ancestor(index, &ancestor.program);
+            ancestor.told.get_or_init(|| Shared::new(told(ancestor))).clone()
         })
         .collect();
     let start_ns = if actor.start_ns != 0 { actor.start_ns } else { known.start_ns };
@@ -353,6 +362,18 @@ fn process(decision: &Decision<'_>, context: &Context, marks: &mut Marks) -> Pro
         tid: actor.tid,
         uid: actor.uid,
         user: context.user.as_deref().map(str::to_owned),
+    }
+}
+
+/// An ancestor as alerts have it: the same in all of them.
+fn told(ancestor: &Lineage) -> AncestorInfo {
+    let program = &ancestor.program;
+    let exe = &program.exe.shown;
+    AncestorInfo {
+        args: program.args.shown.iter().take(ANCESTOR_ARGS).cloned().collect(),
+        exe: (!exe.is_empty()).then(|| exe.clone()),
+        pid: ancestor.pid,
+        start_boot_ns: (ancestor.start_ns != 0).then(|| ancestor.start_ns.to_string()),
     }
 }
 

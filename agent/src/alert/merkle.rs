@@ -18,7 +18,9 @@ fn node(left: &Hash, right: &Hash) -> Hash {
 
 /// The root of a batch, and for each alert the neighbours on its way up.
 pub fn tree(hashes: &[Hash]) -> (Hash, Vec<Vec<Hash>>) {
-    let mut paths = vec![Vec::new(); hashes.len()];
+    // As many neighbours as the tree is high.
+    let height = hashes.len().next_power_of_two().trailing_zeros() as usize;
+    let mut paths: Vec<Vec<Hash>> = hashes.iter().map(|_hash| Vec::with_capacity(height)).collect();
     let mut level: Vec<Hash> = hashes.iter().map(leaf).collect();
     let mut height = 0;
     while level.len() > 1 {

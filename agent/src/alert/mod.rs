@@ -16,8 +16,10 @@ pub mod notice;
 pub mod redact;
 pub mod render;
 pub mod seal;
+pub mod shared;
 pub mod text;
 pub mod verify;
+mod write;
 
 pub use build::build;
 pub use model::Alert;

@@ -9,6 +9,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use interdict_rules::meta::Severity;
 use serde::{Deserialize, Serialize};
 
+use super::shared::Shared;
+
 /// Name and version of the schema.
 pub const SCHEMA: &str = "interdict.alert/1";
 
@@ -36,7 +38,7 @@ pub struct Alert {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
     /// Where.
-    pub host: HostInfo,
+    pub host: Shared<HostInfo>,
     /// Unique for ever: stream and sequence number. Receivers drop repeats by it.
     pub id: String,
     /// What sort of alert.
@@ -51,7 +53,7 @@ pub struct Alert {
     pub object: Option<ObjectInfo>,
     /// The policy that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyInfo>,
+    pub policy: Option<Shared<PolicyInfo>>,
     /// Who acted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessInfo>,
@@ -60,7 +62,7 @@ pub struct Alert {
     pub redacted: Vec<String>,
     /// Rules that matched, strongest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RuleInfo>,
+    pub rules: Vec<Shared<RuleInfo>>,
     /// [`SCHEMA`].
     pub schema: Word,
     /// Place in the stream, from 1, without gaps.
@@ -243,7 +245,7 @@ pub struct RuleInfo {
 pub struct ProcessInfo {
     /// Ancestors, nearest first, as they were when they forked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ancestors: Vec<AncestorInfo>,
+    pub ancestors: Vec<Shared<AncestorInfo>>,
     /// Arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,

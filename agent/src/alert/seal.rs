@@ -9,9 +9,10 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use sha2::{Digest, Sha256};
 
 use super::{
-    key::{SigningKey, to_hex},
+    key::SigningKey,
     merkle::{self, Hash},
     model::{ALERT_BYTES, Alert, Kind},
+    write::write,
 };
 
 /// Domain of chain hashes.
@@ -94,12 +95,16 @@ impl SealedAlert {
 pub struct Sealer {
     key: SigningKey,
     head: ChainHead,
+    line_bytes: usize,
 }
+
+/// Bytes of a seal in a full batch, with some to spare.
+const SEAL_BYTES: usize = 768;
 
 impl Sealer {
     /// Goes on where `head` stands.
     pub fn new(key: SigningKey, head: ChainHead) -> Self {
-        Self { key, head }
+        Self { key, head, line_bytes: 1_024 }
     }
 
     /// Where the stream stands.
@@ -142,15 +147,16 @@ impl Sealer {
         alert.seq = seq;
         alert.id = format!("{}-{seq}", self.head.stream);
         alert.stream.clone_from(&self.head.stream);
-        let mut line = Vec::with_capacity(2_048);
+        // About as long as the one before, with its seal.
+        let mut line = Vec::with_capacity(self.line_bytes + SEAL_BYTES);
         loop {
-            serde_json::to_writer(&mut line, &alert)
-                .expect("alerts hold strings and integers, and a vector takes them all");
+            write(&mut line, &alert);
             if line.len() <= ALERT_BYTES || !alert.trim() {
                 break;
             }
             line.clear();
         }
+        self.line_bytes = line.len();
         let hash = chain_hash(&self.head.hash, &line);
         self.head.seq = seq;
         self.head.hash = hash;
@@ -166,28 +172,42 @@ impl Sealer {
         for (index, (alert, path)) in batch.iter_mut().zip(paths).enumerate() {
             // The body is an object: its last byte is the closing brace.
             alert.line.pop();
-            let mut text = String::with_capacity(360 + 48 * path.len());
-            text.push_str(",\"seal\":{\"hash\":\"");
-            text.push_str(&to_hex(&alert.hash));
-            text.push_str("\",\"index\":");
-            text.push_str(&index.to_string());
-            text.push_str(",\"key\":\"");
-            text.push_str(self.key.id());
-            text.push_str("\",\"path\":[");
+            let line = &mut alert.line;
+            line.extend_from_slice(b",\"seal\":{\"hash\":\"");
+            push_hex(line, &alert.hash);
+            line.extend_from_slice(b"\",\"index\":");
+            line.extend_from_slice(index.to_string().as_bytes());
+            line.extend_from_slice(b",\"key\":\"");
+            line.extend_from_slice(self.key.id().as_bytes());
+            line.extend_from_slice(b"\",\"path\":[");
             for (at, neighbour) in path.iter().enumerate() {
-                text.push_str(if at == 0 { "\"" } else { ",\"" });
-                BASE64.encode_string(neighbour, &mut text);
-                text.push('"');
+                line.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
+                push_base64(line, neighbour);
+                line.push(b'"');
             }
-            text.push_str("],\"prev\":\"");
-            text.push_str(&to_hex(&previous));
-            text.push_str("\",\"sig\":\"");
-            text.push_str(&signature);
-            text.push_str("\",\"size\":");
-            text.push_str(&size.to_string());
-            text.push_str("}}");
-            alert.line.extend_from_slice(text.as_bytes());
+            line.extend_from_slice(b"],\"prev\":\"");
+            push_hex(line, &previous);
+            line.extend_from_slice(b"\",\"sig\":\"");
+            line.extend_from_slice(signature.as_bytes());
+            line.extend_from_slice(b"\",\"size\":");
+            line.extend_from_slice(size.to_string().as_bytes());
+            line.extend_from_slice(b"}}");
             previous = alert.hash;
         }
     }
+}
+
+fn push_hex(out: &mut Vec<u8>, bytes: &Hash) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+fn push_base64(out: &mut Vec<u8>, bytes: &Hash) {
+    // 32 bytes are 44 characters.
+    let mut text = [0; 44];
+    let len = BASE64.encode_slice(bytes, &mut text).unwrap_or(0);
+    out.extend_from_slice(&text[..len]);
 }

@@ -261,7 +261,7 @@ mod tests {
         let public = key.public();
         let mut sealer = Sealer::new(key, ChainHead::start("0".repeat(32)));
         let host = HostInfo { boot_id: "b".into(), kernel: "k".into(), name: "h".into() };
-        let scene = Scene { host, wall_minus_boot_ns: 0 };
+        let scene = Scene { host: host.into(), wall_minus_boot_ns: 0 };
         let alert = |_| Notice::Stopped { reason: "r".to_owned() }.alert(&scene, 1);
         let sealed = sealer.seal((0..3).map(alert).collect());
         let value = |line| serde_json::from_slice(line).unwrap();

@@ -7,11 +7,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crate::{
-    alert::{redact::Redaction, text::Text},
+    alert::{model::AncestorInfo, redact::Redaction, shared::Shared, text::Text},
     enrich::seed,
     events::{Actor, Exec, Exit, Fork},
 };
@@ -89,8 +89,31 @@ pub struct Lineage {
     pub program: Arc<Program>,
     /// Its own parent.
     pub parent: Option<Arc<Lineage>>,
+    /// How alerts tell it, once one has.
+    pub(crate) told: Told,
     depth: usize,
 }
+
+/// What an ancestor was rendered as. It follows from the rest, so it has no part in what is equal.
+#[derive(Debug, Default)]
+pub(crate) struct Told(OnceLock<Shared<AncestorInfo>>);
+
+impl Told {
+    pub(crate) fn get_or_init(
+        &self,
+        render: impl FnOnce() -> Shared<AncestorInfo>,
+    ) -> &Shared<AncestorInfo> {
+        self.0.get_or_init(render)
+    }
+}
+
+impl PartialEq for Told {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Told {}
 
 /// What the table knows of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -367,7 +390,7 @@ fn lineage(
     } else {
         (parent, depth)
     };
-    Arc::new(Lineage { pid, start_ns, program, parent, depth })
+    Arc::new(Lineage { pid, start_ns, program, parent, told: Told::default(), depth })
 }
 
 fn nearest(node: &Arc<Lineage>, count: usize) -> Option<Arc<Lineage>> {
@@ -380,6 +403,7 @@ fn nearest(node: &Arc<Lineage>, count: usize) -> Option<Arc<Lineage>> {
             start_ns: node.start_ns,
             program: Arc::clone(&node.program),
             parent,
+            told: Told::default(),
             depth,
         }))
     })

@@ -330,7 +330,8 @@ fn change_key(
     }
     let next = SigningKey::open(&next_path)?;
     let (wall_ns, boot_ns) = worker::clocks();
-    let scene = Scene { host: host.clone(), wall_minus_boot_ns: wall_ns - i128::from(boot_ns) };
+    let scene =
+        Scene { host: host.clone().into(), wall_minus_boot_ns: wall_ns - i128::from(boot_ns) };
     let notice = Notice::KeyRotated { public_key: next.public().base64() };
     let sealed = sealer.seal(vec![notice.alert(&scene, boot_ns)]);
     spool.append(&sealed)?;

@@ -108,7 +108,7 @@ impl Worker {
             keeper: parts.keeper,
             enricher: parts.enricher,
             redaction: parts.redaction,
-            scene: Scene { host: parts.host, wall_minus_boot_ns: 0 },
+            scene: Scene { host: parts.host.into(), wall_minus_boot_ns: 0 },
             pending: Vec::new(),
             throttle: Throttle::default(),
             snoozes: parts.snoozes,

@@ -228,17 +228,21 @@ impl Reader {
     /// The bytes at the current place; `None` without a segment.
     fn chunk(&self) -> Result<Option<Vec<u8>>, SpoolError> {
         let Some(open) = self.open.as_ref() else { return Ok(None) };
-        let mut bytes = vec![0; CHUNK_BYTES];
+        // No more than there is: idle, that is one alert, and a megabyte would have to be zeroed for it. What is written
+        // meanwhile is read the next time.
+        let failed = |source| {
+            let path = segment::path(&self.folder, open.first);
+            SpoolError::Segment { path, source }
+        };
+        let left = open.file.metadata().map_err(failed)?.len().saturating_sub(open.offset);
+        let mut bytes = vec![0; usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES)];
         let mut len = 0;
         while len < bytes.len() {
             match open.file.read_at(&mut bytes[len..], open.offset + len as u64) {
                 Ok(0) => break,
                 Ok(count) => len += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    let path = segment::path(&self.folder, open.first);
-                    return Err(SpoolError::Segment { path, source });
-                }
+                Err(source) => return Err(failed(source)),
             }
         }
         bytes.truncate(len);

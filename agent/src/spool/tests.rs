@@ -23,7 +23,7 @@ const STREAM: &str = "00112233445566778899aabbccddeeff";
 
 fn scene() -> Scene {
     let host = HostInfo { boot_id: "b".into(), kernel: "k".into(), name: "h".into() };
-    Scene { host, wall_minus_boot_ns: 0 }
+    Scene { host: host.into(), wall_minus_boot_ns: 0 }
 }
 
 fn sealed(sealer: &mut Sealer, count: usize) -> Vec<SealedAlert> {
@@ -108,7 +108,7 @@ fn the_longest_alert_there_can_be_is_kept_and_read_and_proven() {
         start_boot_ns: None,
     };
     alert.process = Some(ProcessInfo {
-        ancestors: vec![ancestor; 64],
+        ancestors: vec![ancestor.into(); 64],
         args: vec![long.clone()],
         args_truncated: true,
         cgroup_id: "1".to_owned(),

@@ -19,7 +19,7 @@ const PID: u32 = 0x4000_0001;
 fn scene() -> Scene {
     let host =
         HostInfo { boot_id: "b".to_owned(), kernel: "6.1.0".to_owned(), name: "host".to_owned() };
-    Scene { host, wall_minus_boot_ns: 1_700_000_000_000_000_000 }
+    Scene { host: host.into(), wall_minus_boot_ns: 1_700_000_000_000_000_000 }
 }
 
 fn policy() -> PolicyView {
@@ -81,6 +81,9 @@ fn built(record: &[u8]) -> Alert {
 
 fn is_canonical(alert: &Alert) -> bool {
     let bytes = serde_json::to_vec(alert).unwrap();
+    let mut written = Vec::new();
+    crate::alert::write::write(&mut written, alert);
+    assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&bytes));
     let mut canonical_bytes = Vec::new();
     canonical::write(&mut canonical_bytes, &serde_json::from_slice(&bytes).unwrap()).unwrap();
     bytes == canonical_bytes

@@ -92,6 +92,23 @@ fn message_pack_holds_the_very_same_values() {
 }
 
 #[test]
+fn an_alert_with_every_member_is_written_as_the_model_serialises() {
+    let mut native: Value = serde_json::from_slice(&sample()).unwrap();
+    native["escaped"] = json!(["object.path"]);
+    native["redacted"] = json!(["process.args.1"]);
+    native["trimmed"] = json!(["facts"]);
+    native["container"]["late"] = json!(true);
+    native["process"]["args_truncated"] = json!(true);
+    native["process"]["group"] = json!("g");
+    native["notice"] = json!({"name": "n", "detail": {"b": 1, "a": "x"}});
+    native["decision"]["more_rules"] = json!(true);
+    let alert: Alert = serde_json::from_value(native).unwrap();
+    let mut written = Vec::new();
+    crate::alert::write::write(&mut written, &alert);
+    assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&alert).unwrap());
+}
+
+#[test]
 fn native_is_the_line_itself() {
     assert_eq!(render(&sample(), Format::Native).unwrap(), sample());
 }

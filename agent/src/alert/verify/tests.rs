@@ -11,7 +11,7 @@ use crate::alert::{
 
 fn scene() -> Scene {
     let host = HostInfo { boot_id: "b".into(), kernel: "k".into(), name: "h".into() };
-    Scene { host, wall_minus_boot_ns: 0 }
+    Scene { host: host.into(), wall_minus_boot_ns: 0 }
 }
 
 fn stream(batches: &[usize]) -> (Vec<Vec<u8>>, PublicKey) {

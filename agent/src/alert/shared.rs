@@ -1,0 +1,68 @@
+//! A part that many alerts have in common: rendered once, shared by all of them.
+//!
+//! Host, policy, rules and ancestors are most of an alert's bytes and hardly ever change. [`Shared`] holds such a part
+//! together with its JSON, which the sealer copies instead of rendering it for each alert anew.
+
+use std::{ops::Deref, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A part and its JSON.
+#[derive(Clone, Debug)]
+pub struct Shared<T>(Arc<Inner<T>>);
+
+#[derive(Debug)]
+struct Inner<T> {
+    part: T,
+    json: Vec<u8>,
+}
+
+impl<T: Serialize> Shared<T> {
+    /// Renders a part.
+    pub fn new(part: T) -> Self {
+        let json =
+            serde_json::to_vec(&part).expect("parts of alerts hold strings, integers and lists");
+        Self(Arc::new(Inner { part, json }))
+    }
+}
+
+impl<T> Shared<T> {
+    /// Its JSON.
+    pub fn json(&self) -> &[u8] {
+        &self.0.json
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.part
+    }
+}
+
+impl<T: PartialEq> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.part == other.0.part
+    }
+}
+
+impl<T: Eq> Eq for Shared<T> {}
+
+impl<T: Serialize> Serialize for Shared<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.part.serialize(serializer)
+    }
+}
+
+impl<'de, T: Serialize + Deserialize<'de>> Deserialize<'de> for Shared<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl<T: Serialize> From<T> for Shared<T> {
+    fn from(part: T) -> Self {
+        Self::new(part)
+    }
+}
