@@ -45,7 +45,7 @@ use crate::{
     },
     config::Config,
     enrich::{Enricher, metadata::RuntimeFiles},
-    sinks::{self, SinkError, Status, runner},
+    sinks::{self, SinkError, Status, clock::RuntimeClock, runner},
     spool::{
         Cursor, Spool, SpoolError,
         cursor::Stored,
@@ -109,7 +109,7 @@ impl Pipeline {
         let (mut spool, recovered) = Spool::open(
             &folder,
             config.spool_limits(),
-            disk,
+            Arc::clone(&disk),
             acknowledged,
             random_stream().ok_or(PipelineError::System("no randomness"))?,
         )?;
@@ -135,6 +135,8 @@ impl Pipeline {
                 folder: folder.clone(),
                 stream: stream.clone(),
                 cursor,
+                disk: Arc::clone(&disk),
+                clock: Arc::new(RuntimeClock::default()),
                 status,
                 durable: durable.clone(),
                 last: last.subscribe(),

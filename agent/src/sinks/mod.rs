@@ -7,6 +7,9 @@
 
 mod alertmanager;
 mod backoff;
+#[cfg(test)]
+mod chaos;
+pub mod clock;
 mod compress;
 mod elasticsearch;
 mod file;

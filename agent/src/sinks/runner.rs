@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,16 +12,13 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::sync::watch;
 
-use super::{DeliveryError, Sink, backoff, backoff::Backoff};
+use super::{DeliveryError, Sink, backoff, backoff::Backoff, clock::Clock};
 use crate::{
     alert::{Notice, render::Format},
     config::{Filter, SinkConfig},
-    spool::{Cursor, Entry, Read, Reader, SpoolError, cursor::Stored},
+    spool::{Cursor, Entry, Read, Reader, SpoolError, cursor::Stored, disk::Disk},
 };
 
 /// What is known about a sink, for health reports.
@@ -86,6 +82,10 @@ pub struct Task {
     pub stream: String,
     /// Its cursor.
     pub cursor: Cursor,
+    /// Where dead letters are written.
+    pub disk: Arc<dyn Disk>,
+    /// By which retries wait.
+    pub clock: Arc<dyn Clock>,
     /// Its status, with `next` set.
     pub status: Arc<Status>,
     /// The spool's durable mark.
@@ -108,6 +108,9 @@ pub fn start(stored: &Stored, stream: &str, oldest: u64, head: u64) -> u64 {
 
 /// Size at which dead letters are put aside; the ones put aside before them go.
 const DEAD_BYTES: u64 = 16 << 20;
+
+/// Alerts behind the durable mark up to which a sink counts as live.
+const LIVE: u64 = 64;
 
 /// Time between two cursor writes while alerts flow.
 const CURSOR_EVERY: Duration = Duration::from_millis(200);
@@ -144,7 +147,7 @@ struct State {
     task: Task,
     reader: Option<Reader>,
     backoff: Backoff,
-    stored: Option<Instant>,
+    stored: Option<Duration>,
     stored_next: u64,
 }
 
@@ -182,6 +185,14 @@ impl State {
         let mut reader = self.reader.take().unwrap_or_else(|| Reader::new(&self.task.folder, next));
         let (alerts, bytes) = (self.task.config.batch.alerts, self.task.config.batch.bytes);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if durable.saturating_sub(next) < LIVE {
+            // Just written, so in memory: not worth another thread.
+            let read = reader.read(durable, alerts, bytes);
+            if read.is_ok() {
+                self.reader = Some(reader);
+            }
+            return read;
+        }
         let work = tokio::task::spawn_blocking(move || {
             let read = reader.read(durable, alerts, bytes);
             (reader, read)
@@ -238,15 +249,23 @@ impl State {
         let folder = self.task.folder.join("dead");
         fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{}.ndjson", self.task.status.name.replace('/', "_")));
+        let disk = &self.task.disk;
         if fs::metadata(&path).is_ok_and(|data| data.len() > DEAD_BYTES) {
-            fs::rename(&path, path.with_extension("ndjson.1"))?;
+            disk.rename(&path, &path.with_extension("ndjson.1"))?;
         }
-        let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        let mut line = format!("{{\"reason\":{},\"alert\":", Value::from(reason)).into_bytes();
+        let mut line = Vec::with_capacity(entry.line.len() + reason.len() + 64);
+        // A crash may have left half a line: ended here, it is one bad line and doesn't spoil the next.
+        if !ends_with_a_line(&path)? {
+            line.push(b'\n');
+        }
+        line.extend_from_slice(
+            format!("{{\"reason\":{},\"alert\":", Value::from(reason)).as_bytes(),
+        );
         line.extend_from_slice(&entry.line);
         line.extend_from_slice(b"}\n");
-        file.write_all(&line)?;
-        file.sync_data()
+        let mut file = disk.open(&path)?;
+        file.append(&line)?;
+        file.sync()
     }
 
     fn succeeded(&mut self) {
@@ -267,14 +286,15 @@ impl State {
             let sink = self.task.status.name.clone();
             (self.task.notices)(Notice::SinkDown { sink, reason: reason.to_owned() });
         }
-        sleep(pause).await;
+        self.task.clock.sleep(pause).await;
     }
 
     /// Writes the cursor: when `now` is asked for, or every so often. A cursor that can't be written costs repeats
     /// after a crash, no alerts.
     fn store(&mut self, now: bool) {
         let next = self.task.status.next.load(Ordering::Relaxed);
-        let due = self.stored.is_none_or(|stored| stored.elapsed() >= CURSOR_EVERY);
+        let time = self.task.clock.now();
+        let due = self.stored.is_none_or(|stored| time.saturating_sub(stored) >= CURSOR_EVERY);
         if next == self.stored_next || !(now || due) {
             return;
         }
@@ -283,8 +303,23 @@ impl State {
         } else {
             self.stored_next = next;
         }
-        self.stored = Some(Instant::now());
+        self.stored = Some(time);
     }
+}
+
+/// Whether a file is empty, or its last line is whole.
+fn ends_with_a_line(path: &Path) -> std::io::Result<bool> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let len = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if len > 0 {
+        file.read_exact_at(&mut last, len - 1)?;
+    }
+    Ok(last == [b'\n'])
 }
 
 /// Whether an alert is for this sink. Only a filter by rule or tag needs to look inside.

@@ -12,6 +12,8 @@ use std::{
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Makes a file and opens it for appending; one of that name is emptied.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file for appending, and makes it if there is none.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Renames a file over another.
@@ -38,6 +40,10 @@ impl Disk for LocalDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Ok(Box::new(LocalFile(file)))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         Ok(Box::new(LocalFile(file)))
     }
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -26,7 +26,15 @@ pub(crate) enum Fault {
     From(u64),
     /// Operations from the first to before the second fail: the disk was full for a while.
     Between(u64, u64),
+    /// The process is killed in the middle of that operation, a write half done: this thread panics with [`Killed`].
+    KilledIn(u64),
+    /// The same once the operation is done, before anybody learns of it.
+    KilledAfter(u64),
 }
+
+/// What a killed thread panics with.
+#[derive(Debug)]
+pub(crate) struct Killed;
 
 #[derive(Debug)]
 struct FaultyFile {
@@ -41,8 +49,30 @@ fn faulty(calls: &AtomicU64, fault: Fault) -> io::Result<()> {
         Fault::Once(at) => call == at,
         Fault::From(at) => call >= at,
         Fault::Between(from, to) => (from..to).contains(&call),
+        Fault::KilledIn(at) | Fault::KilledAfter(at) => call == at,
     };
     if fails { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+}
+
+/// Does an operation, or fails or dies at it as the fault says. `part` is what is left of it when it doesn't succeed.
+fn with_fault<T>(
+    calls: &AtomicU64,
+    fault: Fault,
+    part: impl FnOnce() -> io::Result<()>,
+    whole: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let Err(error) = faulty(calls, fault) else { return whole() };
+    match fault {
+        Fault::Once(_) | Fault::From(_) | Fault::Between(..) => part().and(Err(error)),
+        Fault::KilledIn(_) => {
+            let _torn = part();
+            std::panic::panic_any(Killed)
+        }
+        Fault::KilledAfter(_) => {
+            let _done = whole();
+            std::panic::panic_any(Killed)
+        }
+    }
 }
 
 impl FaultyDisk {
@@ -56,40 +86,45 @@ impl FaultyDisk {
     }
 }
 
+impl FaultyDisk {
+    fn fault<T>(&self, whole: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        with_fault(&self.calls, self.fault, || Ok(()), whole)
+    }
+
+    fn wrap(&self, inner: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        Box::new(FaultyFile { inner, calls: Arc::clone(&self.calls), fault: self.fault })
+    }
+}
+
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        faulty(&self.calls, self.fault)?;
-        let inner = LocalDisk.create(path)?;
-        Ok(Box::new(FaultyFile { inner, calls: Arc::clone(&self.calls), fault: self.fault }))
+        self.fault(|| LocalDisk.create(path)).map(|inner| self.wrap(inner))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.fault(|| LocalDisk.open(path)).map(|inner| self.wrap(inner))
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.remove(path)
+        self.fault(|| LocalDisk.remove(path))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.rename(from, to)
+        self.fault(|| LocalDisk.rename(from, to))
     }
     fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.truncate(path, len_bytes)
+        self.fault(|| LocalDisk.truncate(path, len_bytes))
     }
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        LocalDisk.sync_folder(path)
+        self.fault(|| LocalDisk.sync_folder(path))
     }
 }
 
 impl DiskFile for FaultyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = faulty(&self.calls, self.fault) {
-            self.inner.append(&bytes[..bytes.len() / 2])?;
-            return Err(error);
-        }
-        self.inner.append(bytes)
+        let (calls, fault) = (Arc::clone(&self.calls), self.fault);
+        let inner = std::cell::RefCell::new(&mut self.inner);
+        let half = || inner.borrow_mut().append(&bytes[..bytes.len() / 2]);
+        with_fault(&calls, fault, half, || inner.borrow_mut().append(bytes))
     }
     fn sync(&mut self) -> io::Result<()> {
-        faulty(&self.calls, self.fault)?;
-        self.inner.sync()
+        with_fault(&self.calls, self.fault, || Ok(()), || self.inner.sync())
     }
 }
