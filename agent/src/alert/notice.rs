@@ -128,6 +128,8 @@ pub enum Notice {
         first: String,
         /// Time of the last.
         last: String,
+        /// Counted by a run that did not end in order: what came within its last second may be missing.
+        interrupted: bool,
     },
     /// Anything else a stage of the agent has to tell.
     Other {
@@ -276,12 +278,13 @@ impl Notice {
                 vec![("alerts", (*alerts).into()), ("generation", (*generation).into())]
             }
             Self::KeyRotated { public_key } => vec![("public_key", public_key.as_str().into())],
-            Self::Repeated { rule, subject, count, first, last } => vec![
+            Self::Repeated { rule, subject, count, first, last, interrupted } => vec![
                 ("rule", rule.as_str().into()),
                 ("subject", subject.as_str().into()),
                 ("count", (*count).into()),
                 ("first", first.as_str().into()),
                 ("last", last.as_str().into()),
+                ("interrupted", (*interrupted).into()),
             ],
             Self::Other { detail, .. } => {
                 return detail.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();

@@ -7,6 +7,7 @@
 //! makes everything durable and gives the sinks a moment. Nothing is dropped without being counted, and what was
 //! counted is told, signed, in the same stream.
 
+mod held;
 mod intake;
 mod keeper;
 mod narrow;
@@ -174,6 +175,7 @@ impl Pipeline {
             host,
             alive: config.alerts.alive,
             snoozes: snooze::Snoozes::new(snooze::path(&config.state)),
+            held_back: held::HeldBack::new(&config.state, disk),
             policies: known.clone(),
         });
         let worker = std::thread::Builder::new()

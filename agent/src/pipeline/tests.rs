@@ -215,6 +215,91 @@ async fn a_throttled_rule_is_told_first_and_then_counted_exactly() {
         })
         .collect();
     assert_eq!(counts, [97, 97]);
+    assert!(!folder.path().join("held-back.json").exists(), "told, so not kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_of_a_run_that_was_cut_off_are_told_by_the_next_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("held-back.json");
+    let held = r#"[{"first":"2026-01-02T03:04:05.000000000Z","rule":"R-1","subject":"file.path=/a","count":97,
+        "last":"2026-01-02T03:04:06.000000000Z"}]"#;
+    fs::write(&kept, held).unwrap();
+    let config = config(folder.path(), "");
+    for _run in 0..2 {
+        let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+        pipeline.shutdown("test").await;
+        assert!(!kept.exists());
+    }
+    let lines = lines(&folder.path().join("out.ndjson"));
+    let told: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_slice::<Value>(line).unwrap()["notice"].clone())
+        .filter(|notice| notice["name"] == "repeated")
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0]["detail"]["count"], 97);
+    assert_eq!(told[0]["detail"]["interrupted"], true);
+    fs::write(&kept, "half a fi").unwrap();
+    let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    pipeline.shutdown("test").await;
+}
+
+/// The state folder of a run that is killed has the counts within a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_back_is_kept_while_the_period_runs() {
+    use interdict_rules::meta::{ClauseMeta, RuleMeta, ThrottleMeta};
+    let throttle = ThrottleMeta { by: Vec::new(), burst: 1, per_seconds: 3_600 };
+    let rule = RuleMeta { throttle: Some(throttle), ..rule("R-1") };
+    let mut clauses = vec![Vec::new(); 8];
+    clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
+    let metadata = Metadata { rules: vec![rule], clauses, ..Metadata::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::start(&config(folder.path(), ""), this_host(), Mode::Enforce).unwrap();
+    pipeline.policy(Arc::new(PolicyView::new(1, "d".to_owned(), metadata)));
+    for _ in 0..5 {
+        let mut record = decision("/a");
+        let told = std::mem::offset_of!(Head, clauses_told);
+        record[told..told + 2].copy_from_slice(&1u16.to_le_bytes());
+        pipeline.record(&record);
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let kept = || fs::read_to_string(folder.path().join("held-back.json")).unwrap_or_default();
+    while !kept().contains("\"count\":4") {
+        assert!(std::time::Instant::now() < deadline, "{}", kept());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    pipeline.shutdown("test").await;
+}
+
+/// Wall clocks jump; the order of alerts, their numbers and their proof don't.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_clocks_say_the_stream_is_in_order_and_proven() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "");
+    let mut key = None;
+    let day_ns = 86_400_000_000_000_u64;
+    // Boot times forward, backward, to zero and to the end, over two boots.
+    for boot in ["one", "two"] {
+        let host = HostInfo { boot_id: boot.to_owned(), ..this_host() };
+        let pipeline = Pipeline::start(&config, host, Mode::Enforce).unwrap();
+        key = Some(pipeline.public_key());
+        for (at, time_ns) in [10 * day_ns, 11 * day_ns, 9 * day_ns, 0, u64::MAX].iter().enumerate()
+        {
+            let mut record = decision(&format!("/{boot}/{at}"));
+            let time = std::mem::offset_of!(Head, time_ns);
+            record[time..time + 8].copy_from_slice(&time_ns.to_le_bytes());
+            assert!(pipeline.record(&record));
+        }
+        pipeline.shutdown("test").await;
+    }
+    let lines = lines(&folder.path().join("out.ndjson"));
+    assert_eq!(verified(&lines, key.unwrap()).findings, []);
+    let expected: Vec<String> = ["one", "two"]
+        .iter()
+        .flat_map(|boot| (0..5).map(move |at| format!("/{boot}/{at}")))
+        .collect();
+    assert_eq!(named(&lines, "/object/path"), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,10 +4,11 @@
 //! first `burst` in each period are told one by one, the rest are counted. When the period ends, or the agent stops, a
 //! `repeated` notice tells the count and the times of the first and last that were held back. An act that several rules
 //! matched is held back only if each of them would. A refused act counts as much as one that went on. The number of
-//! subjects is bounded; one that finds no room is told. Counts are in memory: a crash loses those of running periods,
-//! and the next start says that the run before it did not end in order.
+//! subjects is bounded; one that finds no room is told. Counts are in memory and kept through a crash by `held`.
 
 use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::snooze::Snoozes;
 use crate::alert::{Alert, Notice, build::PolicyView, fields};
@@ -87,6 +88,22 @@ impl Throttle {
         outcome
     }
 
+    /// What is held back in periods that still run, in the order of what happened.
+    pub(super) fn running(&self) -> Vec<Held> {
+        let held = self.subjects.iter().filter(|(_, known)| known.held > 0);
+        let mut held: Vec<Held> = held
+            .map(|((rule, subject), known)| Held {
+                first: known.first.clone(),
+                rule: rule.clone(),
+                subject: subject.clone(),
+                count: known.held,
+                last: known.last.clone(),
+            })
+            .collect();
+        held.sort();
+        held
+    }
+
     /// What was held back in periods that have ended by `now_ns`; `u64::MAX` ends them all.
     pub(super) fn ended(&mut self, now_ns: u64) -> Vec<Notice> {
         let mut notices = Vec::new();
@@ -138,8 +155,8 @@ impl<'a> Limit<'a> {
 }
 
 /// Ordered by what comes first in it.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Held {
     first: String,
     rule: String,
     subject: String,
@@ -155,6 +172,19 @@ impl Held {
             count: self.count,
             first: self.first,
             last: self.last,
+            interrupted: false,
+        }
+    }
+
+    /// As what the run before held back and did not live to tell.
+    pub(super) fn interrupted(self) -> Notice {
+        Notice::Repeated {
+            rule: self.rule,
+            subject: self.subject,
+            count: self.count,
+            first: self.first,
+            last: self.last,
+            interrupted: true,
         }
     }
 }

@@ -14,6 +14,7 @@ use interdict_rules::meta::Severity;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::{
+    held::HeldBack,
     intake::{Intake, Taken},
     keeper::Keeper,
     narrow::Narrowed,
@@ -55,6 +56,7 @@ pub(super) struct Worker {
     pending: Vec<Alert>,
     throttle: Throttle,
     snoozes: Snoozes,
+    held_back: HeldBack,
     /// Alerts of containers whose names are waited for, in their order.
     held: VecDeque<Held>,
     /// How many of each container.
@@ -95,6 +97,7 @@ pub(super) struct Parts {
     /// Time between signs of life.
     pub(super) alive: Duration,
     pub(super) snoozes: Snoozes,
+    pub(super) held_back: HeldBack,
     /// The policies that the agent before knew.
     pub(super) policies: VecDeque<Arc<PolicyView>>,
 }
@@ -112,6 +115,7 @@ impl Worker {
             pending: Vec::new(),
             throttle: Throttle::default(),
             snoozes: parts.snoozes,
+            held_back: parts.held_back,
             policies: parts.policies,
             held: VecDeque::new(),
             held_of: HashMap::new(),
@@ -127,6 +131,10 @@ impl Worker {
     pub(super) fn run(mut self) {
         self.enricher.seed();
         self.refresh_snoozes();
+        let (_, boot_ns) = clocks();
+        for notice in self.held_back.interrupted() {
+            self.tell(&notice, boot_ns);
+        }
         let mut spare = Vec::new();
         loop {
             let tick = TICK.saturating_sub(self.last_tick.elapsed());
@@ -139,6 +147,7 @@ impl Worker {
             self.flush();
             if taken.closed {
                 self.settle();
+                self.held_back.keep(self.throttle.running());
                 return;
             }
             spare = taken.records;
@@ -311,6 +320,8 @@ impl Worker {
         self.last_tick = Instant::now();
         self.enricher.refresh();
         self.refresh_snoozes();
+        // First: what a period's end takes out of the counts is told by the next batch, and must not be lost before.
+        self.held_back.keep(self.throttle.running());
         self.tell_late_names(boot_ns);
         self.tell_repeats(boot_ns, boot_ns);
         self.tell_losses(boot_ns);

@@ -170,3 +170,65 @@ proptest! {
         prop_assert_eq!(problems(&lines, key).is_empty(), same);
     }
 }
+
+/// Single changes of a stream, drawn at random: bits, bytes, lines taken out, doubled, swapped, replaced by those of another
+/// key or of another stream, or cut. `INTERDICT_MUTATIONS` sets how many (4,000).
+#[test]
+fn every_random_change_of_a_stream_is_found() {
+    let rounds: u64 =
+        std::env::var("INTERDICT_MUTATIONS").map_or(4_000, |text| text.parse().expect("a number"));
+    let (lines, key) = stream(&[1, 3, 8, 2]);
+    let (other, _) = stream(&[1, 3, 8, 2]);
+    assert_eq!(problems(&lines, key), []);
+    let last = lines.len() as u64;
+    let mut random = 0x0123_4567_89ab_cdef_u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random >> 11).unwrap() % below
+    };
+    let mut found = [0u64; 7];
+    for round in 0..rounds {
+        let mut changed = lines.clone();
+        let at = next(lines.len());
+        let kind = next(found.len());
+        match kind {
+            0 => {
+                let place = next(changed[at].len());
+                changed[at][place] ^= 1 << next(8);
+            }
+            1 => {
+                let place = next(changed[at].len());
+                changed[at].remove(place);
+            }
+            2 => drop(changed.remove(at)),
+            3 => changed.insert(next(lines.len() + 1), lines[at].clone()),
+            4 => changed.swap(at, (at + 1 + next(lines.len() - 1)) % lines.len()),
+            5 => changed[at].clone_from(&other[next(other.len())]),
+            _cut => {
+                let len = next(changed[at].len());
+                changed[at].truncate(len);
+            }
+        }
+        if changed == lines {
+            continue;
+        }
+        // Whoever verifies knows the first and, from the sign of life, the last number.
+        let outcome = outcome(&changed, key, Repeats::Refused);
+        let is_whole = outcome.streams.len() == 1
+            && outcome.streams[0].first == 1
+            && outcome.streams[0].last == last;
+        let value = |line: &Vec<u8>| serde_json::from_slice::<Value>(line).ok();
+        let same = changed.len() == lines.len()
+            && changed.iter().zip(&lines).all(|(new, old)| new == old || value(new) == value(old));
+        let is_found = !outcome.findings.is_empty() || !is_whole;
+        assert_eq!(
+            is_found, !same,
+            "round {round}: kind {kind} at line {at}: {:?}",
+            outcome.findings
+        );
+        found[kind] += 1;
+    }
+    assert!(found.iter().all(|count| *count > rounds / 20), "{found:?}");
+}
