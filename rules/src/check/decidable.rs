@@ -83,9 +83,10 @@ pub(super) fn resolves(
             match (counterpart(field, act), exception) {
                 (_, Some(_)) => diagnostic
                     .help("say which acts it is about, as in `on: [exec]` beside its name"),
-                (Some(name), None) => {
-                    diagnostic.help(format!("for `{}` write `{name}`", act.name()))
-                }
+                (Some(name), None) => diagnostic.help(format!(
+                    "for `{}` write `{name}`; a rule on acts that have both is two rules",
+                    act.name()
+                )),
                 (None, None) => diagnostic
                     .help("make a rule of its own for the acts that have it, or drop the test"),
             }

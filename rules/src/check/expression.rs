@@ -269,6 +269,19 @@ impl Checker<'_, '_> {
                     return None;
                 }
                 let (first, last) = value::number(field.kind, literal, self.diagnostics)?;
+                let compared = !matches!(operator, Operator::Equal | Operator::NotEqual);
+                if compared && first != last {
+                    self.diagnostics.add(
+                        Diagnostic::error(
+                            Code::WrongValue,
+                            literal.span,
+                            format!("`{}` compares with one number", operator.name()),
+                        )
+                        .label("a range")
+                        .help(format!("write `{} in [{first}..{last}]`", field.name)),
+                    );
+                    return None;
+                }
                 let range = match operator {
                     Operator::Less => first.checked_sub(1).map(|last| (0, last)),
                     Operator::LessEqual => Some((0, last)),

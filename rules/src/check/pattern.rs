@@ -156,10 +156,12 @@ fn sensible(
     } else if kind == Type::Name {
         let comm = field.is_some_and(|field| field.name == "process.name");
         if text.contains('/') {
-            pointless(
-                "a name holds no `/`",
-                "compare the whole path, as in `process.exe == \"/usr/bin/nc\"`".into(),
-            )
+            let whole = match field.map(|field| field.name) {
+                Some("file.name") => "file.path == \"/etc/shadow\"",
+                Some("exec.name") => "exec.path == \"/usr/bin/nc\"",
+                _other => "process.exe == \"/usr/bin/nc\"",
+            };
+            pointless("a name holds no `/`", format!("compare the whole path, as in `{whole}`"))
         } else if comm && text.len() > NAME_BYTES && !is_glob(text) {
             pointless(
                 "the kernel keeps 15 bytes of a process name",
@@ -303,7 +305,20 @@ fn regex(literal: &Literal, diagnostics: &mut Diagnostics) -> Option<Pattern> {
             literal.place(span.start.offset, end),
             "the regular expression cannot be read",
         )
+        .maybe_help(way_out(&reason))
         .label(reason),
     );
     None
+}
+
+/// What to write instead of what cannot be decided byte by byte.
+fn way_out(reason: &str) -> Option<String> {
+    let way = if reason.contains("look-around") {
+        "say what must be there, and leave out the rest by `and not`"
+    } else if reason.contains("backreferences") {
+        "write the alternatives out, as in `(aa|bb)`"
+    } else {
+        return None;
+    };
+    Some(way.to_owned())
 }

@@ -63,7 +63,10 @@ pub(super) fn subject(
                 format!("there is no field `{}`", word.value),
             )
             .label("unknown field")
-            .maybe_help(meant.map(|meant| format!("did you mean `{meant}`?"))),
+            .help(match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "`interdict fields` lists all fields".to_owned(),
+            }),
         );
         return;
     };

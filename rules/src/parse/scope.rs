@@ -49,6 +49,7 @@ pub(super) fn scope(shape: &mut Shape<'_>, fields: &Fields<'_>) -> Scope {
 }
 
 fn pods(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<PodScope> {
+    let before = shape.diagnostics.count();
     let fields = shape.fields(node, "`scope.k8s`", keys::SCOPE_K8S)?;
     let mut list = |key| fields.find(key).map(|node| list::items(shape, node)).unwrap_or_default();
     let (namespaces, exclude_namespaces) = (list("namespaces"), list("exclude_namespaces"));
@@ -65,17 +66,19 @@ fn pods(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<PodScope> {
             });
         }
     }
-    if namespaces.is_empty() && exclude_namespaces.is_empty() && labels.is_empty() {
+    let nothing = namespaces.is_empty() && exclude_namespaces.is_empty() && labels.is_empty();
+    if nothing && shape.diagnostics.count() == before {
         empty(shape, node, "namespaces: [default]");
     }
     Some(PodScope { span: node.span, namespaces, exclude_namespaces, labels })
 }
 
 fn containers(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<ContainerScope> {
+    let before = shape.diagnostics.count();
     let fields = shape.fields(node, "`scope.container`", keys::SCOPE_CONTAINER)?;
     let mut list = |key| fields.find(key).map(|node| list::items(shape, node)).unwrap_or_default();
     let (images, names) = (list("image"), list("name"));
-    if images.is_empty() && names.is_empty() {
+    if images.is_empty() && names.is_empty() && shape.diagnostics.count() == before {
         empty(shape, node, "image: \"nginx:*\"");
     }
     Some(ContainerScope { span: node.span, images, names })

@@ -67,6 +67,9 @@ impl Shape<'_> {
                 let of_spec =
                     keys == super::keys::DOCUMENT && super::keys::SPEC.contains(&key.text.as_str());
                 let help = match closest(&key.text, keys.iter().copied()) {
+                    _ if key.text == "errno" && keys.contains(&"action") => {
+                        "say it with the action: `action: { block: { errno: EACCES } }`".to_owned()
+                    }
                     _ if of_spec => format!("`{}` belongs under `spec`", key.text),
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("possible here: {}", words(keys)),
@@ -112,7 +115,8 @@ impl Shape<'_> {
                 node.span,
                 format!("{what}: expected {expected}, found {}", node.kind()),
             )
-            .label(format!("this is {}", node.kind())),
+            .label(format!("this is {}", node.kind()))
+            .maybe_help(written_as(what, expected, node.kind())),
         );
     }
 
@@ -181,8 +185,13 @@ impl Shape<'_> {
         match self.plain(node, what)?.value.as_str() {
             "true" => Some(true),
             "false" => Some(false),
-            _ => {
-                self.wrong_word(node.span, what, &["true", "false"]);
+            other => {
+                let meant = match other.to_ascii_lowercase().as_str() {
+                    "yes" | "y" | "on" | "1" | "true" => Some("true"),
+                    "no" | "n" | "off" | "0" | "false" => Some("false"),
+                    _neither => None,
+                };
+                self.wrong_word(node.span, what, &["true", "false"], meant);
                 None
             }
         }
@@ -244,12 +253,34 @@ impl Shape<'_> {
         );
     }
 
-    fn wrong_word(&mut self, span: Span, what: &str, names: &[&str]) {
+    fn wrong_word(&mut self, span: Span, what: &str, names: &[&str], meant: Option<&str>) {
         self.diagnostics.add(
             Diagnostic::error(Code::WrongWord, span, format!("not a possible value of {what}"))
-                .label(format!("expected {}", words(names))),
+                .label(format!("expected {}", words(names)))
+                .maybe_help(meant.map(|meant| format!("write `{meant}`"))),
         );
     }
+}
+
+/// How a value is written where another kind stood.
+fn written_as(what: &str, expected: &str, found: &str) -> Option<String> {
+    let example = match what {
+        "`scope`" => "scope: { host: false, containers: true }",
+        "`throttle`" => "throttle: { by: [process.exe], burst: 3, per: 1m }",
+        "`requires`" => "requires: { block: true }",
+        "`metadata`" => "metadata: { name: my-policy }",
+        "a list" => "my_list: { type: path, items: [/usr/bin/nc] }",
+        "`feed`" => "feed: { file: feeds/bad.cidr }",
+        "`scope.k8s`" => "k8s: { namespaces: [default] }",
+        "`scope.container`" => "container: { image: \"nginx:*\" }",
+        _ if expected == "a list" && found == "a mapping" => {
+            return Some(
+                "put `- ` in front of it, or `[ ]` around it: it is a list of one".to_owned(),
+            );
+        }
+        _other => return None,
+    };
+    Some(format!("write for example `{example}`"))
 }
 
 /// Words of other languages for those of this one.
@@ -275,6 +306,19 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("disabled", "off"),
     ("false", "off"),
     ("warning", "medium"),
+    ("warn", "medium"),
+    ("err", "high"),
+    ("fatal", "critical"),
+    ("ip", "cidr"),
+    ("address", "cidr"),
+    ("addresses", "cidr"),
+    ("network", "cidr"),
+    ("string", "text"),
+    ("file", "path"),
+    ("exe", "path"),
+    ("host", "domain"),
+    ("dns", "domain"),
+    ("int", "number"),
     ("notice", "low"),
     ("error", "high"),
     ("emergency", "critical"),

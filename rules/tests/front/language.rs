@@ -809,6 +809,12 @@ fn the_generated_reference_is_the_one_in_the_manual() {
 }
 
 #[test]
+fn a_range_is_no_number_to_compare_with() {
+    assert_eq!(codes(&when("exec", "process.uid >= 1000..2000")), [Code::WrongValue]);
+    assert_eq!(codes(&when("exec", "process.uid == 1000..2000")), []);
+}
+
+#[test]
 fn a_rule_that_says_less_in_other_words_is_found() {
     let two = |narrow: &str, wide: &str| {
         policy(&format!("id: NARROW\ntitle: T\non: file.read\nwhen: '{narrow}'\naction: alert"))

@@ -95,7 +95,9 @@ impl Parser<'_> {
             _ => (format!("`{written}` cannot stand here"), format!("expected {expected}")),
         };
         let mut diagnostic = Diagnostic::error(Code::WrongToken, span, message).label(label);
-        if let TokenKind::Word(word) = &token.kind
+        if written == "exists" {
+            diagnostic = diagnostic.help("it stands behind the field, as in `file.path exists`");
+        } else if let TokenKind::Word(word) = &token.kind
             && let Some(meant) = closest(
                 word,
                 [
