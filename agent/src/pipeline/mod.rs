@@ -134,6 +134,7 @@ impl Pipeline {
                 config: sink_config.clone(),
                 sink: sinks::open(sink_config, &shared)?,
                 folder: folder.clone(),
+                begun: spool.begun(),
                 stream: stream.clone(),
                 cursor,
                 disk: Arc::clone(&disk),

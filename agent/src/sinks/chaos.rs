@@ -152,6 +152,7 @@ impl Life<'_> {
                 },
                 sink: Box::new(InMemory { received: Arc::clone(self.received), mood }),
                 folder: spool_folder.clone(),
+                begun: spool.begun(),
                 stream: STREAM.to_owned(),
                 cursor,
                 disk: Arc::clone(&self.disk),

@@ -78,6 +78,8 @@ pub struct Task {
     pub sink: Box<dyn Sink>,
     /// The spool's folder.
     pub folder: PathBuf,
+    /// The spool's count of segments.
+    pub begun: Arc<AtomicU64>,
     /// The stream in the spool.
     pub stream: String,
     /// Its cursor.
@@ -118,7 +120,7 @@ const CURSOR_EVERY: Duration = Duration::from_millis(200);
 /// Runs a sink until the agent stops and everything is delivered, or the task is aborted.
 pub async fn run(task: Task) {
     let mut state = State {
-        reader: Some(Reader::new(&task.folder, task.status.next.load(Ordering::Relaxed))),
+        reader: Some(reader(&task)),
         backoff: Backoff::new(task.config.retry),
         stored: None,
         stored_next: 0,
@@ -141,6 +143,11 @@ pub async fn run(task: Task) {
             changed = state.task.last.changed() => if changed.is_err() { return },
         }
     }
+}
+
+fn reader(task: &Task) -> Reader {
+    let next = task.status.next.load(Ordering::Relaxed);
+    Reader::beside(&task.folder, next, Arc::clone(&task.begun))
 }
 
 struct State {
@@ -182,7 +189,7 @@ impl State {
 
     async fn read(&mut self, durable: u64) -> Result<Read, SpoolError> {
         let next = self.task.status.next.load(Ordering::Relaxed);
-        let mut reader = self.reader.take().unwrap_or_else(|| Reader::new(&self.task.folder, next));
+        let mut reader = self.reader.take().unwrap_or_else(|| reader(&self.task));
         let (alerts, bytes) = (self.task.config.batch.alerts, self.task.config.batch.bytes);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         if durable.saturating_sub(next) < LIVE {

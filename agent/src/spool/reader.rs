@@ -8,6 +8,10 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -52,6 +56,8 @@ pub struct Reader {
     folder: PathBuf,
     next: u64,
     open: Option<Open>,
+    /// The writer's count of segments, if it is in this process, and what it was at the last look.
+    begun: Option<(Arc<AtomicU64>, u64)>,
 }
 
 #[derive(Debug)]
@@ -79,7 +85,19 @@ enum Progress {
 impl Reader {
     /// Starts at alert `next`.
     pub fn new(folder: &Path, next: u64) -> Self {
-        Self { folder: folder.to_owned(), next: next.max(1), open: None }
+        Self { folder: folder.to_owned(), next: next.max(1), open: None, begun: None }
+    }
+
+    /// The same, beside the writer, whose count of segments tells when the folder need not be listed.
+    pub fn beside(folder: &Path, next: u64, begun: Arc<AtomicU64>) -> Self {
+        Self { begun: Some((begun, u64::MAX)), ..Self::new(folder, next) }
+    }
+
+    /// Whether there may be segments that were not there at the last look.
+    fn may_have_grown(&mut self) -> bool {
+        let Some((begun, seen)) = &mut self.begun else { return true };
+        let before = std::mem::replace(seen, begun.load(Ordering::Acquire));
+        before != *seen
     }
 
     /// The next sequence number it will look for.
@@ -102,7 +120,7 @@ impl Reader {
     ) -> Result<Read, SpoolError> {
         let mut read = Read::default();
         let mut room = Room { durable, alerts: max_alerts, len_bytes: max_bytes };
-        if self.open.as_ref().is_some_and(|open| open.limit.is_none()) {
+        if self.open.as_ref().is_some_and(|open| open.limit.is_none()) && self.may_have_grown() {
             // A segment that was the last one may have been abandoned meanwhile: what lies past the start of its
             // successor doesn't count. The successor exists before the durable mark passes its start.
             let limit = self.after(self.open.as_ref().map_or(0, |open| open.first))?;

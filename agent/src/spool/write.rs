@@ -6,7 +6,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -33,6 +36,8 @@ pub struct Spool {
     active: Option<Active>,
     head: ChainHead,
     durable: watch::Sender<u64>,
+    /// How many segments this writer has begun.
+    begun: Arc<AtomicU64>,
     buffer: Vec<u8>,
     /// Held while the spool is open.
     _lock: File,
@@ -85,6 +90,7 @@ impl Spool {
             finished_bytes: 0,
             active: None,
             durable: watch::Sender::new(head.seq),
+            begun: Arc::default(),
             head,
             buffer: Vec::new(),
             _lock: lock,
@@ -180,12 +186,19 @@ impl Spool {
         Ok(())
     }
 
+    /// Counts segments as they are begun, before anything in them is durable: readers need not list the folder to know
+    /// that there is no new one.
+    pub fn begun(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.begun)
+    }
+
     fn begin(&self) -> io::Result<Active> {
         let first = self.head.seq + 1;
         let begun_unix_s = unix_seconds();
         let mut file = self.disk.create(&segment::path(&self.folder, first))?;
         file.append(&Header { before: self.head.clone(), begun_unix_s }.encode())?;
         self.disk.sync_folder(&self.folder)?;
+        self.begun.fetch_add(1, Ordering::Release);
         Ok(Active { file, first, len_bytes: HEADER_BYTES as u64, begun_unix_s })
     }
 
