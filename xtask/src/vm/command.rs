@@ -34,7 +34,7 @@ pub fn agent(mode: Option<Mode>) -> Agent {
         Some(Mode::Enforce) => command.extend(["--mode".to_owned(), "enforce".to_owned()]),
         None => {}
     }
-    Agent { command, ready: READY.to_owned(), ready_within_seconds: 180 }
+    Agent { command, ready: READY.to_owned(), ready_within_seconds: 900 }
 }
 
 /// Boots a stock kernel with BPF LSM, starts the agent in it, runs a command there as root.
