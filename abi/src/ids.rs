@@ -113,12 +113,20 @@ numbered! {
         NsCreate = 68 => "ns.create",
         /// A capability is used.
         CapUse = 69 => "cap.use",
-        /// A user or group id changes.
+        /// A user id changes.
         Setuid = 70 => "setuid",
         /// A new kernel is loaded.
         Kexec = 71 => "kexec",
-        /// A system call by name.
+        /// A performance event or probe is opened.
+        PerfOpen = 72 => "perf.open",
+        /// A group id changes.
+        Setgid = 73 => "setgid",
+        /// The supplementary groups change.
+        Setgroups = 74 => "setgroups",
+        /// A system call by name, as it begins.
         Syscall = 80 => "syscall",
+        /// The `syscall` act again once its result is known.
+        SyscallResult = 81 => "syscall.result",
         /// A name is looked up.
         NetDns = 96 => "net.dns",
     }
@@ -158,9 +166,26 @@ impl Act {
             | Self::NsCreate
             | Self::CapUse
             | Self::Setuid
-            | Self::Kexec => Family::System,
-            Self::Syscall => Family::Syscall,
+            | Self::Kexec
+            | Self::PerfOpen
+            | Self::Setgid
+            | Self::Setgroups => Family::System,
+            Self::Syscall | Self::SyscallResult => Family::Syscall,
             Self::NetDns => Family::Dns,
+        }
+    }
+
+    /// Whether rules name it. The others are what a named act becomes at a later stage, when more is known.
+    pub const fn is_named(self) -> bool {
+        !matches!(self, Self::ExecArgs | Self::SyscallResult)
+    }
+
+    /// What the act becomes when more is known of it, if anything.
+    pub const fn later(self) -> Option<Self> {
+        match self {
+            Self::Exec => Some(Self::ExecArgs),
+            Self::Syscall => Some(Self::SyscallResult),
+            _ => None,
         }
     }
 
@@ -250,19 +275,43 @@ numbered! {
         TargetExe = 26 => "target.exe",
         /// The name looked up. Automaton over its labels, last first, in small letters, joined by `/`: `com/example/www`.
         DnsName = 27 => "dns.name",
-        /// Effective capabilities are tested by bit: see [`SetFact`] for sets; this is the low word. Direct on demand.
-        Caps = 28 => "process.caps",
+        /// Not used: capabilities are [`SetFact::Caps`].
+        Reserved = 28 => "reserved",
         /// Device of the object. Ranges.
         Device = 29 => "dev",
         /// Inode number of the object. Ranges.
         Inode = 30 => "ino",
         /// Process id of the acting process. Ranges.
         Pid = 31 => "process.pid",
+        /// Working directory of the acting process. Automaton.
+        Cwd = 32 => "process.cwd",
+        /// Seconds since the acting process started. Ranges.
+        StartAge = 33 => "process.start_age",
+        /// Effective user id of the act's target process. Ranges.
+        TargetUid = 34 => "target.uid",
+        /// Process id of the act's target process. Ranges.
+        TargetPid = 35 => "target.pid",
+        /// First argument of a system call, its low 32 bits. Ranges.
+        Argument0 = 36 => "syscall.arg0",
+        /// Second argument. Ranges.
+        Argument1 = 37 => "syscall.arg1",
+        /// Third argument. Ranges.
+        Argument2 = 38 => "syscall.arg2",
+        /// Fourth argument. Ranges.
+        Argument3 = 39 => "syscall.arg3",
+        /// Fifth argument. Ranges.
+        Argument4 = 40 => "syscall.arg4",
+        /// Sixth argument. Ranges.
+        Argument5 = 41 => "syscall.arg5",
+        /// What a system call answered, its low 32 bits; none if it failed. Ranges.
+        Result = 42 => "syscall.result",
+        /// The error a system call failed with, 0 if it did not. Ranges.
+        Error = 43 => "syscall.error",
     }
 }
 
-/// Number of columns in a family directory.
-pub const FACTS: usize = 32;
+/// Number of columns in a family directory; facts are numbered below it.
+pub const FACTS: usize = 64;
 
 numbered! {
     /// A fact with many values at once. Each distinct predicate on it is one bit of a set; clauses test those bits
@@ -272,7 +321,31 @@ numbered! {
         Ancestors = 0 => "process.ancestor.exe",
         /// The arguments of the new program, one by one.
         Args = 1 => "exec.args",
+        /// The effective capabilities of the acting process, by number.
+        Caps = 2 => "process.caps",
     }
+}
+
+numbered! {
+    /// A way of calling the kernel: numbers of system calls mean something only together with it. The value of
+    /// [`Fact::Number`] for a system call is its number with the way of calling in the bits from 16.
+    pub enum Calling {
+        /// 64-bit x86.
+        X86_64 = 0 => "x86_64",
+        /// 32-bit x86: `int 0x80`, from whatever program.
+        I386 = 1 => "i386",
+        /// 32-bit pointers on 64-bit x86.
+        X32 = 2 => "x32",
+        /// 64-bit ARM.
+        Aarch64 = 3 => "aarch64",
+        /// 32-bit ARM.
+        Arm = 4 => "arm",
+    }
+}
+
+impl Calling {
+    /// Shift of the way of calling in [`Fact::Number`].
+    pub const SHIFT: u32 = 16;
 }
 
 /// Bits of [`Fact::ObjectFlags`].
@@ -295,6 +368,26 @@ pub mod object_flags {
     pub const DEVICE: u32 = 128;
     /// Number of bits.
     pub const BITS: u32 = 8;
+}
+
+/// Bits of [`Fact::ObjectFlags`] for `ns.create`: the types of namespaces.
+pub mod namespace_flags {
+    /// Mounts.
+    pub const MOUNT: u32 = 1;
+    /// Cgroups.
+    pub const CGROUP: u32 = 2;
+    /// Host and domain name.
+    pub const UTS: u32 = 4;
+    /// System V and POSIX message queues.
+    pub const IPC: u32 = 8;
+    /// Users.
+    pub const USER: u32 = 16;
+    /// Processes.
+    pub const PID: u32 = 32;
+    /// Networks.
+    pub const NET: u32 = 64;
+    /// Clocks.
+    pub const TIME: u32 = 128;
 }
 
 /// Bits of [`Fact::ProcessFlags`].

@@ -20,7 +20,7 @@
 pub const MAGIC: u32 = u32::from_le_bytes(*b"IDCT");
 
 /// Version of this layout. Kernel programs and images of different versions refuse each other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes of the header.
 pub const HEADER_BYTES: u32 = 128;
@@ -45,6 +45,12 @@ pub mod header {
     pub const ARG_AUTOMATON: u32 = 28;
     /// Table of argument label -> set of argument predicates, `SET_WORDS` u64 each.
     pub const ARG_SETS: u32 = 32;
+    /// Masks of capabilities that rules test: `{ count: u32, pad: u32, mask: [u64; count] }`, at most
+    /// `CAPABILITY_MASKS`. A process whose effective set meets mask `i` has predicate `i`. 0: no rule tests them.
+    pub const CAP_MASKS: u32 = 36;
+    /// Which system calls some rule is about: for each way of calling `SYSCALL_NUMBERS` bits for their beginning, then
+    /// the same for their end. 0: none.
+    pub const SYSCALLS: u32 = 40;
     /// Offsets of the family directories, `FAMILIES` x u32, 0 for a family without clauses.
     pub const FAMILIES: u32 = 64;
 }
@@ -59,10 +65,10 @@ pub mod family {
     pub const ALL: u32 = 8;
     /// Number of the first clauses that enforce block or kill, u32: past it the loop may run out harmlessly.
     pub const ENFORCING: u32 = 16;
-    /// Mask of facts (`1 << Fact`) that some clause tests, u32.
-    pub const NEEDS: u32 = 20;
     /// Mask of set facts (`1 << SetFact`) that some clause tests, u32.
-    pub const NEEDS_SETS: u32 = 24;
+    pub const NEEDS_SETS: u32 = 20;
+    /// Mask of facts (`1 << Fact`) that some clause tests, u64.
+    pub const NEEDS: u32 = 24;
     /// First column; columns are indexed by `Fact`.
     pub const COLUMNS: u32 = 32;
 }

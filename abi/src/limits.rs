@@ -29,7 +29,7 @@ pub const BLOCK_WORDS: usize = BLOCK_BITS / 64;
 pub const COLUMN_PARTS: usize = 8;
 
 /// Columns (facts, and parts of facts) that can narrow one decision.
-pub const COLUMNS_USED: usize = 16;
+pub const COLUMNS_USED: usize = 32;
 
 /// Steps of the loop that turns surviving words into clauses: at most 64 blocks of 4 words, and 256 matching clauses.
 /// Running out while enforcing clauses are left is a fault that blocks: see `engine::verdict`.
@@ -46,6 +46,21 @@ pub const SET_WORDS: usize = SET_BITS / 64;
 
 /// Residual literals a clause may carry: tests on set facts, made after the columns agreed.
 pub const RESIDUALS: usize = 4;
+
+/// Distinct masks of capabilities that rules may test.
+pub const CAPABILITY_MASKS: usize = 32;
+
+/// Numbers of system calls that rules can be about, for each way of calling.
+pub const SYSCALL_NUMBERS: u32 = 1024;
+
+/// Ways of calling (see `ids::Calling`) there is room for.
+pub const CALLINGS: u32 = 8;
+
+/// Cgroups above a task's that are looked at for the name of a container.
+pub const CGROUP_LEVELS: u32 = 16;
+
+/// Cgroups of which it is remembered whether they belong to a container.
+pub const CGROUPS_KNOWN: u32 = 8_192;
 
 /// Steps of a binary search over ranges: tables of up to 4,194,304 ranges (a feed of a million prefixes makes at most
 /// two million).

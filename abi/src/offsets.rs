@@ -21,22 +21,91 @@ macro_rules! fields {
     };
 }
 
+/// One kernel field that not every kernel or machine has, or that has moved: the first of `places` that is found counts.
+/// Without any the global holds [`MISSING`], and what depends on it is told as not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Name of the read-only global in the object.
+    pub global: &'static str,
+    /// Where it may be: struct, member, bytes past the member's start.
+    pub places: &'static [(&'static str, &'static str, u64)],
+}
+
+/// The offset of a field that is nowhere.
+pub const MISSING: u64 = u64::MAX;
+
+/// Fields that programs can do without.
+pub const CHOICES: &[Choice] = &[
+    Choice { global: "TASK_LOGINUID", places: &[("task_struct", "loginuid", 0)] },
+    // Set while a 32-bit system call is being made (x86).
+    Choice { global: "THREAD_STATUS", places: &[("task_struct", "thread_info.status", 0)] },
+    Choice { global: "THREAD_FLAGS", places: &[("task_struct", "thread_info.flags", 0)] },
+    Choice {
+        global: "REGISTERS_NUMBER",
+        places: &[("pt_regs", "orig_ax", 0), ("pt_regs", "syscallno", 0)],
+    },
+    Choice { global: "REGISTERS_0", places: &[("pt_regs", "di", 0), ("pt_regs", "orig_x0", 0)] },
+    Choice { global: "REGISTERS_1", places: &[("pt_regs", "si", 0), ("pt_regs", "regs", 8)] },
+    Choice { global: "REGISTERS_2", places: &[("pt_regs", "dx", 0), ("pt_regs", "regs", 16)] },
+    Choice { global: "REGISTERS_3", places: &[("pt_regs", "r10", 0), ("pt_regs", "regs", 24)] },
+    Choice { global: "REGISTERS_4", places: &[("pt_regs", "r8", 0), ("pt_regs", "regs", 32)] },
+    Choice { global: "REGISTERS_5", places: &[("pt_regs", "r9", 0), ("pt_regs", "regs", 40)] },
+    Choice { global: "COMPAT_0", places: &[("pt_regs", "bx", 0), ("pt_regs", "orig_x0", 0)] },
+    Choice { global: "COMPAT_1", places: &[("pt_regs", "cx", 0), ("pt_regs", "regs", 8)] },
+    Choice { global: "COMPAT_2", places: &[("pt_regs", "dx", 0), ("pt_regs", "regs", 16)] },
+    Choice { global: "COMPAT_3", places: &[("pt_regs", "si", 0), ("pt_regs", "regs", 24)] },
+    Choice { global: "COMPAT_4", places: &[("pt_regs", "di", 0), ("pt_regs", "regs", 32)] },
+    Choice { global: "COMPAT_5", places: &[("pt_regs", "bp", 0), ("pt_regs", "regs", 40)] },
+];
+
+/// Kernel constants by name, and the globals that hold them; [`MISSING`] where the kernel has no such constant.
+pub const CONSTANTS: &[(&str, &str)] = &[
+    ("READING_MODULE", "READING_MODULE"),
+    ("READING_MODULE_COMPRESSED", "READING_MODULE_COMPRESSED"),
+    ("READING_KEXEC_IMAGE", "READING_KEXEC_IMAGE"),
+    ("READING_KEXEC_INITRAMFS", "READING_KEXEC_INITRAMFS"),
+    ("LOADING_MODULE", "LOADING_MODULE"),
+    ("LOADING_KEXEC_IMAGE", "LOADING_KEXEC_IMAGE"),
+    ("LOADING_KEXEC_INITRAMFS", "LOADING_KEXEC_INITRAMFS"),
+];
+
+/// Parameters of kernel functions that are not everywhere in the same place: global, function, parameter. The global
+/// holds the parameter's place, [`MISSING`] if there is none.
+pub const PARAMETERS: &[(&str, &str, &str)] = &[
+    ("PERF_KIND_ARGUMENT", "bpf_lsm_perf_event_open", "type"),
+    ("BPF_KERNEL_ARGUMENT", "bpf_lsm_bpf", "kernel"),
+];
+
 fields! {
     "BPRM_BUF": "linux_binprm" . "buf",
     "BPRM_FILE": "linux_binprm" . "file",
+    "CGROUP_KERNFS": "cgroup" . "kn",
+    "CGROUP_PARENT": "cgroup" . "self.parent",
+    "CGROUP_SELF": "cgroup" . "self",
+    "CRED_CAPS": "cred" . "cap_effective",
+    "CRED_EGID": "cred" . "egid",
     "CRED_EUID": "cred" . "euid",
+    "CRED_FSGID": "cred" . "fsgid",
+    "CRED_FSUID": "cred" . "fsuid",
+    "CRED_UID": "cred" . "uid",
+    "CSS_SET_CGROUP": "css_set" . "dfl_cgrp",
     "DENTRY_HASHED": "dentry" . "d_hash.pprev",
     "DENTRY_NAME": "dentry" . "d_name",
     "DENTRY_PARENT": "dentry" . "d_parent",
+    "FDTABLE_FILES": "fdtable" . "fd",
+    "FDTABLE_SIZE": "fdtable" . "max_fds",
+    "FILES_TABLE": "files_struct" . "fdt",
     "FILE_INODE": "file" . "f_inode",
     "FILE_MODE": "file" . "f_mode",
     "FILE_PATH": "file" . "f_path",
+    "FS_PWD": "fs_struct" . "pwd",
     "FS_ROOT": "fs_struct" . "root",
     "INODE_MODE": "inode" . "i_mode",
     "INODE_NLINK": "inode" . "i_nlink",
     "INODE_NUMBER": "inode" . "i_ino",
     "INODE_SUPER": "inode" . "i_sb",
     "INODE_UID": "inode" . "i_uid",
+    "KERNFS_NAME": "kernfs_node" . "name",
     "MM_ARG_END": "mm_struct" . "arg_end",
     "MM_ARG_START": "mm_struct" . "arg_start",
     "MOUNT_MNT": "mount" . "mnt",
@@ -48,13 +117,16 @@ fields! {
     "QSTR_NAME": "qstr" . "name",
     "QSTR_LEN": "qstr" . "len",
     "SIGNAL_LIVE": "signal_struct" . "live",
+    "SIGNAL_TTY": "signal_struct" . "tty",
     "SOCK_PROTOCOL": "sock" . "sk_protocol",
     "SOCKET_SK": "socket" . "sk",
     "SOCKET_TYPE": "socket" . "type",
     "SUPER_DEVICE": "super_block" . "s_dev",
     "SUPER_MAGIC": "super_block" . "s_magic",
+    "TASK_CGROUPS": "task_struct" . "cgroups",
     "TASK_CRED": "task_struct" . "cred",
     "TASK_EXIT_CODE": "task_struct" . "exit_code",
+    "TASK_FILES": "task_struct" . "files",
     "TASK_FS": "task_struct" . "fs",
     "TASK_MM": "task_struct" . "mm",
     "TASK_PID": "task_struct" . "pid",

@@ -2,11 +2,11 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use interdict_abi::{
     ids::{FAMILIES, FAULTS as FAULT_COUNT},
-    limits::{EXECS_IN_FLIGHT, PROCESSES, RING_BYTES, SLOT_BYTES_MIN, WORK_AREAS},
+    limits::{CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RING_BYTES, SLOT_BYTES_MIN, WORK_AREAS},
     maps::{AncestorSet, Control, ExecInFlight, ProcessKey},
 };
 
@@ -45,6 +45,10 @@ pub static ANCESTORS: HashMap<ProcessKey, AncestorSet> =
 #[map]
 pub static EXECS: HashMap<u32, ExecInFlight> =
     HashMap::with_max_entries(EXECS_IN_FLIGHT, BPF_F_NO_PREALLOC);
+
+/// Whether a cgroup (v2, by id) belongs to a container: see `kernel::container`. Programs only.
+#[map]
+pub static CGROUPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(CGROUPS_KNOWN, 0);
 
 /// Records for the agent.
 #[map]

@@ -23,8 +23,8 @@ use crate::{
     atomic,
     cache::Place,
     emit,
-    hooks::packet::Packet,
-    kernel::path::Climb,
+    hooks::{packet::Packet, system::Known},
+    kernel::{container::Ascent, cwd::Cwd, path::Climb},
     maps::{SCRATCH, SCRATCH_TAKEN},
 };
 
@@ -45,6 +45,10 @@ pub struct Work {
     pub place: MaybeUninit<Place>,
     /// How far building a path has come.
     pub climb: Climb,
+    /// The working directory, and how far building it has come.
+    pub cwd: Cwd,
+    /// How far looking for the name of a container has come.
+    pub ascent: Ascent,
     /// How far the walk over a path has come.
     pub cursor: Cursor,
     /// How far looking at arguments has come.
@@ -53,6 +57,8 @@ pub struct Work {
     pub walk: Walk,
     /// What was decided.
     pub decision: Decision,
+    /// What is known of an act on the system.
+    pub system: Known,
     /// What was parsed of a packet.
     pub packet: Packet,
     /// A short string: a name, a comm, a socket address.
@@ -97,7 +103,7 @@ impl Bytes for Short {
 
 /// `value`, written to map memory and read back: the verifier does not know what map memory holds.
 #[inline(always)]
-fn through_memory(cell: &AtomicU64, value: u32) -> u32 {
+pub fn through_memory(cell: &AtomicU64, value: u32) -> u32 {
     // SAFETY: a live map value of an area that this invocation has claimed; volatile, so that both accesses stay.
     unsafe { cell.as_ptr().write_volatile(u64::from(value)) };
     // SAFETY: as above.

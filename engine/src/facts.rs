@@ -7,7 +7,9 @@
 use interdict_abi::{
     ids::{FACTS, FAMILIES, Fact, Family, SetFact},
     image::{COLUMN_BYTES, TableKind, column, family, header},
-    limits::{BLOCK_BITS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES, PATH_BYTES, SET_WORDS},
+    limits::{
+        BLOCK_BITS, CAPABILITY_MASKS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES, PATH_BYTES, SET_WORDS,
+    },
 };
 
 use crate::{
@@ -76,6 +78,8 @@ pub struct SetFacts {
     pub ancestors: [u64; SET_WORDS],
     /// Argument predicates that hold.
     pub args: [u64; SET_WORDS],
+    /// Masks of capabilities (by number in the image) that the process has one of.
+    pub caps: u64,
     /// Mask (`1 << SetFact`) of the sets that could not be learned.
     pub unknown: u64,
 }
@@ -97,6 +101,21 @@ pub fn possible<M: Memory + ?Sized>(image: &M, directory: u32, fact: Fact, value
     }
     let delta = tables::direct(image, image.word(column + column::TABLE), value);
     sets::summary(image, image.word(column + column::BASE), delta)
+}
+
+/// Which of the masks of capabilities at `masks` meet the set `held`: mask `i` is bit `i` of the answer.
+#[inline(always)]
+pub fn capabilities<M: Memory + ?Sized>(image: &M, masks: u32, held: u64) -> u64 {
+    let count = image.word(masks);
+    let mut met = 0;
+    let mut at = 0;
+    while at < CAPABILITY_MASKS as u32 && at < count {
+        if image.long(masks + 8 + at * 8) & held != 0 {
+            met |= 1 << at;
+        }
+        at += 1;
+    }
+    met
 }
 
 /// The narrowing of one act: which clauses can still hold.
@@ -134,7 +153,7 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// Whether some clause of the family tests `fact`.
     #[inline(always)]
     pub fn needs(&self, fact: Fact) -> bool {
-        self.image.word(self.progress.directory + family::NEEDS) & (1 << fact as u32) != 0
+        self.image.long(self.progress.directory + family::NEEDS) & (1 << fact as u64) != 0
     }
 
     /// Whether some clause of the family tests `fact`.

@@ -94,8 +94,13 @@ fn holds(encoded: u16, sets: &SetFacts, flags: u8) -> bool {
     let bit = u32::from(encoded & residual::BIT_MASK).wrapping_sub(1);
     let index = (bit >> 6) as usize & (SET_WORDS - 1);
     let fact = (encoded & !residual::NEGATED) >> residual::FACT_SHIFT;
-    let word =
-        if fact == SetFact::Ancestors as u16 { sets.ancestors[index] } else { sets.args[index] };
+    let word = if fact == SetFact::Ancestors as u16 {
+        sets.ancestors[index]
+    } else if fact == SetFact::Caps as u16 {
+        sets.caps
+    } else {
+        sets.args[index]
+    };
     let found = (word >> (bit & 63)) & 1 != 0;
     // What was found is certain; what was not found in a set that is not fully known is a fault.
     if !found && (sets.unknown >> fact) & 1 != 0 {

@@ -35,7 +35,7 @@ const EPERM_REFUSAL: Outcome = Outcome::Refused(EPERM);
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    [programs(), files(), network(), modes()].concat()
+    [programs(), files(), network(), modes(), crate::system::cases()].concat()
 }
 
 fn programs() -> Vec<Case> {

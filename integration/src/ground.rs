@@ -25,6 +25,15 @@ const FILES: &[&str] = &[
     "/etc/audited",
     "/etc/watched",
     "/etc/both",
+    "/etc/by-cwd",
+    "/etc/by-caps",
+    "/etc/by-login",
+    "/etc/by-socket",
+    "/etc/by-container",
+    "/opt/sys/junk.ko",
+    "/opt/sys/other.ko",
+    "/opt/sys/kernel",
+    "/opt/sys/other-kernel",
 ];
 
 /// Programs that cases run: all the same one, so that only the path tells them apart.
@@ -36,6 +45,23 @@ const PROGRAMS: &[&str] = &[
     "/opt/allowed/by-argument",
     "/opt/allowed/for-some",
     "/opt/allowed/audited",
+];
+
+/// Interpreters that scripts of cases run in: all the same one, so that only the path tells them apart.
+const SCRIPTED: &[&str] = &[
+    "/opt/sys/bpf",
+    "/opt/sys/bystander",
+    "/opt/sys/caps",
+    "/opt/sys/facts",
+    "/opt/sys/ids",
+    "/opt/sys/kexec",
+    "/opt/sys/killer",
+    "/opt/sys/modules",
+    "/opt/sys/namespaces",
+    "/opt/sys/other",
+    "/opt/sys/perf",
+    "/opt/sys/tracer",
+    "/opt/sys/victim",
 ];
 
 /// Done in the guest before anything is enforced: addresses of its own, a namespace beyond a veth pair, and programs in
@@ -69,6 +95,9 @@ pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
     }
     for path in PROGRAMS {
         guest = guest.add("/usr/bin/true", *path);
+    }
+    for path in SCRIPTED {
+        guest = guest.add("/usr/bin/perl", *path);
     }
     Ok(guest)
 }

@@ -11,3 +11,4 @@ pub mod cases;
 pub mod ground;
 pub mod observe;
 pub mod receiver;
+pub mod system;

@@ -76,6 +76,26 @@ on_every_kernel! {
     a_rule_in_audit_mode_tells_and_does_not_act
     an_alert_tells_and_lets_through
     the_strongest_of_several_rules_acts_and_all_are_told
+    a_process_that_may_not_be_traced_is_not
+    a_signal_that_may_not_be_sent_is_not
+    a_user_id_that_may_not_be_taken_is_not
+    a_group_id_that_may_not_be_taken_is_not
+    groups_that_may_not_change_do_not
+    a_capability_that_may_not_be_used_is_not
+    who_becomes_somebody_deadly_dies
+    a_namespace_that_may_not_be_made_is_not
+    a_user_namespace_that_may_not_be_made_is_not
+    a_namespace_that_may_not_be_entered_is_not
+    a_bpf_command_that_is_blocked_fails
+    a_performance_event_that_is_blocked_is_not_opened
+    a_module_that_is_blocked_is_not_read
+    a_module_from_memory_is_blocked_where_files_are_listed
+    a_kernel_that_is_blocked_is_not_loaded
+    a_rule_on_the_working_directory_sees_it
+    a_rule_on_capabilities_sees_those_in_effect
+    a_rule_on_the_login_sees_whose_it_was
+    a_rule_on_sockets_as_standard_streams_sees_them
+    a_cgroup_named_as_a_container_is_one
 }
 
 #[test]

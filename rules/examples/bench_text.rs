@@ -133,6 +133,7 @@ fn test(family: Family, literal: &Literal) -> String {
             format!("net.dst.port in [{}]", all(ranges))
         }
         Test::Number { ranges, .. } => format!("process.uid in [{}]", all(ranges)),
+        Test::Capabilities { mask } => format!("process.caps == {}", mask.trailing_zeros()),
         Test::Address { v4, v6, .. } => {
             let v4 = v4.iter().map(|(first, last)| {
                 format!(

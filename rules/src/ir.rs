@@ -70,7 +70,7 @@ pub struct Literal {
 /// A test on one fact: it holds when the value is any of those listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Test {
-    /// A string fact (`Path`, `Name`, `SecondPath`, `Comm`, `DnsName`) or a program (`Exe`, `ParentExe`, `TargetExe`,
+    /// A string fact (`Path`, `Name`, `SecondPath`, `Comm`, `Cwd`, `DnsName`) or a program (`Exe`, `ParentExe`, `TargetExe`,
     /// matched by path through the one executable automaton).
     Text {
         /// The fact.
@@ -110,6 +110,11 @@ pub enum Test {
     Argument {
         /// Any of these matches.
         patterns: Vec<Pattern>,
+    },
+    /// The acting process has one of these effective capabilities.
+    Capabilities {
+        /// By number, as bits.
+        mask: u64,
     },
 }
 

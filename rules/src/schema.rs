@@ -89,7 +89,7 @@ fn duration() -> Value {
 fn acts() -> Value {
     let names: Vec<&str> = Act::ALL
         .iter()
-        .filter(|act| **act != Act::ExecArgs && field::decided(**act).is_some())
+        .filter(|act| act.is_named() && field::decided(**act).is_some())
         .map(|act| act.name())
         .collect();
     one_or_many(json!({ "enum": names }))

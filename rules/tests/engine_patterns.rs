@@ -217,10 +217,26 @@ fn more_of_anything_than_fits_is_refused() {
         Fact::FsMagic,
         Fact::Device,
         Fact::Inode,
+        Fact::Pid,
+        Fact::StartAge,
+        Fact::TargetUid,
+        Fact::TargetPid,
+        Fact::Argument0,
+        Fact::Argument1,
+        Fact::Argument2,
+        Fact::Argument3,
+        Fact::Argument4,
+        Fact::Argument5,
+        Fact::Result,
+        Fact::Error,
     ];
     let test = |fact: &Fact| vec![Test::Number { fact: *fact, ranges: vec![(1, 1)] }];
-    let error = refused(&program(numbers.iter().map(test).collect()), Budget::default());
-    assert!(matches!(error.problems[..], [Problem::TooManyColumns { count: 17, limit: 16, .. }]));
+    let texts = [Fact::Path, Fact::Name, Fact::Comm, Fact::Cwd];
+    let text =
+        |fact: &Fact| vec![Test::Text { fact: *fact, patterns: vec![Pattern::Exact(vec![b'a'])] }];
+    let all = numbers.iter().map(test).chain(texts.iter().map(text));
+    let error = refused(&program(all.collect()), Budget::default());
+    assert!(matches!(error.problems[..], [Problem::TooManyColumns { count: 33, limit: 32, .. }]));
 
     let path = vec![vec![on_path(vec![Pattern::Glob("/srv/*/x*".to_owned())])]];
     let error = refused(&program(path), Budget { image_bytes: 1_000, ..Budget::default() });

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use interdict_abi::ids::{Act, Action, Family, Fault, object_flags};
 use interdict_rules::{
+    field::{Words, number_words},
     meta::{Metadata, RuleMeta, Severity, ThrottleMeta},
     told::{Condition, Known},
 };
@@ -195,7 +196,10 @@ pub fn build(
     let mut marks = Marks::default();
     alert.acts = acts(decision);
     alert.decision = Some(decided(decision));
-    alert.object = Some(object(decision, redaction, &mut marks));
+    let mut object = object(decision, redaction, &mut marks);
+    object.target_exe =
+        context.target.as_ref().and_then(|target| marks.exe("object.target_exe", &target.program));
+    alert.object = Some(object);
     alert.policy = Some(match policy {
         Some(policy) => policy.info.clone(),
         None => Shared::new(PolicyInfo { digest: None, generation: decision.generation.0 }),
@@ -381,7 +385,11 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
     let raw = &decision.object;
     let family = decision.acts.family();
     let mut object = ObjectInfo {
-        flags: flags(raw, decision.flags.path_deleted()),
+        flags: if decision.acts.contains(Act::NsCreate) {
+            namespaces(raw)
+        } else {
+            flags(raw, decision.flags.path_deleted())
+        },
         path: (!raw.path.is_empty()).then(|| marks.bytes("object.path", raw.path)),
         target_pid: (decision.target != 0).then_some(decision.target),
         ..ObjectInfo::default()
@@ -412,6 +420,15 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
         Family::System | Family::Syscall | Family::Dns => object.number = Some(decision.number),
     }
     object
+}
+
+/// The types of namespaces, as the rule language names them.
+fn namespaces(object: &Object<'_>) -> Vec<Word> {
+    let names = number_words(Words::Namespace).iter();
+    names
+        .filter(|(_, bit)| object.flags >> bit & 1 != 0)
+        .map(|(name, _)| Word::Borrowed(*name))
+        .collect()
 }
 
 fn flags(object: &Object<'_>, path_deleted: bool) -> Vec<Word> {

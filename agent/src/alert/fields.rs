@@ -5,6 +5,9 @@
 
 use std::borrow::Cow;
 
+use interdict_abi::ids::Act;
+use interdict_rules::field::{Type, number_words};
+
 use super::model::{Alert, FlowInfo, ObjectInfo, ProcessInfo};
 
 /// The text of a field.
@@ -44,9 +47,11 @@ pub fn value<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
                 _unknown => None,
             }
         }
-        "target" => (field == "pid")
-            .then(|| alert.object.as_ref()?.target_pid.map(|pid| pid.to_string().into()))
-            .flatten(),
+        "target" => match field {
+            "pid" => alert.object.as_ref()?.target_pid.map(|pid| pid.to_string().into()),
+            "exe" => alert.object.as_ref()?.target_exe.as_deref().map(Into::into),
+            _unknown => None,
+        },
         _unknown => number(alert, name),
     }
 }
@@ -157,9 +162,36 @@ fn end(flow: &FlowInfo, remote: bool, port: bool) -> Option<Cow<'_, str>> {
 
 /// The act's own number has a name for each act.
 fn number<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
-    let number = alert.object.as_ref()?.number?;
-    matches!(name, "signal.number" | "cap.number" | "syscall.number" | "bpf.command" | "setuid.uid")
-        .then(|| number.to_string().into())
+    let object = alert.object.as_ref()?;
+    if name == "ns.type" {
+        return (!object.flags.is_empty()).then(|| object.flags.join(",").into());
+    }
+    let field = interdict_rules::field::find(name)?;
+    let is_number = matches!(
+        name,
+        "signal.number"
+            | "cap.name"
+            | "bpf.command"
+            | "perf.kind"
+            | "ptrace.mode"
+            | "ns.call"
+            | "setuid.uid"
+            | "setgid.gid"
+    );
+    let about = alert.acts.iter().any(|act| {
+        Act::ALL.iter().any(|known| known.name() == act.as_ref() && field.belongs_to(*known))
+    });
+    if !is_number || !about {
+        return None;
+    }
+    let number = object.number?;
+    Some(match field.kind {
+        Type::Word(words) => match number_words(words).iter().find(|(_, known)| *known == number) {
+            Some((word, _)) => (*word).into(),
+            None => number.to_string().into(),
+        },
+        _ => number.to_string().into(),
+    })
 }
 
 /// The names of fields that an expression mentions, in order, each once.

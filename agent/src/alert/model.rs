@@ -336,6 +336,9 @@ pub struct ObjectInfo {
     /// New name of a rename or link, interpreter of a script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_path: Option<String>,
+    /// Program of the process the act is aimed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_exe: Option<String>,
     /// Process the act is aimed at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_pid: Option<u32>,

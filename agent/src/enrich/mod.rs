@@ -15,6 +15,8 @@ pub mod user;
 
 use std::{sync::Arc, time::Duration};
 
+use interdict_abi::limits::COMM_BYTES;
+
 use crate::{
     alert::redact::Redaction,
     events::{Actor, Decision, Exec, Exit, Fork},
@@ -39,6 +41,8 @@ pub struct Context {
     pub group: Option<Arc<str>>,
     /// The container it runs in; `None`: the host, or not known.
     pub container: Option<Arc<Container>>,
+    /// The process the act is aimed at, if it is aimed at one.
+    pub target: Option<Process>,
 }
 
 impl Context {
@@ -108,6 +112,7 @@ impl Enricher {
             effective_user,
             group: self.users.group(actor.gid),
             container,
+            target: None,
         }
     }
 
@@ -139,6 +144,21 @@ impl Enricher {
     /// Containers whose names turned up after alerts had gone without them.
     pub fn named_late(&mut self) -> Vec<Arc<Container>> {
         self.containers.named_late()
+    }
+
+    /// The process with this id, if it is known or still runs.
+    pub fn process(&mut self, pid: u32) -> Process {
+        self.processes.find(&Actor {
+            pid,
+            tid: pid,
+            parent: 0,
+            uid: 0,
+            gid: 0,
+            euid: 0,
+            start_ns: 0,
+            cgroup: 0,
+            comm: [0; COMM_BYTES],
+        })
     }
 
     /// Looks again at what may have changed on disk. Cheap; called once a second.

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use interdict_abi::offsets;
 use thiserror::Error;
 
 /// Where the running kernel tells its types.
@@ -242,6 +243,35 @@ impl Btf {
         Ok(u64::from(bits / 8))
     }
 
+    /// The byte offset of a field that may be missing or elsewhere: [`offsets::MISSING`] if it is nowhere.
+    pub fn choice(&self, choice: &offsets::Choice) -> u64 {
+        let found = choice.places.iter().find_map(|(structure, member, past)| {
+            Some(self.offset(structure, member).ok()? + past)
+        });
+        found.unwrap_or(offsets::MISSING)
+    }
+
+    /// The value of a constant of some enumeration.
+    pub fn constant(&self, name: &str) -> Option<u64> {
+        self.types.iter().skip(1).find_map(|at| {
+            let info = self.word(at + 4).ok()?;
+            if (info >> 24) & 0x1f != KIND_ENUM {
+                return None;
+            }
+            (0..(info & 0xffff) as usize).find_map(|index| {
+                let entry = at + 12 + 8 * index;
+                let named = self.is_string(self.word(entry).ok()? as usize, name);
+                named.then(|| self.word(entry + 4).ok().map(u64::from))?
+            })
+        })
+    }
+
+    /// Whether the string at `offset` is `text`.
+    fn is_string(&self, offset: usize, text: &str) -> bool {
+        let rest = self.data.get(self.strings + offset..).unwrap_or_default();
+        rest.strip_prefix(text.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+    }
+
     /// Names of the parameters of a function, if the kernel has it.
     pub fn parameters(&self, function: &str) -> Option<Vec<String>> {
         let at = *self.types.get(self.find(&self.functions, function)? as usize)?;
@@ -272,6 +302,13 @@ mod tests {
         for field in interdict_abi::offsets::FIELDS {
             btf.offset(field.structure, field.member).unwrap();
         }
+    }
+
+    #[test]
+    fn constants_of_enumerations_are_found() {
+        let btf = Btf::of_kernel().unwrap();
+        assert_eq!(btf.constant("READING_MODULE"), Some(2));
+        assert_eq!(btf.constant("NO_SUCH_CONSTANT"), None);
     }
 
     #[test]

@@ -98,6 +98,20 @@ pub const HOOKS: &[Hook] = &[
         acts: &[Act::NetConnect],
         strongest: Strongest::Refuse,
     },
+    lsm("ptrace_access_check", "ptrace_access_check", &[Act::Ptrace]),
+    lsm("ptrace_traceme", "ptrace_traceme", &[Act::Ptrace]),
+    lsm("task_kill", "task_kill", &[Act::Signal]),
+    lsm("file_send_sigiotask", "file_send_sigiotask", &[Act::Signal]),
+    lsm("kernel_read_file", "kernel_read_file", &[Act::ModuleLoad, Act::Kexec]),
+    lsm("kernel_load_data", "kernel_load_data", &[Act::ModuleLoad, Act::Kexec]),
+    lsm("system_bpf", "bpf", &[Act::Bpf]),
+    lsm("perf_event_open", "perf_event_open", &[Act::PerfOpen]),
+    lsm("task_alloc", "task_alloc", &[Act::NsCreate]),
+    lsm("userns_create", "userns_create", &[Act::NsCreate]),
+    lsm("capable", "capable", &[Act::CapUse, Act::NsCreate]),
+    lsm("task_fix_setuid", "task_fix_setuid", &[Act::Setuid]),
+    lsm("task_fix_setgid", "task_fix_setgid", &[Act::Setgid]),
+    lsm("task_fix_setgroups", "task_fix_setgroups", &[Act::Setgroups]),
     Hook {
         program: "connect4",
         attach: Attach::Cgroup,
@@ -120,6 +134,17 @@ pub const HOOKS: &[Hook] = &[
         strongest: Strongest::Refuse,
     },
 ];
+
+/// A program on an LSM hook that refuses acts.
+const fn lsm(program: &'static str, hook: &'static str, acts: &'static [Act]) -> Hook {
+    Hook {
+        program,
+        attach: Attach::Lsm(hook),
+        when: When::WithLsm,
+        acts,
+        strongest: Strongest::Refuse,
+    }
+}
 
 /// What really happens on a host when a rule with this action matches this act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

@@ -21,10 +21,10 @@ use aya::{
     },
 };
 use interdict_abi::{
-    ids::Act,
+    ids::{Act, Calling},
     limits::{SLOT_BYTES_MAX, SLOT_BYTES_MIN},
     maps::names,
-    offsets::FIELDS,
+    offsets::{CHOICES, CONSTANTS, FIELDS, MISSING, PARAMETERS},
 };
 use thiserror::Error;
 
@@ -137,6 +137,15 @@ const MAPS: &[&str] = &[
 
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
 const SEQUENCES: [(&str, &str); 2] = [("RENAME_LOCK", "rename_lock"), ("MOUNT_LOCK", "mount_lock")];
+
+/// How programs of this machine call the kernel: 64-bit ones, and in the bits from 8 32-bit ones.
+fn callings() -> u64 {
+    let (native, compat) = match std::env::consts::ARCH {
+        "aarch64" => (Calling::Aarch64, Calling::Arm),
+        _ => (Calling::X86_64, Calling::I386),
+    };
+    native as u64 | (compat as u64) << 8
+}
 
 /// The addresses of kernel variables, from `/proc/kallsyms`; 0 for those that the kernel does not tell. One pass, and no
 /// further than needed: writing down all its symbols costs the kernel hundreds of millions of instructions.
@@ -326,6 +335,18 @@ impl Loaded {
         for field in FIELDS {
             globals.push((field.global, btf.offset(field.structure, field.member)?));
         }
+        for choice in CHOICES {
+            globals.push((choice.global, btf.choice(choice)));
+        }
+        for (global, constant) in CONSTANTS {
+            globals.push((*global, btf.constant(constant).unwrap_or(MISSING)));
+        }
+        for (global, function, parameter) in PARAMETERS {
+            let place = btf.parameters(function).unwrap_or_default();
+            let place = place.iter().position(|name| name == parameter);
+            globals.push((*global, place.map_or(MISSING, |place| place as u64)));
+        }
+        globals.push(("CALLINGS", callings()));
         globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
         globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
         let addresses = symbol_addresses(SEQUENCES.map(|(_, symbol)| symbol));

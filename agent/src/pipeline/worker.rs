@@ -194,7 +194,10 @@ impl Worker {
             KernelEvent::Exec(exec) => self.enricher.executed(exec),
             KernelEvent::Exit(exit) => self.enricher.exited(exit),
             KernelEvent::Decision(decision) => {
-                let context = self.enricher.context(&decision.actor);
+                let mut context = self.enricher.context(&decision.actor);
+                if decision.target != 0 {
+                    context.target = Some(self.enricher.process(decision.target));
+                }
                 let policy = view(&self.policies, decision.generation.0);
                 let narrowed =
                     Narrowed::of(decision, &context, policy, &mut self.enricher, &self.scene);

@@ -7,12 +7,14 @@ use core::ffi::c_void;
 use aya_ebpf::{bindings::xdp_action::XDP_PASS, helpers::generated::bpf_loop};
 use interdict_abi::{
     event::flags,
-    ids::{Fact, Family, Fault, Generation, Mode, SetFact},
-    limits::{COLUMN_PARTS, COMM_BYTES, DECIDE_STEPS, PATH_BYTES},
+    ids::{Fact, Family, Fault, Generation, Mode, SetFact, process_flags},
+    image::header,
+    limits::{CGROUP_LEVELS, COLUMN_PARTS, COMM_BYTES, DECIDE_STEPS, PATH_BYTES},
 };
 use interdict_engine::{
+    Memory,
     dfa::{self, Cursor},
-    facts::{Narrowing, SetFacts},
+    facts::{self, Narrowing, SetFacts},
     tables::Address,
     verdict::Walk,
 };
@@ -21,6 +23,7 @@ use super::packet;
 use crate::{
     emit,
     kernel::{
+        container::{self, Ascent},
         object::{Object, Reader},
         path::{self, Climb},
         task,
@@ -343,6 +346,9 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
     let (by_user, by_group) = (narrowing.needs(Fact::Uid), narrowing.needs(Fact::Gid));
     let by_effective = narrowing.needs(Fact::Euid);
     let by_name = narrowing.needs(Fact::Comm);
+    let by_capabilities = narrowing.needs_set(SetFact::Caps);
+    let (by_login, by_process) = (narrowing.needs(Fact::LoginUid), narrowing.needs(Fact::Pid));
+    let (by_place, by_age) = (narrowing.needs(Fact::Cwd), narrowing.needs(Fact::StartAge));
     if by_exe {
         let label = task::exe(generation, process);
         if label.is_none() {
@@ -368,7 +374,13 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
         narrow_label(area, slot, Fact::ParentExe, task::exe(generation, parent));
     }
     if by_flags {
-        narrow_label(area, slot, Fact::ProcessFlags, task::flags());
+        let flags = match task::flags() {
+            Some(flags) if flags & process_flags::CONTAINER == 0 => {
+                Some(flags | interdict_container(area) as u32)
+            }
+            other => other,
+        };
+        narrow_label(area, slot, Fact::ProcessFlags, flags);
     }
     let (user, group) = task::owner();
     if by_user {
@@ -390,7 +402,135 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
         }
         interdict_string(area, slot, Fact::Comm as u32, source);
     }
+    if by_login {
+        narrow_label(area, slot, Fact::LoginUid, task::login_user());
+    }
+    if by_process {
+        narrow_label(area, slot, Fact::Pid, Some(process));
+    }
+    if by_age {
+        narrow_label(area, slot, Fact::StartAge, Some(task::age_seconds()));
+    }
+    if by_capabilities {
+        let masks = image.word(header::CAP_MASKS);
+        match task::capabilities() {
+            Some(held) => work.sets.caps = facts::capabilities(&image, masks, held),
+            None => work.sets.unknown |= 1 << SetFact::Caps as u64,
+        }
+    }
+    if by_place {
+        interdict_cwd(area, slot);
+    }
     u64::from(told)
+}
+
+/// Narrows by the working directory of the acting process.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_cwd(area: u32, slot: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    work.cwd.start();
+    let mut climbing = Climbing { work };
+    // SAFETY: the callback is `climb_cwd`, and its context outlives the call.
+    unsafe { bpf_loop(path::DEPTH, climb_cwd as *mut c_void, (&raw mut climbing).cast(), 0) };
+    let work = climbing.work;
+    let known = work.cwd.arrived();
+    if !known {
+        emit::count(Fault::Path);
+    }
+    let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(Fact::Cwd as u32);
+    let mut step = 0;
+    while step < COLUMN_PARTS && part != 0 {
+        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
+        let label = if known { interdict_cwd_label(area, slot, automaton) } else { 0 };
+        let label = if label == 0 { None } else { Some((label - 1) as u32) };
+        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
+        narrowing.part(part, label);
+        part = narrowing.next_part(part);
+        step += 1;
+    }
+    0
+}
+
+/// As [`interdict_label`] for the working directory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_cwd_label(area: u32, slot: u32, automaton: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    work.cursor = Cursor::start(&image, automaton);
+    let mut walking = Walking { work, image, automaton: u64::from(automaton) };
+    // SAFETY: the callback is `walk_cwd`, and its context outlives the call.
+    unsafe {
+        bpf_loop(PATH_BYTES as u32 / PIECE, walk_cwd as *mut c_void, (&raw mut walking).cast(), 0)
+    };
+    let work = walking.work;
+    match work.cursor.label(&image, &work.cwd) {
+        Some(label) => u64::from(label) + 1,
+        None => 0,
+    }
+}
+
+/// One step for `bpf_loop`. Answers 1 to stop.
+///
+/// # Safety
+/// `walking` must be live.
+#[inline(never)]
+unsafe extern "C" fn walk_cwd(_index: u64, walking: *mut Walking<'_>) -> i64 {
+    // SAFETY: by the caller.
+    let walking = unsafe { &mut *walking };
+    let work = &mut *walking.work;
+    let automaton = walking.automaton as u32;
+    let decided = work.cursor.advance::<_, _, PIECE>(&walking.image, automaton, &work.cwd);
+    i64::from(decided)
+}
+
+/// One step for `bpf_loop`. Answers 1 to stop.
+///
+/// # Safety
+/// `climbing` must be live.
+#[inline(never)]
+unsafe extern "C" fn climb_cwd(_index: u64, climbing: *mut Climbing<'_>) -> i64 {
+    // SAFETY: by the caller.
+    let work = unsafe { &mut *(*climbing).work };
+    i64::from(work.cwd.up())
+}
+
+/// `process_flags::CONTAINER` if the acting task's cgroup belongs to a container, else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_container(area: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let found = match container::remembered() {
+        Some(found) => found,
+        None => {
+            work.ascent = Ascent::start();
+            let mut climbing = Climbing { work };
+            // SAFETY: the callback is `ascend`, and its context outlives the call.
+            unsafe {
+                bpf_loop(CGROUP_LEVELS, ascend as *mut c_void, (&raw mut climbing).cast(), 0)
+            };
+            let found = climbing.work.ascent.found();
+            container::remember(found);
+            found
+        }
+    };
+    if found { u64::from(process_flags::CONTAINER) } else { 0 }
+}
+
+/// One step for `bpf_loop`. Answers 1 to stop.
+///
+/// # Safety
+/// `climbing` must be live.
+#[inline(never)]
+unsafe extern "C" fn ascend(_index: u64, climbing: *mut Climbing<'_>) -> i64 {
+    // SAFETY: by the caller.
+    let work = unsafe { &mut *(*climbing).work };
+    i64::from(work.ascent.up(&mut work.short))
 }
 
 /// Clears the sets.

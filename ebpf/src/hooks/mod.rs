@@ -9,6 +9,7 @@ pub mod net;
 pub mod packet;
 pub mod process;
 pub mod report;
+pub mod system;
 
 use interdict_abi::ids::{Family, Fault, Mode};
 use interdict_engine::{Memory, facts};

@@ -19,21 +19,45 @@ macro_rules! fields {
 }
 
 fields! {
+    bpf_kernel_argument BPF_KERNEL_ARGUMENT,
     bprm_buf BPRM_BUF,
     bprm_file BPRM_FILE,
+    cgroup_kernfs CGROUP_KERNFS,
+    cgroup_parent CGROUP_PARENT,
+    cgroup_self CGROUP_SELF,
+    compat_0 COMPAT_0,
+    compat_1 COMPAT_1,
+    compat_2 COMPAT_2,
+    compat_3 COMPAT_3,
+    compat_4 COMPAT_4,
+    compat_5 COMPAT_5,
+    cred_caps CRED_CAPS,
+    cred_egid CRED_EGID,
     cred_euid CRED_EUID,
+    cred_fsgid CRED_FSGID,
+    cred_fsuid CRED_FSUID,
+    cred_uid CRED_UID,
+    css_set_cgroup CSS_SET_CGROUP,
     dentry_hashed DENTRY_HASHED,
     dentry_name DENTRY_NAME,
     dentry_parent DENTRY_PARENT,
+    fdtable_files FDTABLE_FILES,
+    fdtable_size FDTABLE_SIZE,
+    files_table FILES_TABLE,
     file_inode FILE_INODE,
     file_mode FILE_MODE,
     file_path FILE_PATH,
+    fs_pwd FS_PWD,
     fs_root FS_ROOT,
     inode_mode INODE_MODE,
     inode_nlink INODE_NLINK,
     inode_number INODE_NUMBER,
     inode_super INODE_SUPER,
     inode_uid INODE_UID,
+    kernfs_name KERNFS_NAME,
+    loading_kexec_image LOADING_KEXEC_IMAGE,
+    loading_kexec_initramfs LOADING_KEXEC_INITRAMFS,
+    loading_module LOADING_MODULE,
     mm_arg_end MM_ARG_END,
     mm_arg_start MM_ARG_START,
     mount_mnt MOUNT_MNT,
@@ -41,18 +65,34 @@ fields! {
     mount_parent MOUNT_PARENT,
     path_dentry PATH_DENTRY,
     path_mnt PATH_MNT,
+    perf_kind_argument PERF_KIND_ARGUMENT,
     pid_level PID_LEVEL,
     qstr_name QSTR_NAME,
     qstr_len QSTR_LEN,
+    reading_kexec_image READING_KEXEC_IMAGE,
+    reading_kexec_initramfs READING_KEXEC_INITRAMFS,
+    reading_module READING_MODULE,
+    reading_module_compressed READING_MODULE_COMPRESSED,
+    registers_0 REGISTERS_0,
+    registers_1 REGISTERS_1,
+    registers_2 REGISTERS_2,
+    registers_3 REGISTERS_3,
+    registers_4 REGISTERS_4,
+    registers_5 REGISTERS_5,
+    registers_number REGISTERS_NUMBER,
     signal_live SIGNAL_LIVE,
+    signal_tty SIGNAL_TTY,
     sock_protocol SOCK_PROTOCOL,
     socket_sk SOCKET_SK,
     socket_type SOCKET_TYPE,
     super_device SUPER_DEVICE,
     super_magic SUPER_MAGIC,
+    task_cgroups TASK_CGROUPS,
     task_cred TASK_CRED,
     task_exit_code TASK_EXIT_CODE,
+    task_files TASK_FILES,
     task_fs TASK_FS,
+    task_loginuid TASK_LOGINUID,
     task_mm TASK_MM,
     task_pid TASK_PID,
     task_group_leader TASK_GROUP_LEADER,
@@ -61,6 +101,8 @@ fields! {
     task_start TASK_START,
     task_tgid TASK_TGID,
     task_thread_pid TASK_THREAD_PID,
+    thread_flags THREAD_FLAGS,
+    thread_status THREAD_STATUS,
     vfsmount_root VFSMOUNT_ROOT,
 }
 
@@ -106,4 +148,22 @@ static LSM_DECIDES: u64 = 0;
 pub fn lsm_decides() -> bool {
     // SAFETY: as above.
     unsafe { (&raw const LSM_DECIDES).read_volatile() != 0 }
+}
+
+/// The number of `ids::Calling` that system calls of this machine are, and of its 32-bit ones.
+#[unsafe(no_mangle)]
+static CALLINGS: u64 = 0;
+
+/// The way 64-bit programs call the kernel, as `ids::Calling`.
+#[inline(always)]
+pub fn native_calling() -> u32 {
+    // SAFETY: as above.
+    unsafe { (&raw const CALLINGS).read_volatile() as u32 & 0xff }
+}
+
+/// The way 32-bit programs call the kernel, as `ids::Calling`.
+#[inline(always)]
+pub fn compat_calling() -> u32 {
+    // SAFETY: as above.
+    unsafe { ((&raw const CALLINGS).read_volatile() >> 8) as u32 & 0xff }
 }

@@ -1,5 +1,8 @@
 //! The only readers of kernel memory.
 
+pub mod call;
+pub mod container;
+pub mod cwd;
 pub mod fields;
 pub mod object;
 pub mod path;

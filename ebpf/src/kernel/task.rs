@@ -8,6 +8,7 @@ use interdict_abi::{
     ids::{Generation, process_flags},
     limits::COMM_BYTES,
     maps::{AncestorSet, ProcessKey},
+    offsets::MISSING,
 };
 
 use super::{fields, probed};
@@ -55,12 +56,70 @@ pub fn comm(buffer: &mut [u8; COMM_BYTES]) -> bool {
     unsafe { bpf_get_current_comm(buffer.as_mut_ptr().cast(), COMM_BYTES as u32) == 0 }
 }
 
-/// See `process_flags`.
+/// See `process_flags`: those that do not follow from the cgroup.
 #[inline(always)]
 pub fn flags() -> Option<u32> {
-    let pid: *const u8 = probed(current(), fields::task_thread_pid())?;
+    let task = current();
+    let pid: *const u8 = probed(task, fields::task_thread_pid())?;
     let level: u32 = probed(pid, fields::pid_level())?;
-    Some(if level > 0 { process_flags::CONTAINER } else { 0 })
+    let signal: *const u8 = probed(task, fields::task_signal())?;
+    let terminal: u64 = probed(signal, fields::signal_tty())?;
+    let mut flags = if level > 0 { process_flags::CONTAINER } else { 0 };
+    if terminal != 0 {
+        flags |= process_flags::TTY;
+    }
+    if speaks_to_socket(task) {
+        flags |= process_flags::STDIO_SOCKET;
+    }
+    Some(flags)
+}
+
+/// Whether one of descriptors 0 to 2 is a socket. A process without descriptors (it is exiting) speaks to none.
+#[inline(always)]
+fn speaks_to_socket(task: *const u8) -> bool {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    let Some(files) = probed::<*const u8>(task, fields::task_files()) else { return false };
+    let Some(table) = probed::<*const u8>(files, fields::files_table()) else { return false };
+    let Some(array) = probed::<*const u8>(table, fields::fdtable_files()) else { return false };
+    // The smallest table has room for 64 descriptors.
+    let mut descriptor = 0;
+    while descriptor < 3 {
+        if let Some(file) = probed::<*const u8>(array, descriptor * 8)
+            && let Some(inode) = probed::<*const u8>(file, fields::file_inode())
+            && let Some(mode) = probed::<u16>(inode, fields::inode_mode())
+            && mode & S_IFMT == S_IFSOCK
+        {
+            return true;
+        }
+        descriptor += 1;
+    }
+    false
+}
+
+/// Login user id. `None` on kernels without audit.
+#[inline(always)]
+pub fn login_user() -> Option<u32> {
+    let offset = fields::task_loginuid();
+    if offset == MISSING {
+        return None;
+    }
+    probed(current(), offset)
+}
+
+/// Effective capabilities, by number as bits.
+#[inline(always)]
+pub fn capabilities() -> Option<u64> {
+    let credentials: *const u8 = probed(current(), fields::task_cred())?;
+    probed(credentials, fields::cred_caps())
+}
+
+/// Whole seconds since the acting process started.
+#[inline(always)]
+pub fn age_seconds() -> u32 {
+    let (_, start) = lineage();
+    let age = crate::emit::now().saturating_sub(start) / 1_000_000_000;
+    if age > u64::from(u32::MAX) { u32::MAX } else { age as u32 }
 }
 
 /// Thread group of the acting task's parent, and when the acting process started, ns on `CLOCK_BOOTTIME`.

@@ -79,7 +79,8 @@ pub(crate) fn walks(row: &mut Value, image: &PolicyImage, program: &Program) {
             | Test::Flags { .. }
             | Test::Address { .. }
             | Test::Ancestor { .. }
-            | Test::Argument { .. } => None,
+            | Test::Argument { .. }
+            | Test::Capabilities { .. } => None,
         })
         .flatten()
         .filter_map(|pattern| match pattern {

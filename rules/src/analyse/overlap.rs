@@ -82,7 +82,7 @@ fn large(rule: &Lowered) -> bool {
             | Test::Ancestor { patterns }
             | Test::Argument { patterns } => patterns.len() > 4_096,
             Test::Number { ranges, .. } => ranges.len() > 4_096,
-            Test::Flags { .. } => false,
+            Test::Flags { .. } | Test::Capabilities { .. } => false,
         }
     })
 }
@@ -93,7 +93,10 @@ fn keys(clause: &Clause) -> impl Iterator<Item = Key<'_>> {
             Test::Text { fact, patterns } => (*fact as u32, patterns),
             Test::Ancestor { patterns } => (100, patterns),
             Test::Argument { patterns } => (101, patterns),
-            Test::Number { .. } | Test::Flags { .. } | Test::Address { .. } => (0, &[]),
+            Test::Number { .. }
+            | Test::Flags { .. }
+            | Test::Address { .. }
+            | Test::Capabilities { .. } => (0, &[]),
         };
         patterns.iter().map(move |pattern| (fact, pattern))
     })

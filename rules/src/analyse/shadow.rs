@@ -103,7 +103,8 @@ fn follows(own: &Literal, wanted: &Literal) -> bool {
             | Test::Flags { .. }
             | Test::Address { .. }
             | Test::Ancestor { .. }
-            | Test::Argument { .. },
+            | Test::Argument { .. }
+            | Test::Capabilities { .. },
             _,
         ) => return false,
     };

@@ -32,6 +32,7 @@ const DASH: &str = "/usr/bin/dash";
 const APT: &str = "/usr/bin/apt-get";
 const DPKG: &str = "/usr/bin/dpkg";
 const CHKPWD: &str = "/usr/sbin/unix_chkpwd";
+const KMOD: &str = "/usr/bin/kmod";
 const AGENT: &str = "/usr/bin/interdict";
 const CONTAINERD: &str = "/usr/bin/containerd";
 const SHIM: &str = "/usr/bin/containerd-shim-runc-v2";
@@ -101,6 +102,26 @@ const WRITES: &[(&str, &str, &str)] = &[
     ("this agent spooling alerts", "/var/lib/interdict/spool/00000001.log", AGENT),
 ];
 
+/// Acts on the system: what for, the act, what is given of it, by whom.
+const ON_THE_SYSTEM: &[(&str, &str, &[(&str, &str)], &str)] = &[
+    ("this agent loading its programs", "bpf", &[("command", "prog_load")], AGENT),
+    ("this agent telling its programs", "bpf", &[("command", "map_update_elem")], AGENT),
+    ("this agent looking at processes", "ptrace", &[("mode", "read")], AGENT),
+    ("init ending services", "signal", &[("number", "TERM")], SYSTEMD),
+    ("init giving services namespaces", "ns.create", &[("type", "mount")], EXECUTOR),
+    ("the container runtime making containers", "ns.create", &[("type", "pid")], RUNC),
+    ("loading modules", "module.load", &[("path", "/usr/lib/modules/6.1/kernel/x.ko")], KMOD),
+    ("init starting services as users", "setuid", &[("uid", "1000")], EXECUTOR),
+    ("the SSH server becoming a user", "setuid", &[("uid", "1000")], SSHD),
+    ("the SSH server becoming a user", "setgid", &[("gid", "1000")], SSHD),
+    ("the SSH server becoming a user", "setgroups", &[], SSHD),
+    ("sudo becoming root", "setuid", &[("uid", "0")], SUDO),
+    ("su becoming a user", "setuid", &[("uid", "1000")], SU),
+    ("init mounting", "cap.use", &[("name", "sys_admin")], SYSTEMD),
+    ("this agent loading its programs", "cap.use", &[("name", "sys_admin")], AGENT),
+    ("this agent loading its programs", "cap.use", &[("name", "bpf")], AGENT),
+];
+
 /// Peers that stand for the whole world: only a rule that refuses all of them locks somebody out.
 const WORLD: &[&str] =
     &["10.11.12.13", "192.168.77.5", "172.20.3.4", "151.101.2.132", "2a04:4e42::644"];
@@ -157,6 +178,11 @@ fn vital() -> Vec<Vital> {
     }
     for (what, file, program) in WRITES {
         all.push(one(what, event("file.write", &path(file), &by(program, 0, 0))));
+    }
+    for (what, act, given, program) in ON_THE_SYSTEM {
+        let object: Vec<(&str, String)> =
+            given.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        all.push(one(what, event(act, &object, &by(program, 0, 0))));
     }
     let peer = |end: &str, ip: &str, port: u16| {
         vec![

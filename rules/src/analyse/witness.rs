@@ -77,6 +77,10 @@ pub(super) fn witness(clause: &Clause, act: Act) -> Option<Event> {
                 push(&mut event.ancestors, sample(patterns.first()?)?);
             }
             Test::Argument { patterns } => push(&mut event.args, sample(patterns.first()?)?),
+            Test::Capabilities { mask } => {
+                let before = event.capabilities.unwrap_or(0);
+                event.capabilities = Some(before | mask & mask.wrapping_neg());
+            }
         }
     }
     Some(event)

@@ -13,7 +13,7 @@ use crate::{
 /// The names of the acts this version decides.
 pub(super) fn decided_acts() -> String {
     let names: Vec<&str> =
-        DECIDED.iter().filter(|row| row.act != Act::ExecArgs).map(|row| row.act.name()).collect();
+        DECIDED.iter().filter(|row| row.act.is_named()).map(|row| row.act.name()).collect();
     names.join(", ")
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, closest},
-    field::{self, FIELDS, Field, Type},
+    field::{self, FIELDS, Field, Type, Words},
     ir::Pattern,
     parse::{
         expression::{Expression, Kind, Literal, Operand, Operator, Word},
@@ -267,6 +267,19 @@ impl Checker<'_, '_> {
                 if self.names.lists.contains_key(literal.text.as_str()) && !literal.quoted() {
                     self.list_needs_in(field, literal);
                     return None;
+                }
+                if field.kind == Type::Word(Words::Syscall) {
+                    let literals = std::iter::once(literal);
+                    let values = value::values(field.kind, Some(field), literals, self.diagnostics);
+                    return match values {
+                        Values::Ranges(ranges) if !ranges.is_empty() => {
+                            Some(negate(leaf(field, span, LeafTest::Ranges(ranges))))
+                        }
+                        Values::Ranges(_)
+                        | Values::Addresses(_)
+                        | Values::Patterns(_)
+                        | Values::Broken => None,
+                    };
                 }
                 let (first, last) = value::number(field.kind, literal, self.diagnostics)?;
                 let compared = !matches!(operator, Operator::Equal | Operator::NotEqual);

@@ -1,6 +1,6 @@
 //! What to say when a field is used wrongly or not found.
 
-use crate::field::{self, Field, Type};
+use crate::field::{self, Field, Type, Words};
 
 /// A test on the field that would be right.
 pub(super) fn example(field: &Field) -> String {
@@ -13,6 +13,7 @@ pub(super) fn example(field: &Field) -> String {
         Type::Image => format!("{name} == \"nginx:*\""),
         Type::Number(_) => format!("{name} >= 1000"),
         Type::Port => format!("{name} in [22, 8000..8999]"),
+        Type::Word(Words::Syscall) => format!("{name} in [setns, unshare]"),
         Type::Word(words) => {
             format!("{name} == {}", field::number_words(words).first().map_or("1", |word| word.0))
         }
@@ -50,6 +51,9 @@ pub(super) fn foreign(name: &str) -> Option<&'static str> {
         "fd.l4proto" | "net.protocol" => "net.proto",
         "user.uid" | "uid" => "process.uid",
         "user.loginuid" => "process.loginuid",
+        "evt.type" | "syscall" | "syscall.nr" | "syscall.number" => "syscall.name",
+        "proc.cwd" => "process.cwd",
+        "thread.cap_effective" | "process.capabilities" => "process.caps",
         "container" | "container.host" => "container.id != host",
         _ => return None,
     })

@@ -45,11 +45,11 @@ pub(super) fn check<'p>(
     }
     names_once(rule, diagnostics);
 
-    let mut on_arguments = false;
+    let mut late = Vec::new();
     for predicate in when.iter().chain(exceptions.iter().map(|(_, _, predicate)| predicate)) {
-        predicate.each(&mut |leaf| on_arguments |= leaf.field.of_arguments());
+        predicate.each(&mut |leaf| late.extend(leaf.field.later()));
     }
-    let final_act = |act: Act| if on_arguments && act == Act::Exec { Act::ExecArgs } else { act };
+    let final_act = |act: Act| act.later().filter(|later| late.contains(later)).unwrap_or(act);
     let mut acts = Vec::new();
     let mut scope_told = false;
     let tells = rule.action.value.action == Action::Alert;
@@ -162,7 +162,7 @@ fn names_once(rule: &Rule, diagnostics: &mut Diagnostics) {
 fn acts(rule: &Rule, diagnostics: &mut Diagnostics) -> Vec<Spanned<Act>> {
     let mut acts: Vec<Spanned<Act>> = Vec::new();
     for word in &rule.on {
-        let known = || Act::ALL.iter().copied().filter(|act| *act != Act::ExecArgs);
+        let known = || Act::ALL.iter().copied().filter(|act| act.is_named());
         let Some(act) = known().find(|act| act.name() == word.value) else {
             let meant = match word.value.as_str() {
                 "execve" | "exec.args" | "process" | "spawned_process" | "exec.start" => {

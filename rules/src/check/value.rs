@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{names::Values, pattern};
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, closest},
-    field::{Field, Type, number_word, number_words},
+    field::{Field, Type, Words, number_word, number_words, syscall_names, syscall_numbers},
     parse::{
         expression::Literal,
         feed::{self, Addresses},
@@ -40,6 +40,12 @@ pub(super) fn values<'l>(
             patterns.sort();
             patterns.dedup();
             Values::Patterns(Rc::new(patterns))
+        }
+        Type::Word(Words::Syscall) => {
+            let numbers = literals.filter_map(|literal| syscall(literal, diagnostics)).flatten();
+            let mut ranges: Vec<(u32, u32)> = numbers.map(|number| (*number, *number)).collect();
+            ranges.sort_unstable();
+            Values::Ranges(Rc::new(ranges))
         }
         Type::Number(_) | Type::Port | Type::Word(_) => {
             let mut ranges: Vec<_> =
@@ -85,6 +91,24 @@ pub(super) fn readable(
     false
 }
 
+/// The numbers of a system call.
+fn syscall(literal: &Literal, diagnostics: &mut Diagnostics) -> Option<&'static [u32]> {
+    let found = syscall_numbers(&literal.text);
+    if found.is_none() {
+        let diagnostic = Diagnostic::error(
+            Code::WrongValue,
+            literal.span,
+            format!("there is no system call `{}`", literal.text),
+        );
+        diagnostics.add(match closest(&literal.text, syscall_names()) {
+            Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
+            None => diagnostic
+                .help("write its name: numbers differ between the ways of calling the kernel"),
+        });
+    }
+    found
+}
+
 /// A number, a name of a number, or a range.
 pub(super) fn number(
     kind: Type,
@@ -100,12 +124,12 @@ pub(super) fn number(
     let max = match kind {
         Type::Number(max) => max,
         Type::Port => 65_535,
+        Type::Word(words) => words.largest(),
         Type::Path
         | Type::Name
         | Type::Text
         | Type::Image
         | Type::Domain
-        | Type::Word(_)
         | Type::Address
         | Type::Flag
         | Type::Container => u32::MAX,

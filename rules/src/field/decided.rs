@@ -26,14 +26,49 @@ pub struct Decided {
     pub address_families: &'static [u32],
 }
 
-const PROCESS: [Fact; 7] =
-    [Fact::Exe, Fact::ParentExe, Fact::Comm, Fact::Uid, Fact::Euid, Fact::Gid, Fact::ProcessFlags];
+/// What every act of a process knows of it.
+const PROCESS: [Fact; 11] = [
+    Fact::Exe,
+    Fact::ParentExe,
+    Fact::Comm,
+    Fact::Uid,
+    Fact::Euid,
+    Fact::Gid,
+    Fact::ProcessFlags,
+    Fact::LoginUid,
+    Fact::Pid,
+    Fact::Cwd,
+    Fact::StartAge,
+];
+
+/// Facts with many values that every act of a process knows of it.
+const PROCESS_SETS: [SetFact; 2] = [SetFact::Ancestors, SetFact::Caps];
+
+/// The bits of `ProcessFlags` that every act of a process knows.
+const PROCESS_FLAGS: u32 =
+    process_flags::CONTAINER | process_flags::TTY | process_flags::STDIO_SOCKET;
 
 const OBJECT: [Fact; 5] =
     [Fact::Path, Fact::Name, Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner];
 
+/// What is known of an act with a number of its own.
+const NUMBERED: [Fact; 1] = [Fact::Number];
+
+/// What is known of an act with a number of its own on another process.
+const AIMED: [Fact; 4] = [Fact::Number, Fact::TargetExe, Fact::TargetUid, Fact::TargetPid];
+
+/// What is known of a file that the kernel loads.
+const LOADED: [Fact; 4] = [Fact::Path, Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner];
+
 const SOCKET: [Fact; 5] =
     [Fact::RemoteIp, Fact::RemotePort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
+
+/// Several lists of facts as one.
+macro_rules! facts {
+    ($first:expr, $second:expr) => {
+        &joined::<{ $first.len() + $second.len() }>(&$first, &$second)
+    };
+}
 
 const fn joined<const N: usize>(first: &[Fact], second: &[Fact]) -> [Fact; N] {
     assert!(first.len() + second.len() == N);
@@ -60,10 +95,10 @@ pub const DECIDED: &[Decided] = &[
         act: Act::Exec,
         refusable: true,
         killable: true,
-        facts: &joined::<12>(&OBJECT, &PROCESS),
-        sets: &[SetFact::Ancestors],
+        facts: facts!(OBJECT, PROCESS),
+        sets: &PROCESS_SETS,
         object_flags: EXEC_FLAGS,
-        process_flags: process_flags::CONTAINER,
+        process_flags: PROCESS_FLAGS,
         address_families: &[],
     },
     // By now the process is the new program: its own name, program and effective user are those of what was started,
@@ -72,40 +107,50 @@ pub const DECIDED: &[Decided] = &[
         act: Act::ExecArgs,
         refusable: false,
         killable: true,
-        facts: &[Fact::Path, Fact::ParentExe, Fact::Uid, Fact::Gid, Fact::ProcessFlags],
+        facts: &[
+            Fact::Path,
+            Fact::ParentExe,
+            Fact::Uid,
+            Fact::Gid,
+            Fact::ProcessFlags,
+            Fact::LoginUid,
+            Fact::Pid,
+            Fact::Cwd,
+            Fact::StartAge,
+        ],
         sets: &[SetFact::Ancestors, SetFact::Args],
         object_flags: 0,
-        process_flags: process_flags::CONTAINER,
+        process_flags: PROCESS_FLAGS,
         address_families: &[],
     },
     Decided {
         act: Act::FileRead,
         refusable: true,
         killable: true,
-        facts: &joined::<12>(&OBJECT, &PROCESS),
-        sets: &[SetFact::Ancestors],
+        facts: facts!(OBJECT, PROCESS),
+        sets: &PROCESS_SETS,
         object_flags: FILE_FLAGS,
-        process_flags: process_flags::CONTAINER,
+        process_flags: PROCESS_FLAGS,
         address_families: &[],
     },
     Decided {
         act: Act::FileWrite,
         refusable: true,
         killable: true,
-        facts: &joined::<12>(&OBJECT, &PROCESS),
-        sets: &[SetFact::Ancestors],
+        facts: facts!(OBJECT, PROCESS),
+        sets: &PROCESS_SETS,
         object_flags: FILE_FLAGS,
-        process_flags: process_flags::CONTAINER,
+        process_flags: PROCESS_FLAGS,
         address_families: &[],
     },
     Decided {
         act: Act::NetConnect,
         refusable: true,
         killable: true,
-        facts: &joined::<12>(&SOCKET, &PROCESS),
-        sets: &[SetFact::Ancestors],
+        facts: facts!(SOCKET, PROCESS),
+        sets: &PROCESS_SETS,
         object_flags: 0,
-        process_flags: process_flags::CONTAINER,
+        process_flags: PROCESS_FLAGS,
         address_families: &[2, 10],
     },
     Decided {
@@ -116,6 +161,116 @@ pub const DECIDED: &[Decided] = &[
         sets: &[],
         object_flags: 0,
         process_flags: 0,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::Ptrace,
+        refusable: true,
+        killable: true,
+        facts: facts!(AIMED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::Signal,
+        refusable: true,
+        killable: true,
+        facts: facts!(AIMED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::ModuleLoad,
+        refusable: true,
+        killable: true,
+        facts: facts!(LOADED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: FILE_FLAGS,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::Kexec,
+        refusable: true,
+        killable: true,
+        facts: facts!(LOADED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: FILE_FLAGS,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::Bpf,
+        refusable: true,
+        killable: true,
+        facts: facts!(NUMBERED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::PerfOpen,
+        refusable: true,
+        killable: true,
+        facts: facts!(NUMBERED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::NsCreate,
+        refusable: true,
+        killable: true,
+        facts: facts!([Fact::Number, Fact::ObjectFlags], PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::CapUse,
+        refusable: true,
+        killable: true,
+        facts: facts!(NUMBERED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::Setuid,
+        refusable: true,
+        killable: true,
+        facts: facts!(NUMBERED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::Setgid,
+        refusable: true,
+        killable: true,
+        facts: facts!(NUMBERED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::Setgroups,
+        refusable: true,
+        killable: true,
+        facts: &PROCESS,
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
         address_families: &[],
     },
 ];

@@ -6,12 +6,14 @@
 mod decided;
 pub mod domain;
 pub mod reference;
+mod syscalls;
 mod table;
 mod words;
 
 use interdict_abi::ids::{Act, Fact, Family, SetFact, process_flags};
 
 pub use decided::{DECIDED, Decided, decided};
+pub use syscalls::{syscall_name, syscall_names, syscall_numbers};
 pub use table::FIELDS;
 pub use words::{number_word, number_words};
 
@@ -53,6 +55,45 @@ pub enum Words {
     SocketType,
     /// Types of files.
     FileType,
+    /// Signals.
+    Signal,
+    /// Capabilities.
+    Capability,
+    /// What one process may want of another's memory.
+    PtraceMode,
+    /// Commands of bpf(2).
+    BpfCommand,
+    /// What a performance event watches.
+    PerfKind,
+    /// Types of namespaces, by the number of their bit.
+    Namespace,
+    /// How a namespace is made or entered.
+    NamespaceCall,
+    /// System calls: one word can be several numbers, see [`syscall_numbers`].
+    Syscall,
+    /// Ways of calling the kernel.
+    Calling,
+}
+
+impl Words {
+    /// The largest number a value can have.
+    pub const fn largest(self) -> u32 {
+        match self {
+            Self::Protocol
+            | Self::AddressFamily
+            | Self::SocketType
+            | Self::FileType
+            | Self::PtraceMode
+            | Self::BpfCommand
+            | Self::PerfKind
+            | Self::NamespaceCall => u32::MAX,
+            Self::Signal => 64,
+            Self::Capability => 63,
+            Self::Namespace => 7,
+            Self::Calling => 4,
+            Self::Syscall => 0,
+        }
+    }
 }
 
 impl Type {
@@ -102,6 +143,12 @@ pub enum Resolved {
     Set(SetFact),
     /// The process runs in a container.
     Container,
+    /// Bits of a flags fact, chosen by number.
+    FlagNumbers(Fact),
+    /// Effective capabilities, by number.
+    Capabilities,
+    /// The way of calling in the number of a system call.
+    Calling,
 }
 
 /// Why a field cannot be used with an act.
@@ -132,6 +179,10 @@ pub enum Of {
     Host,
     /// The target of an act on another process.
     Target,
+    /// One act, of which it tells the particulars.
+    Act(Act),
+    /// A system call.
+    Syscall,
 }
 
 /// One field.
@@ -185,6 +236,8 @@ impl Field {
             Of::Dns => family == Family::Dns,
             Of::Target => matches!(act, Act::Ptrace | Act::Signal),
             Of::Host => true,
+            Of::Act(of) => of == act,
+            Of::Syscall => family == Family::Syscall,
         }
     }
 
@@ -228,6 +281,9 @@ impl Field {
                 };
                 row.knows(fact) && bits_known & bits == bits
             }
+            Resolved::FlagNumbers(fact) => row.knows(fact),
+            Resolved::Capabilities => row.knows_set(SetFact::Caps),
+            Resolved::Calling => row.knows(Fact::Number),
             Resolved::Set(set) => row.knows_set(set),
             Resolved::Container => {
                 row.knows(Fact::ProcessFlags) && row.process_flags & process_flags::CONTAINER != 0
@@ -236,8 +292,17 @@ impl Field {
         if known { Ok(resolved) } else { Err(Unresolved::NotDecided) }
     }
 
-    /// Whether a test on it makes an `exec` rule one on arguments.
-    pub fn of_arguments(&self) -> bool {
-        matches!(self.name, "exec.args" | "exec.argc")
+    /// The later stage of an act that a test on it makes a rule one on.
+    pub fn later(&self) -> Option<Act> {
+        match self.name {
+            "exec.args" | "exec.argc" => Some(Act::ExecArgs),
+            "syscall.result" | "syscall.error" => Some(Act::SyscallResult),
+            _ => None,
+        }
+    }
+
+    /// The stage of an act at which it is known.
+    pub fn stage(&self, act: Act) -> Act {
+        act.later().filter(|later| self.later() == Some(*later)).unwrap_or(act)
     }
 }

@@ -9,12 +9,12 @@ use super::{Class, FIELDS, Field, Type, Unresolved, decided, number_words};
 
 /// Acts rules can name.
 fn acts() -> impl Iterator<Item = Act> {
-    Act::ALL.iter().copied().filter(|act| *act != Act::ExecArgs)
+    Act::ALL.iter().copied().filter(|act| act.is_named())
 }
 
 /// Whether a field can be tested for an act. Arguments count for `exec`.
 fn known(field: &Field, act: Act) -> bool {
-    let act = if field.of_arguments() && act == Act::Exec { Act::ExecArgs } else { act };
+    let act = field.stage(act);
     matches!(field.resolve(act), Ok(_) | Err(Unresolved::UserSpace))
 }
 
@@ -36,7 +36,9 @@ fn doc(field: &Field) -> String {
     let mut doc = field.doc.to_owned();
     if let Type::Word(words) = field.kind {
         let names: Vec<&str> = number_words(words).iter().map(|(name, _)| *name).collect();
-        let _ = write!(doc, " Words: {}.", names.join(", "));
+        if !names.is_empty() {
+            let _ = write!(doc, " Words: {}.", names.join(", "));
+        }
     }
     doc
 }

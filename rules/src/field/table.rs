@@ -1,6 +1,6 @@
 //! The table of fields, in the order of the reference.
 
-use interdict_abi::ids::{Fact, SetFact, object_flags, process_flags};
+use interdict_abi::ids::{Act, Fact, SetFact, object_flags, process_flags};
 
 use super::{Class, End, Field, Meaning, Of, Resolved, Type, Words};
 
@@ -21,6 +21,16 @@ const fn told(name: &'static str, kind: Type, of: Of, doc: &'static str) -> Fiel
 
 const fn fact(fact: Fact) -> Meaning {
     Meaning::Is(Resolved::Fact(fact))
+}
+
+const fn argument(name: &'static str, which: Fact) -> Field {
+    field(
+        name,
+        Type::Number(u32::MAX),
+        Of::Syscall,
+        fact(which),
+        "An argument of the call as it was passed, its low 32 bits. Where it is a pointer, it says nothing of what it points to.",
+    )
 }
 
 const fn object(bits: u32) -> Meaning {
@@ -233,7 +243,7 @@ pub const FIELDS: &[Field] = &[
         Type::Number(u32::MAX),
         Of::Process,
         fact(Fact::LoginUid),
-        "User id of the login this process descends from.",
+        "User id of the login this process descends from, 4294967295 if there was none.",
     ),
     field(
         "process.pid",
@@ -247,7 +257,7 @@ pub const FIELDS: &[Field] = &[
         Type::Flag,
         Of::Process,
         Meaning::Is(Resolved::Flags(Fact::ProcessFlags, process_flags::TTY)),
-        "The process has a controlling terminal.",
+        "The session of the process has a controlling terminal.",
     ),
     field(
         "process.stdio_is_socket",
@@ -262,13 +272,26 @@ pub const FIELDS: &[Field] = &[
         Of::Process,
         "Arguments the acting process was started with, one by one, its own name included. A test holds when any argument meets it; with `not`, when none does.",
     ),
-    field("process.cwd", Type::Path, Of::Process, Meaning::Nowhere, "Working directory."),
-    field("process.caps", Type::Text, Of::Process, Meaning::Nowhere, "Effective capabilities."),
-    told(
+    field(
+        "process.cwd",
+        Type::Path,
+        Of::Process,
+        fact(Fact::Cwd),
+        "Working directory of the process, from the root of its mount namespace.",
+    ),
+    field(
+        "process.caps",
+        Type::Word(Words::Capability),
+        Of::Process,
+        Meaning::Is(Resolved::Capabilities),
+        "Effective capabilities of the acting process. A test holds when it has any of those named; with `not`, when it has none of them.",
+    ),
+    field(
         "process.start_age",
         Type::Number(u32::MAX),
         Of::Process,
-        "Seconds between the start of the process and the act.",
+        fact(Fact::StartAge),
+        "Seconds since the process started, the time the host slept included. A process that runs another program does not start anew.",
     ),
     field(
         "process.parent.exe",
@@ -289,7 +312,7 @@ pub const FIELDS: &[Field] = &[
         Type::Container,
         Of::Process,
         Meaning::Is(Resolved::Container),
-        "`container.id != host` holds in any container, `container.id == host` outside of all: both are decided in the kernel. Compared with a text it is the id of the container, which is class U.",
+        "`container.id != host` holds in any container, `container.id == host` outside of all: both are decided in the kernel. A process is in a container when its PID namespace is not the host's, or when its cgroup (v2) or one above is named as container runtimes name them: 64 hexadecimal digits at the end, with or without `.scope`, or `lxc.payload.` at the start. Compared with a text it is the id of the container, which is class U.",
     ),
     told(
         "container.image",
@@ -370,6 +393,117 @@ pub const FIELDS: &[Field] = &[
         Of::Target,
         fact(Fact::TargetExe),
         "Path of the program the target process runs.",
+    ),
+    field(
+        "target.pid",
+        Type::Number(u32::MAX),
+        Of::Target,
+        fact(Fact::TargetPid),
+        "Process id of the target, in the initial namespace.",
+    ),
+    field(
+        "target.uid",
+        Type::Number(u32::MAX),
+        Of::Target,
+        fact(Fact::TargetUid),
+        "Real user id of the target process.",
+    ),
+    field(
+        "ptrace.mode",
+        Type::Word(Words::PtraceMode),
+        Of::Act(Act::Ptrace),
+        fact(Fact::Number),
+        "What is wanted: to `read` memory or what /proc shows of it, to `attach` (which can also write memory), or `traceme`: to be traced by the parent, which is the target then.",
+    ),
+    field(
+        "signal.number",
+        Type::Word(Words::Signal),
+        Of::Act(Act::Signal),
+        fact(Fact::Number),
+        "The signal, by name or number. 0 sends nothing and asks whether the target exists.",
+    ),
+    field(
+        "cap.name",
+        Type::Word(Words::Capability),
+        Of::Act(Act::CapUse),
+        fact(Fact::Number),
+        "The capability that is used, by name or number.",
+    ),
+    field(
+        "bpf.command",
+        Type::Word(Words::BpfCommand),
+        Of::Act(Act::Bpf),
+        fact(Fact::Number),
+        "The command of bpf(2), by name or number.",
+    ),
+    field(
+        "perf.kind",
+        Type::Word(Words::PerfKind),
+        Of::Act(Act::PerfOpen),
+        fact(Fact::Number),
+        "What is asked for: `open` any event, and then, where it is of that kind, to watch a whole `cpu`, the `kernel`, a `tracepoint` (or kprobe or uprobe). One call can ask several times.",
+    ),
+    field(
+        "ns.type",
+        Type::Word(Words::Namespace),
+        Of::Act(Act::NsCreate),
+        Meaning::Is(Resolved::FlagNumbers(Fact::ObjectFlags)),
+        "Types of the namespaces that are made or entered at once. A test holds when any of them is meant. Not known when setns(2) leaves it to the descriptor.",
+    ),
+    field(
+        "ns.call",
+        Type::Word(Words::NamespaceCall),
+        Of::Act(Act::NsCreate),
+        fact(Fact::Number),
+        "How: with a new process (`clone`), for the process itself (`unshare`), or by entering one that exists (`setns`).",
+    ),
+    field(
+        "setuid.uid",
+        Type::Number(u32::MAX),
+        Of::Act(Act::Setuid),
+        fact(Fact::Number),
+        "The user id the process would act with: its new effective one, or for setfsuid(2) the one for files. `process.uid` and `process.euid` are those before.",
+    ),
+    field(
+        "setgid.gid",
+        Type::Number(u32::MAX),
+        Of::Act(Act::Setgid),
+        fact(Fact::Number),
+        "The group id the process would act with: its new effective one, or for setfsgid(2) the one for files.",
+    ),
+    field(
+        "syscall.name",
+        Type::Word(Words::Syscall),
+        Of::Syscall,
+        fact(Fact::Number),
+        "The system call, by the name it has in the kernel's table for the way it was called: `int 0x80` and x32 have other numbers, and are decided by them.",
+    ),
+    field(
+        "syscall.abi",
+        Type::Word(Words::Calling),
+        Of::Syscall,
+        Meaning::Is(Resolved::Calling),
+        "The way it was called.",
+    ),
+    argument("syscall.arg0", Fact::Argument0),
+    argument("syscall.arg1", Fact::Argument1),
+    argument("syscall.arg2", Fact::Argument2),
+    argument("syscall.arg3", Fact::Argument3),
+    argument("syscall.arg4", Fact::Argument4),
+    argument("syscall.arg5", Fact::Argument5),
+    field(
+        "syscall.result",
+        Type::Number(u32::MAX),
+        Of::Syscall,
+        fact(Fact::Result),
+        "What the call answered, its low 32 bits; no test on it holds if the call failed. Rules on it decide when the call is over.",
+    ),
+    field(
+        "syscall.error",
+        Type::Number(4095),
+        Of::Syscall,
+        fact(Fact::Error),
+        "The error number the call failed with, 0 if it did not. Rules on it decide when the call is over.",
     ),
     told("user.name", Type::Text, Of::Process, "Name of the acting user, by `/etc/passwd`."),
     told("host.name", Type::Text, Of::Host, "Name of the host."),

@@ -99,7 +99,8 @@ impl Writer<'_> {
         gathered: Gathered<'_>,
         mut built: BTreeMap<Owner, Built>,
     ) {
-        let Gathered { columns, residuals, sets, programs, arguments, ancestors } = gathered;
+        let Gathered { columns, residuals, sets, programs, arguments, ancestors, capabilities } =
+            gathered;
         let directories: Vec<u32> =
             families.iter().map(|_| self.arena.reserve(FAMILY_BYTES)).collect();
         let mut labels = vec![Vec::new()];
@@ -110,15 +111,23 @@ impl Writer<'_> {
         if let Some(built) = built.remove(&Owner::Arguments) {
             self.arguments(&arguments, &built);
         }
+        if !capabilities.is_empty() {
+            let at = self.arena.reserve(8 + capabilities.len() as u32 * 8);
+            self.arena.put(at, capabilities.len() as u32);
+            for (place, mask) in (at + 8..).step_by(8).zip(&capabilities) {
+                self.arena.put_bytes(place, &mask.to_le_bytes());
+            }
+            self.arena.put(header::CAP_MASKS, at);
+        }
         for (at, family) in families.iter().enumerate() {
             let directory = directories[at];
             self.arena.put(header::FAMILIES + family.family as u32 * 4, directory);
             self.clauses(directory, family, &residuals[at], sets[at]);
-            let mut needs = 0;
+            let mut needs = 0u64;
             let mut last = None;
             for (place, tested) in &columns[at] {
                 let fact = place.0;
-                needs |= 1 << fact as u32;
+                needs |= 1 << fact as u64;
                 let record = match last {
                     Some((earlier, record)) if earlier == fact => {
                         let next = self.arena.reserve(COLUMN_BYTES);
@@ -131,7 +140,7 @@ impl Writer<'_> {
                 let built = built.remove(&Owner::Column(at, *place));
                 self.column(record, family, fact, tested, built.as_ref(), &labels);
             }
-            self.arena.put(directory + family::NEEDS, needs);
+            self.arena.put_bytes(directory + family::NEEDS, &needs.to_le_bytes());
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use interdict_abi::{
     ids::{Act, Fact, Family, SetFact},
     image::residual,
-    limits::{COLUMNS_USED, RESIDUALS, SET_BITS},
+    limits::{CAPABILITY_MASKS, COLUMNS_USED, RESIDUALS, SET_BITS},
 };
 
 use super::{
@@ -44,6 +44,8 @@ pub(super) struct Gathered<'p> {
     pub(super) arguments: Space<'p>,
     /// Predicates of `programs` that are tested on ancestors, by bit.
     pub(super) ancestors: Vec<u32>,
+    /// Masks of capabilities that are tested, by bit.
+    pub(super) capabilities: Vec<u64>,
 }
 
 /// Gathers everything, and tells what can't be gathered.
@@ -60,6 +62,7 @@ pub(super) fn gather<'p>(
         programs: Space::default(),
         arguments: Space::default(),
         ancestors: Vec::new(),
+        capabilities: Vec::new(),
     };
     let mut bits: HashMap<u32, u32> = HashMap::new();
     for family in families {
@@ -106,6 +109,8 @@ pub(super) fn gather<'p>(
                         let bit = gathered.arguments.predicate(patterns, numbered.rule);
                         (bit, gathered.arguments.predicates())
                     }
+                    // Gathered below: they are no patterns.
+                    SetFact::Caps => continue,
                 };
                 if bit as usize >= SET_BITS {
                     note_set_overflow(problems, fact, count, id());
@@ -113,6 +118,20 @@ pub(super) fn gather<'p>(
                 let negation = if negated { residual::NEGATED } else { 0 };
                 let at = (bit as u16 + 1) & residual::BIT_MASK;
                 carried.push(at | (fact as u16) << residual::FACT_SHIFT | negation);
+            }
+            for (negated, mask) in capability_literals(&numbered.clause.literals) {
+                sets |= 1 << SetFact::Caps as u32;
+                let masks = &mut gathered.capabilities;
+                let bit = masks.iter().position(|known| *known == mask).unwrap_or(masks.len());
+                if bit == masks.len() {
+                    masks.push(mask);
+                }
+                if bit >= CAPABILITY_MASKS {
+                    note_set_overflow(problems, SetFact::Caps, masks.len(), id());
+                }
+                let negation = if negated { residual::NEGATED } else { 0 };
+                let at = (bit as u16 + 1) & residual::BIT_MASK;
+                carried.push(at | (SetFact::Caps as u16) << residual::FACT_SHIFT | negation);
             }
             if carried.len() > RESIDUALS {
                 problems.push(Problem::TooManyResiduals {
@@ -156,8 +175,21 @@ fn note_set_overflow(problems: &mut Vec<Problem>, fact: SetFact, now: usize, id:
         rule: id,
         fact: fact.name(),
         count: now,
-        limit: SET_BITS,
+        limit: if fact == SetFact::Caps { CAPABILITY_MASKS } else { SET_BITS },
     });
+}
+
+/// The tests of a clause on capabilities. Negated ones are joined: none of these and none of those.
+fn capability_literals(literals: &[Literal]) -> Vec<(bool, u64)> {
+    let mut found: Vec<(bool, u64)> = Vec::new();
+    for literal in literals {
+        let Test::Capabilities { mask } = literal.test else { continue };
+        match found.iter_mut().find(|(negated, _)| *negated && literal.negated) {
+            Some((_, all)) => *all |= mask,
+            None => found.push((literal.negated, mask)),
+        }
+    }
+    found
 }
 
 /// The literals of a clause on facts with many values. Negated ones on the same fact are joined: no ancestor is any of
@@ -168,9 +200,11 @@ fn set_literals(literals: &[Literal]) -> Vec<(SetFact, bool, Vec<&Pattern>)> {
         let (fact, patterns) = match &literal.test {
             Test::Ancestor { patterns } => (SetFact::Ancestors, patterns),
             Test::Argument { patterns } => (SetFact::Args, patterns),
-            Test::Text { .. } | Test::Number { .. } | Test::Flags { .. } | Test::Address { .. } => {
-                continue;
-            }
+            Test::Text { .. }
+            | Test::Number { .. }
+            | Test::Flags { .. }
+            | Test::Address { .. }
+            | Test::Capabilities { .. } => continue,
         };
         let joined = found
             .iter_mut()

@@ -60,9 +60,10 @@ fn signature(rule: &Rule, family: Family) -> u64 {
                 Test::Text { fact, .. }
                 | Test::Number { fact, .. }
                 | Test::Flags { fact, .. }
-                | Test::Address { fact, .. } => 1 << *fact as u32,
-                Test::Ancestor { .. } => 1 << 32,
-                Test::Argument { .. } => 1 << 33,
+                | Test::Address { fact, .. } => 1 << *fact as u64,
+                Test::Ancestor { .. } => 1 << 61,
+                Test::Argument { .. } => 1 << 62,
+                Test::Capabilities { .. } => 1 << 63,
             };
         }
     }

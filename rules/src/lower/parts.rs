@@ -64,7 +64,7 @@ fn fact(test: &Test) -> Option<Fact> {
         | Test::Number { fact, .. }
         | Test::Flags { fact, .. }
         | Test::Address { fact, .. } => Some(*fact),
-        Test::Ancestor { .. } | Test::Argument { .. } => None,
+        Test::Ancestor { .. } | Test::Argument { .. } | Test::Capabilities { .. } => None,
     }
 }
 

@@ -122,7 +122,7 @@ pub(super) fn column_literal<'p>(
                 (false, _) => return Err((*fact, Wrong::Kind("an address"))),
             }
         }
-        Test::Ancestor { .. } | Test::Argument { .. } => return Ok(()),
+        Test::Ancestor { .. } | Test::Argument { .. } | Test::Capabilities { .. } => return Ok(()),
     };
     let part = match &literal.test {
         Test::Text { patterns, .. } => part(fact, patterns),
@@ -130,7 +130,8 @@ pub(super) fn column_literal<'p>(
         | Test::Flags { .. }
         | Test::Address { .. }
         | Test::Ancestor { .. }
-        | Test::Argument { .. } => 0,
+        | Test::Argument { .. }
+        | Test::Capabilities { .. } => 0,
     };
     let tested = columns
         .entry((fact, part))
@@ -156,7 +157,8 @@ pub(super) fn column_literal<'p>(
             | Test::Flags { .. }
             | Test::Address { .. }
             | Test::Ancestor { .. }
-            | Test::Argument { .. },
+            | Test::Argument { .. }
+            | Test::Capabilities { .. },
         ) => return Err((fact, Wrong::Kind("two things at once"))),
     };
     tested.column.add(number, predicate, literal.negated);
@@ -165,7 +167,7 @@ pub(super) fn column_literal<'p>(
 
 fn text_values<'p>(fact: Fact) -> Option<Values<'p>> {
     match fact {
-        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::DnsName => {
+        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::Cwd | Fact::DnsName => {
             Some(Values::Text(Space::default()))
         }
         Fact::Exe | Fact::ParentExe | Fact::TargetExe => Some(Values::Programs),
@@ -189,10 +191,21 @@ fn text_values<'p>(fact: Fact) -> Option<Values<'p>> {
         | Fact::ArgCount
         | Fact::LoginUid
         | Fact::FsMagic
-        | Fact::Caps
+        | Fact::Reserved
         | Fact::Device
         | Fact::Inode
-        | Fact::Pid => None,
+        | Fact::Pid
+        | Fact::StartAge
+        | Fact::TargetUid
+        | Fact::TargetPid
+        | Fact::Argument0
+        | Fact::Argument1
+        | Fact::Argument2
+        | Fact::Argument3
+        | Fact::Argument4
+        | Fact::Argument5
+        | Fact::Result
+        | Fact::Error => None,
     }
 }
 
@@ -215,7 +228,18 @@ fn is_number(fact: Fact) -> bool {
         | Fact::FsMagic
         | Fact::Device
         | Fact::Inode
-        | Fact::Pid => true,
+        | Fact::Pid
+        | Fact::StartAge
+        | Fact::TargetUid
+        | Fact::TargetPid
+        | Fact::Argument0
+        | Fact::Argument1
+        | Fact::Argument2
+        | Fact::Argument3
+        | Fact::Argument4
+        | Fact::Argument5
+        | Fact::Result
+        | Fact::Error => true,
         Fact::Act
         | Fact::Path
         | Fact::Name
@@ -227,7 +251,8 @@ fn is_number(fact: Fact) -> bool {
         | Fact::RemoteIp
         | Fact::LocalIp
         | Fact::SecondPath
-        | Fact::Caps
+        | Fact::Cwd
+        | Fact::Reserved
         | Fact::TargetExe
         | Fact::DnsName => false,
     }

@@ -84,7 +84,7 @@ fn comparable(one: &Test, other: &Test) -> bool {
         }
         Test::Number { ranges, .. } => ranges.len(),
         Test::Address { v4, v6, .. } => v4.len() + v6.len(),
-        Test::Flags { .. } => 1,
+        Test::Flags { .. } | Test::Capabilities { .. } => 1,
     };
     // Addresses are only ever compared for being the same.
     matches!(one, Test::Address { .. }) || values(one).saturating_mul(values(other)) <= COMPARED
@@ -122,7 +122,8 @@ fn apart(one: &Test, other: &Test) -> bool {
             | Test::Flags { .. }
             | Test::Address { .. }
             | Test::Ancestor { .. }
-            | Test::Argument { .. },
+            | Test::Argument { .. }
+            | Test::Capabilities { .. },
             _,
         ) => false,
     }
@@ -155,6 +156,7 @@ pub(crate) fn within(one: &Test, other: &Test) -> bool {
             Test::Flags { fact: one_fact, mask: one },
             Test::Flags { fact: other_fact, mask: other },
         ) => one_fact == other_fact && one & !other == 0,
+        (Test::Capabilities { mask: one }, Test::Capabilities { mask: other }) => one & !other == 0,
         (Test::Address { .. }, Test::Address { .. }) => one == other,
         (
             Test::Text { .. }
@@ -162,7 +164,8 @@ pub(crate) fn within(one: &Test, other: &Test) -> bool {
             | Test::Flags { .. }
             | Test::Address { .. }
             | Test::Ancestor { .. }
-            | Test::Argument { .. },
+            | Test::Argument { .. }
+            | Test::Capabilities { .. },
             _,
         ) => false,
     }

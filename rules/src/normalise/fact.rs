@@ -1,6 +1,6 @@
 //! One checked test to one test on a fact of one act.
 
-use interdict_abi::ids::{Act, Fact, SetFact, process_flags};
+use interdict_abi::ids::{Act, Calling, Fact, SetFact, process_flags};
 
 use crate::{
     check::{Leaf, LeafTest},
@@ -48,6 +48,21 @@ pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
         (Resolved::Container, LeafTest::True) => {
             Test::Flags { fact: Fact::ProcessFlags, mask: process_flags::CONTAINER }
         }
+        (Resolved::FlagNumbers(fact), LeafTest::Ranges(ranges)) => {
+            Test::Flags { fact, mask: bits(ranges) as u32 }
+        }
+        (Resolved::Capabilities, LeafTest::Ranges(ranges)) => {
+            Test::Capabilities { mask: bits(ranges) }
+        }
+        (Resolved::Calling, LeafTest::Ranges(ranges)) => Test::Number {
+            fact: Fact::Number,
+            ranges: ranges
+                .iter()
+                .map(|(first, last)| {
+                    (first << Calling::SHIFT, last << Calling::SHIFT | ((1 << Calling::SHIFT) - 1))
+                })
+                .collect(),
+        },
         (Resolved::Set(SetFact::Ancestors), LeafTest::Patterns(patterns)) => {
             Test::Ancestor { patterns: patterns.to_vec() }
         }
@@ -62,10 +77,19 @@ pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
             | Resolved::PermissionBits
             | Resolved::Flags(..)
             | Resolved::Set(_)
-            | Resolved::Container,
+            | Resolved::Container
+            | Resolved::FlagNumbers(_)
+            | Resolved::Capabilities
+            | Resolved::Calling,
             _,
         ) => return None,
     })
+}
+
+/// The bits with these numbers.
+fn bits(ranges: &[(u32, u32)]) -> u64 {
+    let all = ranges.iter().flat_map(|(first, last)| *first..=(*last).min(63));
+    all.fold(0, |bits, number| bits | 1 << number)
 }
 
 /// The pattern of paths whose directory matches a pattern.

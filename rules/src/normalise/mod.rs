@@ -206,7 +206,10 @@ fn unfold(
 fn too_many_sets(clauses: &[Vec<ir::Literal>]) -> Option<usize> {
     let sets = |clause: &Vec<ir::Literal>| {
         let set = |literal: &&ir::Literal| {
-            matches!(literal.test, Test::Ancestor { .. } | Test::Argument { .. })
+            matches!(
+                literal.test,
+                Test::Ancestor { .. } | Test::Argument { .. } | Test::Capabilities { .. }
+            )
         };
         clause.iter().filter(set).count()
     };

@@ -83,14 +83,16 @@ fn same_fact(one: &Test, other: &Test) -> bool {
         | (Test::Flags { fact: one, .. }, Test::Flags { fact: other, .. })
         | (Test::Address { fact: one, .. }, Test::Address { fact: other, .. }) => one == other,
         (Test::Ancestor { .. }, Test::Ancestor { .. })
-        | (Test::Argument { .. }, Test::Argument { .. }) => true,
+        | (Test::Argument { .. }, Test::Argument { .. })
+        | (Test::Capabilities { .. }, Test::Capabilities { .. }) => true,
         (
             Test::Text { .. }
             | Test::Number { .. }
             | Test::Flags { .. }
             | Test::Address { .. }
             | Test::Ancestor { .. }
-            | Test::Argument { .. },
+            | Test::Argument { .. }
+            | Test::Capabilities { .. },
             _,
         ) => false,
     }
@@ -111,6 +113,7 @@ fn absorb(test: &mut Test, more: Test) {
             ranges.dedup();
         }
         (Test::Flags { mask, .. }, Test::Flags { mask: more, .. }) => *mask |= more,
+        (Test::Capabilities { mask }, Test::Capabilities { mask: more }) => *mask |= more,
         (Test::Address { v4, v6, .. }, Test::Address { v4: more_v4, v6: more_v6, .. }) => {
             v4.extend(more_v4);
             v6.extend(more_v6);
@@ -125,7 +128,8 @@ fn absorb(test: &mut Test, more: Test) {
             | Test::Flags { .. }
             | Test::Address { .. }
             | Test::Ancestor { .. }
-            | Test::Argument { .. },
+            | Test::Argument { .. }
+            | Test::Capabilities { .. },
             _,
         ) => {}
     }

@@ -108,9 +108,21 @@ const TEXTS: &[Fact] = &[
     Fact::TargetExe,
     Fact::Comm,
     Fact::SecondPath,
+    Fact::Cwd,
 ];
 
-const NUMERIC: &[Fact] = &[Fact::Uid, Fact::RemotePort, Fact::Number, Fact::ObjectMode];
+const NUMERIC: &[Fact] = &[
+    Fact::Uid,
+    Fact::RemotePort,
+    Fact::Number,
+    Fact::ObjectMode,
+    Fact::StartAge,
+    Fact::TargetUid,
+    Fact::Argument5,
+    Fact::Error,
+];
+
+const CAPABILITIES: &[u64] = &[0, 1, 2, 3, 1 << 21, 1 << 40, 1 << 40 | 1, u64::MAX];
 
 const FLAGS: &[Fact] = &[Fact::ObjectFlags, Fact::ProcessFlags];
 
@@ -169,7 +181,7 @@ fn literal(choices: &mut Choices<'_>) -> Literal {
         patterns.push(pattern(choices, fact));
         patterns
     };
-    let test = match choices.below(11) {
+    let test = match choices.below(12) {
         0..=4 => {
             let fact = choices.one(TEXTS);
             Test::Text { fact, patterns: patterns(choices, fact) }
@@ -186,12 +198,14 @@ fn literal(choices: &mut Choices<'_>) -> Literal {
         },
         8 => Test::Number { fact: Fact::Workload, ranges: vec![(1, choices.below(4) as u32 + 1)] },
         9 => Test::Ancestor { patterns: patterns(choices, Fact::Exe) },
+        10 => Test::Capabilities { mask: choices.one(CAPABILITIES) },
         _ => Test::Argument { patterns: patterns(choices, Fact::Path) },
     };
     Literal { negated: choices.chance(3), test }
 }
 
-const FAMILIES: &[Family] = &[Family::File, Family::File, Family::Exec, Family::Net];
+const FAMILIES: &[Family] =
+    &[Family::File, Family::File, Family::Exec, Family::Net, Family::System, Family::Syscall];
 
 fn acts(family: Family) -> Vec<Act> {
     Act::ALL.iter().copied().filter(|act| act.family() == family).collect()
@@ -207,8 +221,12 @@ fn clause(choices: &mut Choices<'_>, family: Family, origin: u16) -> Clause {
     if choices.chance(3) {
         mask = all.iter().fold(0, |mask, act| mask | act.bit());
     }
-    let set_facts =
-        |literal: &Literal| matches!(literal.test, Test::Ancestor { .. } | Test::Argument { .. });
+    let set_facts = |literal: &Literal| {
+        matches!(
+            literal.test,
+            Test::Ancestor { .. } | Test::Argument { .. } | Test::Capabilities { .. }
+        )
+    };
     let mut literals = choices.several(3, literal);
     let mut carried = 0;
     literals.retain(|literal| {
@@ -290,6 +308,7 @@ pub fn event(choices: &mut Choices<'_>) -> Event {
     };
     event.ancestors = strings(choices);
     event.args = strings(choices);
+    event.capabilities = (!choices.chance(12)).then(|| choices.one(CAPABILITIES));
     event
 }
 

@@ -158,6 +158,9 @@ impl<'p> Oracle<'p> {
             },
             Test::Ancestor { patterns } => self.some(patterns, &event.ancestors),
             Test::Argument { patterns } => self.some(patterns, &event.args),
+            Test::Capabilities { mask } => {
+                event.capabilities.map(|held| (0..64).any(|one| held & mask & (1 << one) != 0))
+            }
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Event {
     pub ancestors: Strings,
     /// Arguments.
     pub args: Strings,
+    /// Effective capabilities, by number as bits; `None` if they could not be learned.
+    pub capabilities: Option<u64>,
 }
 
 impl Event {
@@ -53,6 +55,7 @@ impl Event {
             facts: BTreeMap::new(),
             ancestors: Strings::Known(Vec::new()),
             args: Strings::Known(Vec::new()),
+            capabilities: Some(0),
         }
     }
 

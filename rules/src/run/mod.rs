@@ -122,11 +122,19 @@ fn feed(narrowing: &mut Narrowing<'_, [u8]>, image: &[u8], fact: Fact, value: &V
 /// The sets of an event: the union over all ancestors, and over all arguments, of what is true of each.
 fn set_facts(image: &[u8], event: &Event) -> SetFacts {
     let mut sets = SetFacts::default();
-    let facts = [
+    let masks = image.word(header::CAP_MASKS);
+    match event.capabilities {
+        Some(capabilities) if masks != 0 => {
+            sets.caps = facts::capabilities(image, masks, capabilities);
+        }
+        Some(_) => {}
+        None => sets.unknown |= 1 << SetFact::Caps as u32,
+    }
+    let of_strings = [
         (SetFact::Ancestors, &event.ancestors, header::EXE_AUTOMATON, header::ANCESTOR_SETS),
         (SetFact::Args, &event.args, header::ARG_AUTOMATON, header::ARG_SETS),
     ];
-    for (fact, strings, automaton, table) in facts {
+    for (fact, strings, automaton, table) in of_strings {
         let (automaton, table) = (image.word(automaton), image.word(table));
         if table == 0 {
             continue;
@@ -138,6 +146,7 @@ fn set_facts(image: &[u8], event: &Event) -> SetFacts {
         let union = match fact {
             SetFact::Ancestors => &mut sets.ancestors,
             SetFact::Args => &mut sets.args,
+            SetFact::Caps => continue,
         };
         match fact {
             SetFact::Ancestors => {
@@ -157,6 +166,7 @@ fn set_facts(image: &[u8], event: &Event) -> SetFacts {
                 }
                 *union = args::gather(image, automaton, table, &all[..], all.len() as u32);
             }
+            SetFact::Caps => {}
         }
     }
     sets

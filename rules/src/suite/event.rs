@@ -5,11 +5,14 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use interdict_abi::ids::{Act, Fact, Family, SetFact, object_flags, process_flags};
+use interdict_abi::ids::{Act, Calling, Fact, Family, SetFact, object_flags, process_flags};
 
 use crate::{
     diag::{Code, Diagnostic, closest},
-    field::{self, FIELDS, Field, Resolved, Type, Unresolved, number_word},
+    field::{
+        self, FIELDS, Field, Resolved, Type, Unresolved, Words, number_word, syscall_name,
+        syscall_names, syscall_numbers,
+    },
     parse::{
         cases::{Given, WrittenEvent},
         policy::Spanned,
@@ -62,7 +65,7 @@ impl EventError {
 
 /// Reads a written event.
 pub fn occurrence(written: &WrittenEvent) -> Result<Occurrence, EventError> {
-    let known = || Act::ALL.iter().copied().filter(|act| *act != Act::ExecArgs);
+    let known = || Act::ALL.iter().copied().filter(|act| act.is_named());
     let Some(act) = known().find(|act| act.name() == written.act.value) else {
         return Err(EventError {
             span: written.act.span,
@@ -71,18 +74,17 @@ pub fn occurrence(written: &WrittenEvent) -> Result<Occurrence, EventError> {
                 .map(|meant| format!("did you mean `{meant}`?")),
         });
     };
-    let acts: &[Act] = if act == Act::Exec { &[Act::Exec, Act::ExecArgs] } else { &[act] };
     let mut told = BTreeMap::new();
     for given in &written.values {
         tell(&mut told, act, given)?;
     }
     let mut events = Vec::new();
-    for act in acts {
-        let mut event = ordinary(*act);
+    for act in std::iter::once(act).chain(act.later()) {
+        let mut event = ordinary(act);
         for given in &written.values {
-            give(&mut event, *act, given)?;
+            give(&mut event, act, given)?;
         }
-        finish(&mut event, *act, written)?;
+        finish(&mut event, act, written)?;
         events.push(event);
     }
     Ok(Occurrence { act, events, told })
@@ -142,7 +144,12 @@ fn ordinary(act: Act) -> Event {
         for fact in [Fact::Uid, Fact::Euid, Fact::Gid] {
             event = event.with(fact, number(1000));
         }
-        event = event.with(Fact::ProcessFlags, number(0));
+        event = event
+            .with(Fact::ProcessFlags, number(0))
+            .with(Fact::LoginUid, number(1000))
+            .with(Fact::Pid, number(4_242))
+            .with(Fact::StartAge, number(60))
+            .with(Fact::Cwd, Value::Text(b"/".to_vec()));
     }
     match object(act) {
         "exec" if act == Act::ExecArgs => event,
@@ -155,6 +162,21 @@ fn ordinary(act: Act) -> Event {
             .with(Fact::ObjectMode, number(0o100_644))
             .with(Fact::ObjectOwner, number(0)),
         "net" => event.with(Fact::Protocol, number(6)),
+        "ptrace" | "signal" => event.with(Fact::TargetUid, number(1000)),
+        "syscall" => {
+            let arguments = [
+                Fact::Argument0,
+                Fact::Argument1,
+                Fact::Argument2,
+                Fact::Argument3,
+                Fact::Argument4,
+                Fact::Argument5,
+            ];
+            let event = arguments
+                .into_iter()
+                .fold(event, |event, argument| event.with(argument, number(0)));
+            event.with(Fact::Result, number(0)).with(Fact::Error, number(0))
+        }
         _ => event,
     }
 }
@@ -166,7 +188,18 @@ fn object(act: Act) -> &'static str {
         Family::File => "file",
         Family::Net | Family::Packet => "net",
         Family::Dns => "dns",
-        Family::System | Family::Syscall => "target",
+        Family::Syscall => "syscall",
+        Family::System => match act {
+            Act::Ptrace => "ptrace",
+            Act::Signal => "signal",
+            Act::ModuleLoad | Act::Kexec => "file",
+            Act::NsCreate => "ns",
+            Act::CapUse => "cap",
+            Act::Setuid => "setuid",
+            Act::Setgid => "setgid",
+            Act::PerfOpen => "perf",
+            _ => act.name(),
+        },
     }
 }
 
@@ -191,6 +224,15 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
                 Some(Resolved::Container) => {
                     event.facts.insert(Fact::ProcessFlags, Value::Unknown);
                 }
+                Some(Resolved::FlagNumbers(fact)) => {
+                    event.facts.insert(fact, Value::Unknown);
+                }
+                Some(Resolved::Calling) => {
+                    event.facts.insert(Fact::Number, Value::Unknown);
+                }
+                Some(Resolved::Capabilities | Resolved::Set(SetFact::Caps)) => {
+                    event.capabilities = None;
+                }
                 None => {}
             }
         }
@@ -209,9 +251,8 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
             return Ok(());
         }
         // A start is decided twice, and either time not all of it is known.
-        if act.family() == Family::Started
-            || act == Act::Exec && field.resolve(Act::ExecArgs).is_ok()
-        {
+        let before = act.later().is_some_and(|later| field.resolve(later).is_ok());
+        if !act.is_named() || before {
             return Ok(());
         }
         return Err(EventError {
@@ -237,7 +278,34 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
                     );
                     event.args = strings;
                 }
+                SetFact::Caps => {}
             }
+        }
+        Resolved::FlagNumbers(fact) => {
+            for value in &given.values {
+                set_bits(event, fact, 1 << number(field, value)?, true);
+            }
+        }
+        Resolved::Capabilities => {
+            let mut held = 0;
+            for value in &given.values {
+                held |= 1 << number(field, value)?;
+            }
+            event.capabilities = Some(held);
+        }
+        Resolved::Calling => {
+            let given = one(given)?;
+            called(event, number(field, given)?, given)?;
+        }
+        Resolved::Fact(Fact::Number) if field.kind == Type::Word(Words::Syscall) => {
+            let given = one(given)?;
+            let numbers = syscall_numbers(&given.value).ok_or_else(|| EventError {
+                span: given.span,
+                message: format!("there is no system call `{}`", given.value),
+                help: closest(&given.value, syscall_names())
+                    .map(|meant| format!("did you mean `{meant}`?")),
+            })?;
+            event.facts.insert(Fact::Number, Value::Number(numbers[0]));
         }
         Resolved::Fact(fact) => {
             let value = value(field, one(given)?)?;
@@ -263,6 +331,21 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
             set_bits(event, Fact::ProcessFlags, process_flags::CONTAINER, inside);
         }
     }
+    Ok(())
+}
+
+/// The system call of the event, called in another way.
+fn called(event: &mut Event, calling: u32, given: &Spanned<String>) -> Result<(), EventError> {
+    let error = |message: String| EventError { span: given.span, message, help: None };
+    let Value::Number(now) = *event.value(Fact::Number) else {
+        return Err(error("give `name` before `abi`".to_owned()));
+    };
+    let name = syscall_name(now).unwrap_or_default();
+    let numbers = syscall_numbers(name).unwrap_or_default();
+    let number = numbers.iter().find(|number| **number >> Calling::SHIFT == calling);
+    let number =
+        number.ok_or_else(|| error(format!("`{name}` cannot be called as `{}`", given.value)))?;
+    event.facts.insert(Fact::Number, Value::Number(*number));
     Ok(())
 }
 
@@ -401,6 +484,20 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
         help: Some(format!("write `{}: {{ {example} }}`", act.name())),
     };
     match object(act) {
+        // A module or kernel can come from memory as well.
+        "file" if act.family() == Family::System && *event.value(Fact::Path) == Value::Absent => {
+            for fact in [Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner] {
+                event.facts.remove(&fact);
+            }
+        }
+        "syscall" => {
+            if *event.value(Fact::Number) == Value::Absent {
+                return Err(missing("name", "name: setns"));
+            }
+            if *event.value(Fact::Error) != Value::Number(0) {
+                event.facts.remove(&Fact::Result);
+            }
+        }
         "exec" | "file" => match (text(event, Fact::Path), event.value(Fact::Path)) {
             (Some(path), _) => {
                 if *event.value(Fact::Name) == Value::Absent {

@@ -446,8 +446,8 @@ fn a_rule_on_arguments_may_kill_and_not_block() {
 #[test]
 fn every_act_and_field_is_decided_or_refused() {
     use interdict_abi::ids::Act;
-    use interdict_rules::field::{FIELDS, Type, Unresolved, decided};
-    for act in Act::ALL.iter().filter(|act| **act != Act::ExecArgs) {
+    use interdict_rules::field::{FIELDS, Type, Unresolved, Words, decided};
+    for act in Act::ALL.iter().filter(|act| act.is_named()) {
         let refused =
             codes(&policy(&format!("id: R\ntitle: T\non: {}\naction: alert", act.name())));
         match decided(*act) {
@@ -464,14 +464,14 @@ fn every_act_and_field_is_decided_or_refused() {
                     format!("{} == \"x\"", field.name)
                 }
                 Type::Number(_) | Type::Port => format!("{} == 1", field.name),
+                Type::Word(Words::Syscall) => format!("{} == openat", field.name),
                 Type::Word(_) => format!("{} == 2", field.name),
                 Type::Address => format!("{} == 192.0.2.1", field.name),
                 Type::Flag => field.name.to_owned(),
                 Type::Container => format!("{} != host", field.name),
             };
             let (_, outcome) = compiled(&when(act.name(), &test));
-            let kernel_act =
-                if field.of_arguments() && *act == Act::Exec { Act::ExecArgs } else { *act };
+            let kernel_act = field.stage(*act);
             let resolved = field.resolve(kernel_act);
             let told = resolved == Err(Unresolved::UserSpace);
             let accepted = resolved.is_ok() || told;
@@ -763,7 +763,7 @@ fn the_reference_knows_every_field_and_act() {
         assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
     }
     assert!(text.contains("| `packet.in` | alert, block |"));
-    assert!(reference::acts_human().contains("ptrace           not decided"));
+    assert!(reference::acts_human().contains("net.dns          not decided"));
 }
 
 #[test]

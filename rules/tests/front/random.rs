@@ -199,6 +199,7 @@ fn event(facts: &Facts) -> Event {
         .with(Fact::Path, text(facts.path))
         .with(Fact::Exe, text(facts.exe))
         .with(Fact::Uid, Value::Number(facts.uid))
+        .with(Fact::StartAge, Value::Number(facts.age))
         .with(Fact::ObjectFlags, Value::Number(flags));
     let ancestors = facts.ancestors.iter().map(|path| PATHS[*path].as_bytes().to_vec());
     event.ancestors = Strings::Known(ancestors.collect());

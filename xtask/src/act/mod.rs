@@ -71,6 +71,16 @@ pub enum Act {
         /// Which.
         path: String,
     },
+    /// Run a script with the actor's own interpreter; it ends with 0 if what it tried went through, else with
+    /// [`ERRNO_STATUS`] and the error number.
+    Script {
+        /// The interpreter, a copy of Perl, whose `syscall` calls the kernel by number.
+        interpreter: String,
+        /// What it does, for people.
+        what: String,
+        /// The script.
+        code: String,
+    },
     /// Connect over TCP; a listener is opened there first.
     Connect {
         /// Where to.
@@ -94,6 +104,7 @@ impl fmt::Display for Act {
             Self::Write { path } => write!(formatter, "write {path}"),
             Self::Run { command } => write!(formatter, "run {}", command.join(" ")),
             Self::Cat { path } => write!(formatter, "cat {path}"),
+            Self::Script { what, interpreter, .. } => write!(formatter, "{what} by {interpreter}"),
             Self::Connect { to } => write!(formatter, "connect to {to}"),
             Self::Send { from, to, .. } => write!(formatter, "a packet from {} to {to}", from.ip()),
         }
@@ -131,6 +142,9 @@ impl fmt::Display for Outcome {
         }
     }
 }
+
+/// Added to an error number to make an exit status that no error of a program's own has.
+pub const ERRNO_STATUS: i32 = 64;
 
 /// Operation not permitted: what a refusal gives unless its rule names another error.
 pub const EPERM: i32 = 1;

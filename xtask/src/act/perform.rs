@@ -12,14 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{AWAIT, Act, EACCES, EPERM, Outcome, PERFORM, PERFORMER, Step};
+use super::{AWAIT, Act, EACCES, EPERM, ERRNO_STATUS, Outcome, PERFORM, PERFORMER, Step};
 
 /// One act in a process of its own: the act as JSON follows; what came of it is told by the exit status.
 const ONE: &str = "one";
 /// Only sends; run in another network namespace.
 const SEND: &str = "send";
-/// Added to an error number to make an exit status that no error of our own has.
-const ERRNO_STATUS: i32 = 64;
 /// More than any packet needs within one machine, even one that is emulated and busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an alert may take to its receiver.
@@ -73,6 +71,7 @@ fn step_outcome(step: &Step) -> Result<Outcome> {
         | Act::Write { .. }
         | Act::Run { .. }
         | Act::Cat { .. }
+        | Act::Script { .. }
         | Act::Send { .. } => None,
     };
     let actor = step.actor.as_deref().unwrap_or(PERFORMER);
@@ -143,8 +142,21 @@ fn attempt(act: &Act) -> io::Result<Option<i32>> {
             }
         }
         Act::Cat { path } => cat(path),
+        Act::Script { interpreter, code, .. } => script(interpreter, code),
         Act::Connect { to } => TcpStream::connect(to).map(|_| None),
         Act::Send { .. } => Err(io::Error::other("packets are sent by the performer itself")),
+    }
+}
+
+fn script(interpreter: &str, code: &str) -> io::Result<Option<i32>> {
+    let status = Command::new(interpreter).args(["-e", code]).stdin(Stdio::null()).status()?;
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(None),
+        (_, Some(signal)) => Ok(Some(signal)),
+        (Some(code), None) if code >= ERRNO_STATUS => {
+            Err(io::Error::from_raw_os_error(code - ERRNO_STATUS))
+        }
+        (code, None) => Err(io::Error::other(format!("{interpreter} ended with {code:?}"))),
     }
 }
 

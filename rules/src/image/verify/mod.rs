@@ -15,8 +15,8 @@ use interdict_abi::{
         clause_flags, column, family, header, residual,
     },
     limits::{
-        BLOCK_BITS, CLAUSES_PER_FAMILY, COLUMNS_USED, RESIDUALS, SET_BITS, SET_WORDS,
-        SLOT_BYTES_MAX,
+        BLOCK_BITS, CAPABILITY_MASKS, CLAUSES_PER_FAMILY, COLUMNS_USED, RESIDUALS, SET_BITS,
+        SET_WORDS, SLOT_BYTES_MAX,
     },
 };
 
@@ -160,6 +160,18 @@ impl Shared {
             tables.part("argument sets", args, highest.saturating_add(1), SET_WORDS as u32 * 8)?;
             sets |= 1 << SetFact::Args as u32;
         }
+        let masks = tables.word(header::CAP_MASKS)?;
+        if masks != 0 {
+            let count = tables.word(masks)?;
+            if count as usize > CAPABILITY_MASKS {
+                return Err(broken(
+                    header::CAP_MASKS,
+                    "more masks of capabilities than there can be",
+                ));
+            }
+            tables.part("masks of capabilities", masks, 1, 8 + count * 8)?;
+            sets |= 1 << SetFact::Caps as u32;
+        }
         Ok(Self { exe_labels: (exe != 0).then_some(labels), sets })
     }
 }
@@ -185,12 +197,12 @@ fn verify_family(
         return Err(broken("it needs sets that the image does not have"));
     }
     verify_clauses(tables, directory, count, sets)?;
-    let mut needs = 0;
+    let mut needs = 0u64;
     let mut columns = 0;
     for fact in Fact::ALL {
         let at = directory + family::COLUMNS + *fact as u32 * COLUMN_BYTES;
         if tables.word(at + column::KIND)? != 0 {
-            needs |= 1 << *fact as u32;
+            needs |= 1 << *fact as u64;
             let mut part = at;
             while part != 0 {
                 columns += 1;
@@ -201,7 +213,7 @@ fn verify_family(
             }
         }
     }
-    if tables.word(directory + family::NEEDS)? != needs {
+    if tables.long(directory + family::NEEDS)? != needs {
         return Err(broken("the facts it needs are not those it has columns for"));
     }
     Ok(())
@@ -257,7 +269,8 @@ fn verify_clauses(
             }
             let bit = encoded & residual::BIT_MASK;
             let fact = (encoded & !residual::NEGATED) >> residual::FACT_SHIFT;
-            if bit == 0 || usize::from(bit) > SET_BITS || sets >> fact & 1 == 0 {
+            let bits = if fact == SetFact::Caps as u16 { CAPABILITY_MASKS } else { SET_BITS };
+            if bit == 0 || usize::from(bit) > bits || sets >> fact & 1 == 0 {
                 return Err(broken("a literal on a set that does not exist"));
             }
         }

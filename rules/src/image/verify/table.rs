@@ -27,9 +27,11 @@ enum Expected {
 
 fn expected(fact: Fact) -> Expected {
     match fact {
-        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::DnsName => Expected::Text,
+        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::Cwd | Fact::DnsName => {
+            Expected::Text
+        }
         Fact::Exe | Fact::ParentExe | Fact::TargetExe => Expected::Program,
-        Fact::Act | Fact::ObjectFlags | Fact::ProcessFlags | Fact::Workload | Fact::Caps => {
+        Fact::Act | Fact::ObjectFlags | Fact::ProcessFlags | Fact::Workload | Fact::Reserved => {
             Expected::Direct
         }
         Fact::RemoteIp | Fact::LocalIp => Expected::Addresses,
@@ -49,7 +51,18 @@ fn expected(fact: Fact) -> Expected {
         | Fact::FsMagic
         | Fact::Device
         | Fact::Inode
-        | Fact::Pid => Expected::Ranges,
+        | Fact::Pid
+        | Fact::StartAge
+        | Fact::TargetUid
+        | Fact::TargetPid
+        | Fact::Argument0
+        | Fact::Argument1
+        | Fact::Argument2
+        | Fact::Argument3
+        | Fact::Argument4
+        | Fact::Argument5
+        | Fact::Result
+        | Fact::Error => Expected::Ranges,
     }
 }
 

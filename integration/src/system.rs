@@ -1,0 +1,446 @@
+//! Cases of acts on the system and of facts about processes: scripts that call the kernel by number (x86-64).
+
+use xtask::act::{Act, EPERM, Outcome, Step};
+
+use crate::case::{Case, Told};
+
+const REFUSED: Outcome = Outcome::Refused(EPERM);
+
+/// What scripts share: `done` ends well or with the error, `junk` accepts that the kernel found nothing to run in a
+/// file, `start` starts another interpreter that waits and answers once it runs.
+const PRELUDE: &str = r#"
+sub done { exit($_[0] >= 0 ? 0 : 64 + $!) }
+sub junk { exit($_[0] >= 0 || $! == 8 ? 0 : 64 + $!) }
+sub start {
+    my ($program) = @_;
+    pipe(my $running, my $ours);
+    my $pid = fork();
+    if ($pid == 0) { exec($program, "-e", "sleep 5") }
+    close($ours);
+    read($running, my $nothing, 1);
+    return $pid;
+}
+"#;
+
+fn script(interpreter: &str, what: &str, code: &str) -> Step {
+    Step::new(
+        "",
+        Act::Script {
+            interpreter: format!("/opt/sys/{interpreter}"),
+            what: what.to_owned(),
+            code: format!("{PRELUDE}{code}"),
+        },
+    )
+}
+
+/// One case in which a script is refused and its twins are not.
+fn refused(name: &'static str, rules: &'static str, rule: &'static str, step: Step) -> Case {
+    Case::new(name, rules).told(step, REFUSED, Told::enforced(rule, "block"))
+}
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    [on_processes(), on_credentials(), on_namespaces(), on_the_kernel(), facts()].concat()
+}
+
+fn on_processes() -> Vec<Case> {
+    let attach = |target: &str| {
+        let code = format!(
+            "my $pid = start('/opt/sys/{target}');
+             my $answer = syscall(101, 16, $pid, 0, 0);
+             my $error = $!;
+             kill('KILL', $pid);
+             $! = $error;
+             done($answer);"
+        );
+        script("tracer", &format!("attach to {target}"), &code)
+    };
+    let signal = |target: &str, signal: u32| {
+        let code = format!(
+            "my $pid = start('/opt/sys/{target}');
+             done(syscall(62, $pid, {signal}));"
+        );
+        script("killer", &format!("signal {signal} to {target}"), &code)
+    };
+    vec![
+        refused(
+            "a_process_that_may_not_be_traced_is_not",
+            r#"
+- id: T-SYS-1
+  title: Tracing
+  on: [ptrace]
+  when: process.exe == "/opt/sys/tracer" and target.exe == "/opt/sys/victim" and ptrace.mode == attach
+  action: block
+"#,
+            "T-SYS-1",
+            attach("victim"),
+        )
+        .twin(attach("bystander")),
+        refused(
+            "a_signal_that_may_not_be_sent_is_not",
+            r#"
+- id: T-SYS-2
+  title: Signals
+  on: [signal]
+  when: process.exe == "/opt/sys/killer" and target.exe == "/opt/sys/victim" and signal.number in [TERM, KILL] and target.uid == 0
+  action: block
+"#,
+            "T-SYS-2",
+            signal("victim", 15),
+        )
+        .twin(signal("victim", 10))
+        .twin(signal("bystander", 15)),
+    ]
+}
+
+fn on_credentials() -> Vec<Case> {
+    let call = |what: &str, code: &str| script("ids", what, &format!("done({code});"));
+    vec![
+        refused(
+            "a_user_id_that_may_not_be_taken_is_not",
+            r#"
+- id: T-SYS-3
+  title: Becoming somebody
+  on: [setuid]
+  when: process.exe == "/opt/sys/ids" and setuid.uid == 4242
+  action: block
+"#,
+            "T-SYS-3",
+            call("setuid to 4242", "syscall(105, 4242)"),
+        )
+        .twin(call("setuid to 4243", "syscall(105, 4243)")),
+        refused(
+            "a_group_id_that_may_not_be_taken_is_not",
+            r#"
+- id: T-SYS-4
+  title: Joining somebody
+  on: [setgid]
+  when: process.exe == "/opt/sys/ids" and setgid.gid in [4242..4300]
+  action: block
+"#,
+            "T-SYS-4",
+            call("setgid to 4242", "syscall(106, 4242)"),
+        )
+        .twin(call("setgid to 4241", "syscall(106, 4241)")),
+        refused(
+            "groups_that_may_not_change_do_not",
+            r#"
+- id: T-SYS-5
+  title: Supplementary groups
+  on: [setgroups]
+  when: process.exe == "/opt/sys/ids"
+  action: block
+"#,
+            "T-SYS-5",
+            call("setgroups", "syscall(116, 0, 0)"),
+        )
+        .twin(script("other", "setgroups", "done(syscall(116, 0, 0));")),
+        refused(
+            "a_capability_that_may_not_be_used_is_not",
+            r#"
+- id: T-SYS-6
+  title: Changing the root
+  on: [cap.use]
+  when: process.exe == "/opt/sys/caps" and cap.name == sys_chroot
+  action: block
+"#,
+            "T-SYS-6",
+            script("caps", "chroot", "my $root = '/'; done(syscall(161, $root));"),
+        )
+        .twin(script("other", "chroot", "my $root = '/'; done(syscall(161, $root));")),
+        Case::new(
+            "who_becomes_somebody_deadly_dies",
+            r#"
+- id: T-SYS-7
+  title: Become and die
+  on: [setuid]
+  when: process.exe == "/opt/sys/ids" and setuid.uid == 4666
+  action: kill
+"#,
+        )
+        .told(
+            call("setuid to 4666", "syscall(105, 4666)"),
+            Outcome::Killed(9),
+            Told::enforced("T-SYS-7", "kill"),
+        ),
+    ]
+}
+
+fn on_namespaces() -> Vec<Case> {
+    const IPC: u32 = 0x0800_0000;
+    const USER: u32 = 0x1000_0000;
+    const UTS: u32 = 0x0400_0000;
+    let unshare = |what: &str, flags: u32| {
+        script("namespaces", what, &format!("done(syscall(272, {flags}));"))
+    };
+    let clone = |what: &str, flags: u32| {
+        let code = format!(
+            "my $pid = syscall(56, {}, 0, 0, 0, 0);
+             if ($pid == 0) {{ exit 0 }}
+             done($pid);",
+            flags | 17
+        );
+        script("namespaces", what, &code)
+    };
+    let enter = |interpreter: &str| {
+        let code = format!(
+            "open(my $namespace, '<', '/proc/self/ns/uts') or done(-1);
+             done(syscall(308, fileno($namespace), {UTS}));"
+        );
+        script(interpreter, "setns to uts", &code)
+    };
+    vec![
+        refused(
+            "a_namespace_that_may_not_be_made_is_not",
+            r#"
+- id: T-SYS-8
+  title: Names of the host
+  on: [ns.create]
+  when: process.exe == "/opt/sys/namespaces" and ns.type == uts and ns.call in [unshare, clone]
+  action: block
+"#,
+            "T-SYS-8",
+            unshare("unshare uts", UTS),
+        )
+        .told(
+            unshare("unshare uts and ipc", UTS | IPC),
+            REFUSED,
+            Told::enforced("T-SYS-8", "block"),
+        )
+        .told(clone("clone with uts", UTS), REFUSED, Told::enforced("T-SYS-8", "block"))
+        .twin(unshare("unshare ipc", IPC))
+        .twin(clone("clone with ipc", IPC)),
+        refused(
+            "a_user_namespace_that_may_not_be_made_is_not",
+            r#"
+- id: T-SYS-9
+  title: Users
+  on: [ns.create]
+  when: process.exe == "/opt/sys/namespaces" and ns.type == user
+  action: block
+"#,
+            "T-SYS-9",
+            unshare("unshare user", USER),
+        )
+        .told(
+            unshare("unshare user and ipc", USER | IPC),
+            REFUSED,
+            Told::enforced("T-SYS-9", "block"),
+        )
+        .told(clone("clone with user", USER), REFUSED, Told::enforced("T-SYS-9", "block")),
+        refused(
+            "a_namespace_that_may_not_be_entered_is_not",
+            r#"
+- id: T-SYS-10
+  title: Entering
+  on: [ns.create]
+  when: process.exe == "/opt/sys/namespaces" and ns.call == setns and ns.type == uts
+  action: block
+"#,
+            "T-SYS-10",
+            enter("namespaces"),
+        )
+        .twin(enter("other")),
+    ]
+}
+
+fn on_the_kernel() -> Vec<Case> {
+    let map = |interpreter: &str| {
+        let code = "my $array = pack('L4', 2, 4, 4, 1) . \"\\0\" x 112;
+                    done(syscall(321, 0, $array, 128));";
+        script(interpreter, "a BPF map", code)
+    };
+    let event = |interpreter: &str| {
+        let code = "my $dummy = pack('LLQ', 1, 112, 9) . \"\\0\" x 96;
+                    done(syscall(298, $dummy, 0, -1, -1, 0));";
+        script(interpreter, "a performance event", code)
+    };
+    let module = |name: &str| {
+        let code = format!(
+            "open(my $module, '<', '/opt/sys/{name}') or done(-1);
+             my $parameters = '';
+             junk(syscall(313, fileno($module), $parameters, 0));"
+        );
+        script("modules", &format!("load {name}"), &code)
+    };
+    let in_memory = |interpreter: &str| {
+        let code = "my $module = \"\\x7f\" x 4096;
+                    my $parameters = '';
+                    junk(syscall(175, $module, 4096, $parameters));";
+        script(interpreter, "load a module from memory", code)
+    };
+    let kernel = |name: &str| {
+        let code = format!(
+            "open(my $kernel, '<', '/opt/sys/{name}') or done(-1);
+             my $line = \"\\0\";
+             junk(syscall(320, fileno($kernel), -1, 1, $line, 4));"
+        );
+        script("kexec", &format!("load {name}"), &code)
+    };
+    vec![
+        refused(
+            "a_bpf_command_that_is_blocked_fails",
+            r#"
+- id: T-SYS-11
+  title: Maps
+  on: [bpf]
+  when: process.exe == "/opt/sys/bpf" and bpf.command == map_create
+  action: block
+"#,
+            "T-SYS-11",
+            map("bpf"),
+        )
+        .twin(map("other")),
+        refused(
+            "a_performance_event_that_is_blocked_is_not_opened",
+            r#"
+- id: T-SYS-12
+  title: Events
+  on: [perf.open]
+  when: process.exe == "/opt/sys/perf" and perf.kind == open
+  action: block
+"#,
+            "T-SYS-12",
+            event("perf"),
+        )
+        .twin(event("other")),
+        refused(
+            "a_module_that_is_blocked_is_not_read",
+            r#"
+- id: T-SYS-13
+  title: A module by its path
+  on: [module.load]
+  when: process.exe == "/opt/sys/modules" and file.path == "/opt/sys/junk.ko"
+  action: block
+"#,
+            "T-SYS-13",
+            module("junk.ko"),
+        )
+        .twin(module("other.ko")),
+        refused(
+            "a_module_from_memory_is_blocked_where_files_are_listed",
+            r#"
+- id: T-SYS-14
+  title: Modules from anywhere else
+  on: [module.load]
+  when: process.exe == "/opt/sys/modules" and not file.path in ["/opt/sys/**"]
+  action: block
+"#,
+            "T-SYS-14",
+            in_memory("modules"),
+        )
+        .twin(in_memory("other")),
+        refused(
+            "a_kernel_that_is_blocked_is_not_loaded",
+            r#"
+- id: T-SYS-15
+  title: Another kernel
+  on: [kexec]
+  when: process.exe == "/opt/sys/kexec" and file.path == "/opt/sys/kernel"
+  action: block
+"#,
+            "T-SYS-15",
+            kernel("kernel"),
+        )
+        .twin(kernel("other-kernel")),
+    ]
+}
+
+fn facts() -> Vec<Case> {
+    let open = |what: &str, before: &str, path: &str| {
+        let code = format!("{before}\nopen(my $file, '<', '{path}') or done(-1);\ndone(0);");
+        script("facts", what, &code)
+    };
+    let container = format!("/sys/fs/cgroup/docker-{}.scope", "0123456789abcdef".repeat(4));
+    let join = |group: &str| {
+        format!(
+            "mkdir('{group}'); open(my $group, '>', '{group}/cgroup.procs') or exit 3;
+             print $group $$; close($group) or exit 4;"
+        )
+    };
+    vec![
+        refused(
+            "a_rule_on_the_working_directory_sees_it",
+            r#"
+- id: T-FACT-1
+  title: Where it works
+  on: [file.read]
+  when: file.path == "/etc/by-cwd" and process.cwd in ["/opt/sys/**"]
+  action: block
+"#,
+            "T-FACT-1",
+            open("read in /opt/sys", "chdir('/opt/sys');", "/etc/by-cwd"),
+        )
+        .twin(open("read in /opt", "chdir('/opt');", "/etc/by-cwd"))
+        .twin(open("read in /", "chdir('/');", "/etc/by-cwd")),
+        refused(
+            "a_rule_on_capabilities_sees_those_in_effect",
+            r#"
+- id: T-FACT-2
+  title: What it could do
+  on: [file.read]
+  when: file.path == "/etc/by-caps" and process.caps in [sys_admin, CAP_SYS_PTRACE]
+  action: block
+"#,
+            "T-FACT-2",
+            open("read with capabilities", "", "/etc/by-caps"),
+        )
+        .twin(open("read without", "syscall(105, 1000);", "/etc/by-caps")),
+        refused(
+            "a_rule_on_the_login_sees_whose_it_was",
+            r#"
+- id: T-FACT-3
+  title: Whose login
+  on: [file.read]
+  when: file.path == "/etc/by-login" and process.loginuid == 4242
+  action: block
+"#,
+            "T-FACT-3",
+            open(
+                "read in a login of 4242",
+                "open(my $login, '>', '/proc/self/loginuid') or exit 3; print $login 4242; close($login) or exit 4;",
+                "/etc/by-login",
+            ),
+        )
+        .twin(open("read without a login", "", "/etc/by-login")),
+        refused(
+            "a_rule_on_sockets_as_standard_streams_sees_them",
+            r#"
+- id: T-FACT-4
+  title: Spoken to over a socket
+  on: [file.read]
+  when: file.path == "/etc/by-socket" and process.stdio_is_socket
+  action: block
+"#,
+            "T-FACT-4",
+            open(
+                "read with a socket as input",
+                "socketpair(my $one, my $other, 1, 1, 0); syscall(33, fileno($one), 0);",
+                "/etc/by-socket",
+            ),
+        )
+        .twin(open(
+            "read with a socket elsewhere",
+            "socketpair(my $one, my $other, 1, 1, 0);",
+            "/etc/by-socket",
+        )),
+        refused(
+            "a_cgroup_named_as_a_container_is_one",
+            r#"
+- id: T-FACT-5
+  title: Only in containers
+  on: [file.read]
+  when: file.path == "/etc/by-container" and container.id != host
+  action: block
+"#,
+            "T-FACT-5",
+            open("read in a container's cgroup", &join(&container), "/etc/by-container"),
+        )
+        .told(
+            open("read below it", &join(&format!("{container}/init.scope")), "/etc/by-container"),
+            REFUSED,
+            Told::enforced("T-FACT-5", "block"),
+        )
+        .twin(open("read on the host", &join("/sys/fs/cgroup/docker-01234567.scope"), "/etc/by-container")),
+    ]
+}
