@@ -34,6 +34,10 @@ pub mod flags {
     pub const MORE_RULES: u32 = 8;
     /// The file was already unlinked; the kernel's " (deleted)" has been cut off.
     pub const PATH_DELETED: u32 = 16;
+    /// The object was judged by a name it is remembered under, which follows the path: it was reached by another.
+    pub const BY_NAME: u32 = 32;
+    /// The other end of a rename or link follows the path.
+    pub const SECOND_PATH: u32 = 64;
 }
 
 /// The fixed head of every record. 176 bytes.

@@ -457,6 +457,8 @@ numbered! {
         RingAudit = 12 => "ring_audit",
         /// The table of execs in flight is full.
         ExecTable = 13 => "exec_table_full",
+        /// The table of names is full, or an object has more names than it keeps.
+        Names = 14 => "names_full",
     }
 }
 

@@ -73,6 +73,18 @@ pub const WORK_AREAS: u32 = 8;
 /// Live processes the kernel keeps a row for: the default of `kernel.pid_max`.
 pub const PROCESSES: u32 = 32_768;
 
+/// Names of objects that are remembered: see `maps::KnownName`. 256 bytes each, taken only when used.
+pub const NAMES: u32 = 262_144;
+
+/// Names of one object that are remembered; further ones still count while the object is reached by them.
+pub const NAMES_PER_OBJECT: u32 = 4;
+
+/// Longest remembered name. With its lengths a row has 256 bytes, a size the kernel's allocator has.
+pub const NAME_BYTES: usize = 248;
+
+/// Parts of a path column whose labels are remembered on an inode. Paths of policies with more are walked every time.
+pub const REMEMBERED_PARTS: usize = 4;
+
 /// Execs that may be between `bprm_check_security` and `sched_process_exec` at one time.
 pub const EXECS_IN_FLIGHT: u32 = 4_096;
 

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::SET_WORDS;
+use crate::limits::{NAME_BYTES, SET_WORDS};
 
 /// Names of the maps, as in the object.
 pub mod names {
@@ -14,6 +14,8 @@ pub mod names {
     pub const EXES: &str = "EXES";
     /// Hash of [`super::ProcessKey`] to the ancestor predicates (`[u64; SET_WORDS]`) that hold of it.
     pub const ANCESTORS: &str = "ANCESTORS";
+    /// Hash of [`super::NameKey`] to [`super::KnownName`].
+    pub const NAMES: &str = "NAMES";
     /// The event ring.
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of u64 fault counters, indexed by `Fault`.
@@ -36,6 +38,9 @@ pub struct Control {
     pub mode: u64,
     /// Thread group of the agent, in the initial PID namespace.
     pub agent: u64,
+    /// Thread that is telling the kernel which objects go by which names: what it asks the attributes of is remembered
+    /// under the path it asked by. 0: none.
+    pub seeder: u64,
 }
 
 /// A live process under one generation. Rows of several generations live side by side: the kernel keeps those of the
@@ -55,11 +60,43 @@ pub struct ProcessKey {
 /// The set of ancestor predicates that hold of a process.
 pub type AncestorSet = [u64; SET_WORDS];
 
+/// One of the names that an object (a file or directory) is remembered under.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct NameKey {
+    /// `s_dev` of the object's file system.
+    pub device: u32,
+    /// Which of its names, from 0.
+    pub index: u32,
+    /// `i_ino`.
+    pub inode: u64,
+}
+
+/// A path that some rule selects, and under which an object is or once was to be found: the object stays what it is
+/// under every other name. A path longer than the room is remembered as [`KnownName::TOO_LONG`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct KnownName {
+    /// Bytes of the path without a terminator.
+    pub bytes: u32,
+    /// Where its last component starts.
+    pub last: u32,
+    /// The path, zeros behind.
+    pub text: [u8; NAME_BYTES],
+}
+
+impl KnownName {
+    /// [`Self::bytes`] of a path that did not fit.
+    pub const TOO_LONG: u32 = u32::MAX;
+}
+
 /// An exec between its check and its success, keyed by thread id.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct ExecInFlight {
     /// Executable labels of the file that was checked last, the one that will run, under the generations below.
     pub exe: [u32; 2],
@@ -67,8 +104,10 @@ pub struct ExecInFlight {
     pub generation: [u32; 2],
 }
 
-const _: () = assert!(size_of::<Control>() == 32);
+const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
+const _: () = assert!(size_of::<NameKey>() == 16);
+const _: () = assert!(size_of::<KnownName>() == 256);
 const _: () = assert!(size_of::<ExecInFlight>() == 16);
 
 #[cfg(feature = "user")]
@@ -79,4 +118,8 @@ mod user {
     unsafe impl aya::Pod for super::ProcessKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ExecInFlight {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::NameKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::KnownName {}
 }

@@ -10,7 +10,8 @@
 //! - nothing was renamed and no mount changed since, anywhere: the kernel's own `rename_lock` and `mount_lock` are
 //!   sequence counters that every `d_move` and every change of the mount tree advances.
 //!
-//! What is remembered is the label (the set of patterns that match), not the verdict: the process is looked at each time.
+//! What is remembered are labels (the set of patterns that match), not the verdict: the process is looked at each time.
+//! Objects that go by names of their own (`names`) are not remembered: each of their names is looked at each time.
 
 use core::mem::MaybeUninit;
 
@@ -18,22 +19,24 @@ use aya_ebpf::{
     bindings::inode, btf_maps::InodeStorage, helpers::generated::bpf_get_current_task_btf,
     macros::btf_map,
 };
-use interdict_abi::ids::Generation;
+use interdict_abi::{ids::Generation, limits::REMEMBERED_PARTS};
 
-use crate::kernel::{
-    fields,
-    object::{Reader, Typed},
-    probed,
+use crate::{
+    kernel::{
+        fields,
+        object::{Reader, Typed},
+        probed,
+    },
+    scratch::Labels,
 };
 
 /// What is remembered of a path.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Remembered {
-    /// The label, and in the high half what [`Place::mixed`] makes of the place it belongs to. One word, so that whoever
-    /// reads it has both: two programs may remember at once, and a third look while they do.
-    label: u64,
     place: Place,
+    /// The label that each part of the path's column gave.
+    labels: [u32; REMEMBERED_PARTS],
 }
 
 /// Everything a path's spelling depends on.
@@ -51,26 +54,8 @@ pub struct Place {
     generation: u64,
 }
 
-impl Place {
-    /// Thirty-two bits of everything in it.
-    #[inline(always)]
-    fn mixed(&self) -> u32 {
-        /// 2^64 divided by the golden ratio: spreads low bits upwards.
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        let counters = u64::from(self.renames) << 32 | u64::from(self.mounts);
-        let mut mixed = self.dentry;
-        mixed = (mixed ^ self.parent).wrapping_mul(SPREAD);
-        mixed = (mixed ^ self.name).wrapping_mul(SPREAD);
-        mixed = (mixed ^ self.mount).wrapping_mul(SPREAD);
-        mixed = (mixed ^ self.root).wrapping_mul(SPREAD);
-        mixed = (mixed ^ self.root_mount).wrapping_mul(SPREAD);
-        mixed = (mixed ^ counters).wrapping_mul(SPREAD);
-        mixed = (mixed ^ self.generation).wrapping_mul(SPREAD);
-        (mixed >> 32) as u32
-    }
-}
-
-/// Labels by inode. Programs only.
+/// Labels by inode. Programs only. A row is never changed: it is taken away and another one published, so that whoever
+/// reads it reads one row.
 #[btf_map]
 static LABELS: InodeStorage<Remembered> = InodeStorage::new();
 
@@ -80,21 +65,22 @@ pub fn place<'a>(
     file: *const u8,
     links: u32,
     generation: Generation,
-    room: &'a mut MaybeUninit<Place>,
+    room: &'a mut MaybeUninit<Remembered>,
 ) -> Option<&'a Place> {
     if links != 1 || !fill(file, generation.0, room) {
         return None;
     }
     // SAFETY: `fill` has filled it.
-    Some(unsafe { room.assume_init_ref() })
+    Some(unsafe { &(*room.as_ptr()).place })
 }
 
 /// A function of its own: its caller has no stack to spare.
 #[inline(never)]
-fn fill(file: *const u8, generation: u32, room: &mut MaybeUninit<Place>) -> bool {
+fn fill(file: *const u8, generation: u32, room: &mut MaybeUninit<Remembered>) -> bool {
     match placed(file, Generation(generation)) {
         Some(place) => {
-            room.write(place);
+            // SAFETY: inside the room.
+            unsafe { (&raw mut (*room.as_mut_ptr()).place).write(place) };
             true
         }
         None => false,
@@ -135,34 +121,61 @@ fn sequence(address: u64) -> Option<u32> {
     if sequence & 1 == 0 { Some(sequence) } else { None }
 }
 
-/// The label of the path of a file at `place`, if it is remembered and can be believed.
+/// The labels of the path of a file at `place`, if they are remembered and can be believed.
 #[inline(always)]
-pub fn find(inode: *mut inode, place: &Place) -> Option<u32> {
+pub fn find(inode: *mut inode, place: &Place) -> Option<&'static [u32; REMEMBERED_PARTS]> {
     // SAFETY: the inode came from a hook's argument.
     let remembered = unsafe { LABELS.get_ptr_mut(inode) };
     if remembered.is_null() {
         return None;
     }
-    // SAFETY: live while the program runs. Read once: the word says which place its label belongs to.
-    let label = unsafe { (&raw const (*remembered).label).read_volatile() };
-    // SAFETY: live while the program runs; torn or not, it has to be the very place that is asked for.
-    if unsafe { &(*remembered).place } != place || (label >> 32) as u32 != place.mixed() {
-        return None;
-    }
-    Some(label as u32)
+    // SAFETY: live while the program runs.
+    let remembered = unsafe { &*remembered };
+    if remembered.place == *place { Some(&remembered.labels) } else { None }
 }
 
-/// Remembers a label. `place` was taken before the path was built: if anything moved since, it will not be believed.
+/// What is remembered of an inode under `generation`, wherever it was reached.
 #[inline(always)]
-pub fn keep(inode: *mut inode, place: &Place, label: u32) {
+pub fn anywhere(
+    inode: *mut inode,
+    generation: Generation,
+) -> Option<&'static [u32; REMEMBERED_PARTS]> {
     // SAFETY: the inode came from a hook's argument.
-    let remembered = unsafe { LABELS.get_or_insert_ptr_mut(inode, None) };
+    let remembered = unsafe { LABELS.get_ptr_mut(inode) };
     if remembered.is_null() {
-        return;
+        return None;
     }
     // SAFETY: live while the program runs.
-    unsafe { (&raw mut (*remembered).place).write_volatile(*place) };
-    let word = u64::from(place.mixed()) << 32 | u64::from(label);
-    // SAFETY: as above.
-    unsafe { (&raw mut (*remembered).label).write_volatile(word) };
+    let remembered = unsafe { &*remembered };
+    if remembered.place.generation == u64::from(generation.0) {
+        Some(&remembered.labels)
+    } else {
+        None
+    }
+}
+
+/// Remembers the labels in `row` of an object that goes by no other name. The place was taken before the path was
+/// built: if anything moved since, it will not be believed.
+#[inline(always)]
+pub fn keep(inode: *mut inode, kept: &mut MaybeUninit<Remembered>, row: &Labels) {
+    let place: *mut Remembered = kept.as_mut_ptr();
+    let mut part = 0;
+    while part < REMEMBERED_PARTS {
+        let label = row[part];
+        // SAFETY: inside the row; volatile, so that the loop is not made a call.
+        unsafe { (&raw mut (*place).labels[part]).write_volatile(label.wrapping_sub(1)) };
+        part += 1;
+    }
+    // SAFETY: the place was filled before, the labels just now.
+    let remembered = unsafe { kept.assume_init_mut() };
+    forget(inode);
+    // SAFETY: the inode came from a hook's argument.
+    let _published = unsafe { LABELS.get_or_insert_ptr_mut(inode, Some(remembered)) };
+}
+
+/// Forgets what is remembered of an inode.
+#[inline(always)]
+pub fn forget(inode: *mut inode) {
+    // SAFETY: the inode came from a hook's argument.
+    let _none = unsafe { LABELS.delete(inode) };
 }

@@ -15,6 +15,7 @@ mod emit;
 mod hooks;
 mod kernel;
 mod maps;
+mod names;
 mod policy;
 mod scratch;
 mod words;

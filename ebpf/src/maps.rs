@@ -6,8 +6,10 @@ use aya_ebpf::{
 };
 use interdict_abi::{
     ids::{FAMILIES, FAULTS as FAULT_COUNT},
-    limits::{CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RING_BYTES, SLOT_BYTES_MIN, WORK_AREAS},
-    maps::{AncestorSet, Control, ExecInFlight, ProcessKey},
+    limits::{
+        self, CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RING_BYTES, SLOT_BYTES_MIN, WORK_AREAS,
+    },
+    maps::{AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey},
 };
 
 use crate::scratch::Work;
@@ -40,6 +42,11 @@ pub static EXES: HashMap<ProcessKey, u32> =
 #[map]
 pub static ANCESTORS: HashMap<ProcessKey, AncestorSet> =
     HashMap::with_max_entries(2 * PROCESSES, BPF_F_NO_PREALLOC);
+
+/// Names that objects are remembered under. Written by programs; see `names`.
+#[map]
+pub static NAMES: HashMap<NameKey, KnownName> =
+    HashMap::with_max_entries(limits::NAMES, BPF_F_NO_PREALLOC);
 
 /// Execs between their check and their success, by thread id. Written and read by the exec programs.
 #[map]

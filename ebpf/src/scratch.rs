@@ -9,7 +9,8 @@ use core::{mem::MaybeUninit, sync::atomic::AtomicU64};
 use interdict_abi::{
     event::Head,
     ids::Fault,
-    limits::{ARGS_BYTES, PATH_BYTES, WORK_AREAS},
+    limits::{ARGS_BYTES, COLUMN_PARTS, PATH_BYTES, WORK_AREAS},
+    maps::{ExecInFlight, KnownName},
 };
 use interdict_engine::{
     Bytes,
@@ -21,15 +22,21 @@ use interdict_engine::{
 
 use crate::{
     atomic,
-    cache::Place,
+    cache::Remembered,
     emit,
-    hooks::{packet::Packet, system::Known},
+    hooks::{object::Question, packet::Packet, system::Known},
     kernel::{container::Ascent, cwd::Cwd, path::Climb},
     maps::{SCRATCH, SCRATCH_TAKEN},
 };
 
 /// Bytes of [`Work::text`]: a path and arguments.
 pub const TEXT_BYTES: usize = PATH_BYTES + ARGS_BYTES;
+
+/// What each part of a column's automaton said of one string: the label plus one, 0 for unknown.
+pub type Labels = [u32; COLUMN_PARTS];
+
+/// Rows of labels: see `hooks::object`.
+pub const LABEL_ROWS: usize = 4;
 
 /// Room past the text, so that a bounded copy that starts anywhere inside stays inside.
 pub const SLACK_BYTES: usize = 4096;
@@ -41,8 +48,18 @@ pub struct Work {
     pub progress: Progress,
     /// Sets.
     pub sets: SetFacts,
-    /// Where the file is whose path is built.
-    pub place: MaybeUninit<Place>,
+    /// What is to be remembered of the file whose path is built.
+    pub kept: MaybeUninit<Remembered>,
+    /// What is asked about an object.
+    pub question: Question,
+    /// Labels of its strings: see `hooks::object`.
+    pub labels: [Labels; LABEL_ROWS],
+    /// The strongest decision so far, of those on the names of one object.
+    pub best: Decision,
+    /// The labels of a program that is about to run.
+    pub found: ExecInFlight,
+    /// A name that is remembered.
+    pub name: KnownName,
     /// How far building a path has come.
     pub climb: Climb,
     /// The working directory, and how far building it has come.

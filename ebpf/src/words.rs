@@ -17,6 +17,22 @@ pub unsafe fn zero<T>(value: &mut T) {
     }
 }
 
+/// Copies a value word by word.
+///
+/// # Safety
+/// `T` must be 8-aligned and a multiple of 8 bytes.
+#[inline(always)]
+pub unsafe fn copy_value<T: Copy>(target: &mut T, source: &T) {
+    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    let (target, source): (*mut u64, *const u64) = ((&raw mut *target).cast(), (&raw const *source).cast());
+    let mut word = 0;
+    while word < size_of::<T>() / 8 {
+        // SAFETY: inside both; volatile, so that the loop is not made a call.
+        unsafe { target.add(word).write_volatile(source.add(word).read_volatile()) };
+        word += 1;
+    }
+}
+
 /// Copies words.
 #[inline(always)]
 pub fn copy<const N: usize>(target: &mut [u64; N], source: &[u64; N]) {

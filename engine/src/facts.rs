@@ -118,6 +118,26 @@ pub fn capabilities<M: Memory + ?Sized>(image: &M, masks: u32, held: u64) -> u64
     met
 }
 
+/// The first part of a string fact's column in the family at `directory`, 0 if no clause tests it.
+#[inline(always)]
+pub fn first_part<M: Memory + ?Sized>(image: &M, directory: u32, fact: Fact) -> u32 {
+    let column = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
+    if image.word(column + column::KIND) == 0 { 0 } else { column }
+}
+
+/// [`possible`] for one part of a string fact's column: see [`first_part`].
+#[inline(always)]
+pub fn part_possible<M: Memory + ?Sized>(image: &M, part: u32, label: u32) -> u64 {
+    let delta = tables::direct(image, image.word(part + column::TABLE), label);
+    sets::summary(image, image.word(part + column::BASE), delta)
+}
+
+/// The part after `part`, 0 if that is the last.
+#[inline(always)]
+pub fn next_part<M: Memory + ?Sized>(image: &M, part: u32) -> u32 {
+    image.word(part + column::NEXT)
+}
+
 /// The narrowing of one act: which clauses can still hold.
 pub struct Narrowing<'a, M: Memory + ?Sized> {
     pub(crate) image: &'a M,

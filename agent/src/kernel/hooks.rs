@@ -26,6 +26,8 @@ pub enum When {
     WithoutLsm,
     /// When a loaded rule is about one of its acts.
     OnDemand,
+    /// While the agent teaches names, on a host with BPF LSM.
+    Teaching,
 }
 
 /// One kernel program.
@@ -52,6 +54,32 @@ pub enum Strongest {
     Kill,
     /// Nothing: it only keeps facts.
     Facts,
+}
+
+/// Acts that are judged by paths: objects are remembered under them.
+const BY_PATH: &[Act] = &[
+    Act::Exec,
+    Act::FileRead,
+    Act::FileWrite,
+    Act::FileCreate,
+    Act::FileRename,
+    Act::FileLink,
+    Act::FileSymlink,
+    Act::FileUnlink,
+    Act::FileSetattr,
+    Act::FileMkdir,
+    Act::FileMknod,
+    Act::FileTruncate,
+    Act::FileMount,
+    Act::MmapExec,
+    Act::MprotectExec,
+];
+
+/// The hook that sees the same acts on kernels that lack the hook of `program`; `None` if there is no such kernel among
+/// those that are supported.
+pub fn twin(program: &str) -> Option<&'static str> {
+    // Linux 6.2 split truncation through a descriptor off.
+    (program == "file_truncate").then_some("path_truncate")
 }
 
 /// All kernel programs.
@@ -90,6 +118,146 @@ pub const HOOKS: &[Hook] = &[
         when: When::WithLsm,
         acts: &[Act::FileRead, Act::FileWrite],
         strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "file_receive",
+        attach: Attach::Lsm("file_receive"),
+        when: When::WithLsm,
+        acts: &[Act::FileRead, Act::FileWrite],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "file_permission",
+        attach: Attach::Lsm("file_permission"),
+        when: When::WithLsm,
+        acts: &[Act::FileRead, Act::FileWrite],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "mmap_file",
+        attach: Attach::Lsm("mmap_file"),
+        when: When::WithLsm,
+        acts: &[Act::FileRead, Act::FileWrite, Act::MmapExec],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "file_mprotect",
+        attach: Attach::Lsm("file_mprotect"),
+        when: When::WithLsm,
+        acts: &[Act::MprotectExec],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_mknod",
+        attach: Attach::Lsm("path_mknod"),
+        when: When::WithLsm,
+        acts: &[Act::FileCreate, Act::FileMknod],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_mkdir",
+        attach: Attach::Lsm("path_mkdir"),
+        when: When::WithLsm,
+        acts: &[Act::FileMkdir],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_symlink",
+        attach: Attach::Lsm("path_symlink"),
+        when: When::WithLsm,
+        acts: &[Act::FileSymlink],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_unlink",
+        attach: Attach::Lsm("path_unlink"),
+        when: When::WithLsm,
+        acts: &[Act::FileUnlink],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_rmdir",
+        attach: Attach::Lsm("path_rmdir"),
+        when: When::WithLsm,
+        acts: &[Act::FileUnlink],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_link",
+        attach: Attach::Lsm("path_link"),
+        when: When::WithLsm,
+        acts: &[Act::FileLink],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_rename",
+        attach: Attach::Lsm("path_rename"),
+        when: When::WithLsm,
+        acts: &[Act::FileRename],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_truncate",
+        attach: Attach::Lsm("path_truncate"),
+        when: When::WithLsm,
+        acts: &[Act::FileTruncate],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "file_truncate",
+        attach: Attach::Lsm("file_truncate"),
+        when: When::WithLsm,
+        acts: &[Act::FileTruncate],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_chmod",
+        attach: Attach::Lsm("path_chmod"),
+        when: When::WithLsm,
+        acts: &[Act::FileSetattr],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "path_chown",
+        attach: Attach::Lsm("path_chown"),
+        when: When::WithLsm,
+        acts: &[Act::FileSetattr],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "sb_mount",
+        attach: Attach::Lsm("sb_mount"),
+        when: When::WithLsm,
+        acts: &[Act::FileMount],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "move_mount",
+        attach: Attach::Lsm("move_mount"),
+        when: When::WithLsm,
+        acts: &[Act::FileMount],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "sb_umount",
+        attach: Attach::Lsm("sb_umount"),
+        when: When::WithLsm,
+        acts: &[Act::FileMount],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "inode_free_security",
+        attach: Attach::Lsm("inode_free_security"),
+        when: When::WithLsm,
+        acts: BY_PATH,
+        strongest: Strongest::Facts,
+    },
+    Hook {
+        program: "inode_getattr",
+        attach: Attach::Lsm("inode_getattr"),
+        when: When::Teaching,
+        acts: BY_PATH,
+        strongest: Strongest::Facts,
     },
     Hook {
         program: "socket_connect",
@@ -181,7 +349,7 @@ pub fn effect(act: Act, action: Action, lsm: bool) -> Effect {
 pub const fn usable(when: When, lsm: bool) -> bool {
     match when {
         When::Always | When::OnDemand => true,
-        When::WithLsm => lsm,
+        When::WithLsm | When::Teaching => lsm,
         When::WithoutLsm => !lsm,
     }
 }

@@ -30,7 +30,7 @@ use thiserror::Error;
 
 use super::{
     btf::{Btf, BtfError},
-    hooks::{Attach, HOOKS, Hook, When, usable},
+    hooks::{Attach, HOOKS, Hook, When, twin, usable},
     object::{self, ObjectError},
 };
 
@@ -120,6 +120,8 @@ pub struct Loaded {
     deciding: Deciding,
     ebpf: Option<Ebpf>,
     attached: Vec<&'static str>,
+    /// Programs whose hook this kernel lacks and has a twin of.
+    absent: Vec<&'static str>,
     options: Options,
     /// How each interface was attached, for `doctor`.
     pub interface_modes: Vec<(String, &'static str)>,
@@ -130,13 +132,18 @@ const MAPS: &[&str] = &[
     names::IMAGE,
     names::EXES,
     names::ANCESTORS,
+    names::NAMES,
     names::EVENTS,
     names::FAULTS,
     names::DECISIONS,
 ];
 
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
-const SEQUENCES: [(&str, &str); 2] = [("RENAME_LOCK", "rename_lock"), ("MOUNT_LOCK", "mount_lock")];
+const SYMBOLS: [(&str, &str); 3] = [
+    ("RENAME_LOCK", "rename_lock"),
+    ("MOUNT_LOCK", "mount_lock"),
+    ("INIT_USER_NS", "init_user_ns"),
+];
 
 /// How programs of this machine call the kernel: 64-bit ones, and in the bits from 8 32-bit ones.
 fn callings() -> u64 {
@@ -207,7 +214,7 @@ impl Loaded {
         if let Some(adopted) = Self::adopt(&options, image_bytes, acts)? {
             return Ok(adopted);
         }
-        Self::load(options, slot_for(image_bytes)?)
+        Self::load(options, slot_for(image_bytes)?, acts)
     }
 
     /// Instances that exist under the pin directory.
@@ -252,6 +259,7 @@ impl Loaded {
             let needed: Vec<&Hook> = needed(acts, lsm, options).collect();
             let all_there = needed
                 .iter()
+                .filter(|hook| twin(hook.program).is_none())
                 .all(|hook| link_names(hook, options).iter().all(|link| links.join(link).exists()));
             let maps_there = MAPS.iter().all(|map| directory.join("maps").join(map).exists());
             if !all_there || !maps_there {
@@ -265,6 +273,7 @@ impl Loaded {
             return Ok(Some(Self {
                 maps: map_paths(&directory),
                 attached: needed.iter().map(|hook| hook.program).collect(),
+                absent: Vec::new(),
                 directory,
                 slot_bytes,
                 deciding,
@@ -276,25 +285,16 @@ impl Loaded {
         Ok(None)
     }
 
-    fn load(options: Options, slot_bytes: usize) -> Result<Self, LoadError> {
+    fn load(options: Options, slot_bytes: usize, acts: &[Act]) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
         let active = active_modules();
-        // All of the kernel's types would take the loader a second pass over megabytes; attaching takes a few names.
-        let hooks: Vec<String> = HOOKS
-            .iter()
-            .filter_map(|hook| match hook.attach {
-                Attach::Lsm(name) => Some(format!("bpf_lsm_{name}")),
-                Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp => None,
-            })
-            .collect();
-        let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
-        let kernel_btf = KernelBtf::parse(&btf.only_functions(&hooks), Endianness::default())
-            .map_err(aya::EbpfError::from)?;
+        let kernel_btf = hook_types(&btf)?;
         if options.without_lsm {
             let reason = "switched off in the configuration".to_owned();
             return Self::load_as(
                 options,
                 slot_bytes,
+                acts,
                 &btf,
                 &kernel_btf,
                 Deciding::WithoutLsm(reason),
@@ -305,19 +305,21 @@ impl Loaded {
             return Self::load_as(
                 options,
                 slot_bytes,
+                acts,
                 &btf,
                 &kernel_btf,
                 Deciding::WithoutLsm(reason),
             );
         }
-        match Self::load_as(options.clone(), slot_bytes, &btf, &kernel_btf, Deciding::Lsm) {
+        match Self::load_as(options.clone(), slot_bytes, acts, &btf, &kernel_btf, Deciding::Lsm) {
             Err(LoadError::Program { program, source })
                 if is_lsm(program) && forbidden(&source) =>
             {
                 let reason =
                     format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
                 tracing::warn!(%reason, "going on without BPF LSM");
-                Self::load_as(options, slot_bytes, &btf, &kernel_btf, Deciding::WithoutLsm(reason))
+                let deciding = Deciding::WithoutLsm(reason);
+                Self::load_as(options, slot_bytes, acts, &btf, &kernel_btf, deciding)
             }
             result => result,
         }
@@ -326,6 +328,7 @@ impl Loaded {
     fn load_as(
         options: Options,
         slot_bytes: usize,
+        acts: &[Act],
         btf: &Btf,
         kernel_btf: &KernelBtf,
         deciding: Deciding,
@@ -349,8 +352,8 @@ impl Loaded {
         globals.push(("CALLINGS", callings()));
         globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
         globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
-        let addresses = symbol_addresses(SEQUENCES.map(|(_, symbol)| symbol));
-        for ((global, _), address) in SEQUENCES.into_iter().zip(addresses) {
+        let addresses = symbol_addresses(SYMBOLS.map(|(_, symbol)| symbol));
+        for ((global, _), address) in SYMBOLS.into_iter().zip(addresses) {
             globals.push((global, address));
         }
         let mut loader = EbpfLoader::new();
@@ -365,7 +368,12 @@ impl Loaded {
             loader.override_global(name, value, true);
         }
         let mut ebpf = loader.load(&bytes)?;
-        for hook in HOOKS.iter().filter(|hook| usable(hook.when, deciding.lsm())) {
+        // Only what the rules need: checking a program takes the kernel longer than anything else at the start.
+        for hook in needed(acts, deciding.lsm(), &options).filter(|hook| there(hook, btf)) {
+            load_program(&mut ebpf, hook, kernel_btf)?;
+        }
+        let teaching = teaching(acts, deciding.lsm());
+        if let Some(hook) = teaching {
             load_program(&mut ebpf, hook, kernel_btf)?;
         }
         let taken: Vec<PathBuf> = Self::instances(&options.pins);
@@ -384,6 +392,20 @@ impl Loaded {
                 source: io::Error::other(error),
             })?;
         }
+        if let Some(hook) = teaching {
+            // Pinned as a program, not attached: whoever adopts the instance teaches with it.
+            let path = directory.join(TEACHING);
+            let refused = |source| LoadError::Program { program: hook.program, source };
+            let program: &mut Lsm = ebpf
+                .program_mut(hook.program)
+                .ok_or(LoadError::Missing(hook.program))?
+                .try_into()
+                .map_err(refused)?;
+            program.pin(&path).map_err(|error| LoadError::Pin {
+                path: path.display().to_string(),
+                source: io::Error::other(error),
+            })?;
+        }
         Ok(Self {
             maps: map_paths(&directory),
             directory,
@@ -391,6 +413,7 @@ impl Loaded {
             deciding,
             ebpf: Some(ebpf),
             attached: Vec::new(),
+            absent: HOOKS.iter().filter(|hook| !there(hook, btf)).map(|hook| hook.program).collect(),
             options,
             interface_modes: Vec::new(),
         })
@@ -486,6 +509,13 @@ impl Loaded {
         let Some(ebpf) = self.ebpf.as_mut() else {
             return Err(LoadError::Missing("program to attach in an adopted instance"));
         };
+        if self.absent.contains(&hook.program) {
+            return Ok(());
+        }
+        let unloaded = ebpf.program(hook.program).is_some_and(|program| program.fd().is_err());
+        if unloaded {
+            load_program(ebpf, hook, &hook_types(&Btf::of_kernel()?)?)?;
+        }
         let refused = |source| LoadError::Program { program: hook.program, source };
         let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;
         let links = self.directory.join("links");
@@ -549,6 +579,22 @@ impl Loaded {
         Ok(())
     }
 
+    /// Attaches the program that learns names from what this thread asks, for as long as the answer lives. `None`: no
+    /// rule is about paths, or there is no BPF LSM.
+    ///
+    /// # Errors
+    /// The pinned program is gone, or the kernel refuses to attach it.
+    pub fn teach(&self) -> Result<Option<Lsm>, LoadError> {
+        let path = self.directory.join(TEACHING);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let refused = |source| LoadError::Program { program: "inode_getattr", source };
+        let mut program = Lsm::from_pin(&path).map_err(refused)?;
+        program.attach().map_err(refused)?;
+        Ok(Some(program))
+    }
+
     /// Instances of earlier agents, which this one makes superfluous once it enforces.
     pub fn others(&self) -> Vec<PathBuf> {
         let mut others = Self::instances(&self.options.pins);
@@ -582,6 +628,7 @@ pub fn remove_links(directory: &Path) {
 
 /// Takes an instance away: links first, so that programs stop before the maps they read are gone.
 pub fn remove_instance(directory: &Path) {
+    let _gone = fs::remove_file(directory.join(TEACHING));
     for part in ["links", "maps"] {
         let inner = directory.join(part);
         if let Ok(entries) = fs::read_dir(&inner) {
@@ -598,6 +645,18 @@ fn map_paths(directory: &Path) -> BTreeMap<&'static str, PathBuf> {
     MAPS.iter().map(|name| (*name, directory.join("maps").join(name))).collect()
 }
 
+/// File name of the pinned program that learns names, in the instance's directory.
+const TEACHING: &str = "teaching";
+
+/// The program that learns names, if `acts` are judged by paths on such a host.
+fn teaching(acts: &[Act], lsm: bool) -> Option<&'static Hook> {
+    HOOKS.iter().find(|hook| {
+        hook.when == When::Teaching
+            && usable(hook.when, lsm)
+            && hook.acts.iter().any(|act| acts.contains(act))
+    })
+}
+
 /// The hooks that `acts` need on such a host.
 fn needed<'a>(
     acts: &'a [Act],
@@ -606,11 +665,35 @@ fn needed<'a>(
 ) -> impl Iterator<Item = &'static Hook> + 'a {
     HOOKS.iter().filter(move |hook| {
         let about = hook.acts.iter().any(|act| acts.contains(act));
-        let possible = hook.attach != Attach::Xdp || !options.interfaces.is_empty();
+        let possible = (hook.attach != Attach::Xdp || !options.interfaces.is_empty())
+            && hook.when != When::Teaching;
         // The exec check also labels programs the moment they start.
         let labels = hook.program == "bprm_check_security";
         hook.when == When::Always || (usable(hook.when, lsm) && possible && (about || labels))
     })
+}
+
+/// What attaching needs of the kernel's types, as the loader library wants it. All of them would take it a second pass
+/// over megabytes; attaching takes a few names.
+fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
+    let hooks: Vec<String> = HOOKS
+        .iter()
+        .filter_map(|hook| match hook.attach {
+            Attach::Lsm(name) => Some(format!("bpf_lsm_{name}")),
+            Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp => None,
+        })
+        .collect();
+    let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
+    let types = KernelBtf::parse(&btf.only_functions(&hooks), Endianness::default());
+    Ok(types.map_err(aya::EbpfError::from)?)
+}
+
+/// Whether this kernel has the hook of a program. One without a twin counts as there, so that its absence is an error.
+fn there(hook: &Hook, btf: &Btf) -> bool {
+    match hook.attach {
+        Attach::Lsm(name) => twin(hook.program).is_none() || btf.has_lsm_hook(name),
+        Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp => true,
+    }
 }
 
 fn link_names(hook: &Hook, options: &Options) -> Vec<String> {

@@ -4,17 +4,22 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::ids::{Act, Family, Fault, object_flags};
 use interdict_engine::facts;
 
-use super::{enforces, judge::Case, report, report::Told};
+use super::{
+    enforces,
+    object::{self, how},
+};
 use crate::{
-    bounds, emit,
+    bounds, cache, emit,
     kernel::{
         fields,
-        object::{Object, Reader, Typed},
-        path, probed, task,
+        object::{Reader, Typed, memfd},
+        path::{self, Spot},
+        probed, task,
     },
     maps::EXECS,
     policy::{self, Policy},
     scratch::{self, Area},
+    words,
 };
 
 /// A binary, a script or an interpreter is about to run: called once for each step of a script's chain, with the file
@@ -36,41 +41,44 @@ pub fn bprm_check_security(context: LsmContext) -> i32 {
 #[inline(always)]
 fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
     let Some(file) = Typed::read::<*const u8>(bprm, fields::bprm_file()) else { return 0 };
-    let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
+    let Some(inode) = Typed::read::<*const u8>(file, fields::file_inode()) else { return 0 };
     let built = path::seen::<Typed>(file, &mut area.work().text);
-    let known = told.path(built);
-    remember(known, area);
-
-    let Some(case) = Case::start(policy, area, Family::Exec) else { return 0 };
-    case.path(known);
-    if !case.alive() || !case.name::<Typed>(file) {
+    area.work().found = super::process::labelled(built.known(), area);
+    let question = &mut area.work().question;
+    // SAFETY: a question of zeros is a question.
+    unsafe { words::zero(question) };
+    question.slot = policy.generation.slot();
+    question.generation = policy.generation.0;
+    question.mode = policy.mode as u32;
+    question.family = Family::Exec as u32;
+    question.act = Act::Exec.value();
+    question.how = how::EXISTS;
+    if built.known() {
+        question.how |= how::BUILT | if built.deleted == 0 { 0 } else { how::DELETED };
+        question.bytes = built.bytes;
+    }
+    question.spot = Spot::of_file(file).unwrap_or(Spot { dentry: 0, mount: 0 });
+    if !question.object.fill::<Typed>(inode) {
         return 0;
     }
-    let Some(object) = Object::of_file::<Typed>(file) else { return 0 };
-    let mut object = object.with_path(&area.work().text);
+    question.object.flags |= memfd(&question.object, &area.work().text);
     let magic: [u8; 2] = probed(bprm, fields::bprm_buf()).unwrap_or([0; 2]);
     if magic == *b"#!" {
-        object.flags |= object_flags::SCRIPT;
+        area.work().question.object.flags |= object_flags::SCRIPT;
     }
-    if !case.object(&object) {
-        return 0;
+    if facts::directory(&policy.image, Family::Exec) != 0 {
+        let errno = object::answer(area);
+        if errno != 0 {
+            return bounds::refusal(errno as u8);
+        }
+        if area.work().question.how & how::LEARNED != 0 {
+            cache::forget(inode.cast_mut().cast());
+        }
     }
-    told.flags |= case.actor();
-    if !case.decide() {
-        return 0;
-    }
-    report::begin(area, policy, Family::Exec, &told);
-    report::actor(area);
-    report::object(area, &object);
-    report::finish(area)
-}
-
-/// Labels the file for the process that will run it. The last step of a chain wins: it is the file that runs.
-#[inline(always)]
-fn remember(known: bool, area: Area) {
-    let found = super::process::labelled(known, area);
+    super::process::by_names(area);
     let (_, thread) = task::ids();
-    if EXECS.insert(&thread, &found, 0).is_err() {
+    if EXECS.insert(&thread, &area.work().found, 0).is_err() {
         emit::count(Fault::ExecTable);
     }
+    0
 }

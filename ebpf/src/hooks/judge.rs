@@ -24,8 +24,8 @@ use crate::{
     emit,
     kernel::{
         container::{self, Ascent},
-        object::{Object, Reader},
-        path::{self, Climb},
+        object::Object,
+        path::{self, Climb, Spot},
         task,
     },
     policy::{self, Image, Policy},
@@ -131,6 +131,27 @@ extern "C" fn interdict_string(area: u32, slot: u32, fact: u32, source: u32) -> 
     if step == 1 { label } else { 0 }
 }
 
+/// [`interdict_string`] for short strings only: it is called from deeper down, where there is less stack left.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_short_string(area: u32, slot: u32, fact: u32, source: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(fact);
+    let mut step = 0;
+    while step < COLUMN_PARTS && part != 0 {
+        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
+        let label = if source == SHORT { interdict_short_label(area, slot, automaton) } else { 0 };
+        let known = if label == 0 { None } else { Some((label - 1) as u32) };
+        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
+        narrowing.part(part, known);
+        part = narrowing.next_part(part);
+        step += 1;
+    }
+    0
+}
+
 /// Narrows by a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -150,6 +171,18 @@ extern "C" fn interdict_address(area: u32, slot: u32, fact: u32, upper: u64, low
     let Some(image) = policy::slot(slot) else { return 0 };
     let address = Address::v6(upper, lower);
     u64::from(Narrowing::resume(&image, &mut work.progress).address_of(fact, address))
+}
+
+/// See [`interdict_label`].
+#[inline(always)]
+pub fn label_of(area: u32, slot: u32, automaton: u32) -> u64 {
+    interdict_label(area, slot, automaton)
+}
+
+/// See [`interdict_short_label`].
+#[inline(always)]
+pub fn short_label_of(area: u32, slot: u32, automaton: u32) -> u64 {
+    interdict_short_label(area, slot, automaton)
 }
 
 /// The label of the path in the area under an automaton.
@@ -249,13 +282,13 @@ impl<'a> Case<'a> {
         self.narrowing().label(Fact::Path, label)
     }
 
-    /// Narrows by the last component of the path of `file`, if some clause tests it.
+    /// Narrows by the last component of the path of what is at `spot`, if some clause tests it.
     #[inline(always)]
-    pub fn name<R: Reader>(&self, file: *const u8) -> bool {
+    pub fn name(&self, spot: Spot) -> bool {
         if !self.needs(Fact::Name) {
             return self.alive();
         }
-        let known = path::name::<R>(file, &mut self.area.work().short);
+        let known = path::name(spot, &mut self.area.work().short);
         let source = if known { SHORT } else { UNKNOWN };
         interdict_string(self.area.number, self.slot(), Fact::Name as u32, source);
         self.alive()
@@ -284,23 +317,24 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Builds the path of `file` in the area by walking dentries and mounts. Answers its bytes, with bit 32 set if its name
-/// is gone; 0 if it cannot be built.
+/// Builds the path of what is at a spot by walking dentries and mounts, at `at` of the text in the area. Answers its
+/// bytes, with bit 32 set if its name is gone; 0 if it cannot be built.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_walked(area: u32, file: u64) -> u64 {
+extern "C" fn interdict_climbed(area: u32, at: u32, dentry: u64, mount: u64, root: u64) -> u64 {
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
-    let file = file as *const u8;
-    work.climb = Climb::start(file, &mut work.text);
+    let root = if root == 0 { Spot { dentry: 0, mount: 0 } } else { task::root() };
+    work.climb = Climb::start(Spot { dentry, mount }, root, &mut work.text);
     let mut climbing = Climbing { work };
     // SAFETY: the callback is `climb`, and its context outlives the call.
     unsafe { bpf_loop(path::DEPTH, climb as *mut c_void, (&raw mut climbing).cast(), 0) };
     let work = climbing.work;
-    match work.climb.built(file, &mut work.text) {
-        Some(built) => built.bytes | built.deleted << 32,
-        None => 0,
+    let bytes = work.climb.built(u64::from(at), &mut work.text);
+    if bytes < 2 {
+        return 0;
     }
+    bytes - 1 | u64::from(path::gone(dentry)) << 32
 }
 
 /// What [`climb`] works on. The context of `bpf_loop` must be on the stack.
@@ -320,11 +354,31 @@ unsafe extern "C" fn climb(_index: u64, climbing: *mut Climbing<'_>) -> i64 {
     i64::from(work.climb.up(&mut work.text))
 }
 
+/// Where the path that is built starts.
+#[derive(Clone, Copy)]
+pub enum From {
+    /// The acting process's root: as `d_path`.
+    Process,
+    /// The root of the mount namespace.
+    Namespace,
+}
+
+/// The path of what is at `spot`, built at `at` of the text in the area.
+#[inline(always)]
+pub fn climbed(area: Area, at: u64, spot: Spot, from: From) -> path::Built {
+    let root = match from {
+        From::Process => 1,
+        From::Namespace => 0,
+    };
+    let both = interdict_climbed(area.number, at as u32, spot.dentry, spot.mount, root);
+    path::Built { bytes: both & 0xffff_ffff, deleted: both >> 32 }
+}
+
 /// The path of `file` from the root of its mount namespace, in the area.
 #[inline(always)]
 pub fn walked(area: Area, file: *const u8) -> path::Built {
-    let both = interdict_walked(area.number, file as u64);
-    path::Built { bytes: both & 0xffff_ffff, deleted: both >> 32 }
+    let spot = Spot::of_file(file).unwrap_or(Spot { dentry: 0, mount: 0 });
+    climbed(area, 0, spot, From::Namespace)
 }
 
 /// Narrows by what is known of the acting process. Answers record flags.
@@ -400,7 +454,7 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
             work.short.0[COMM_BYTES] = 0;
             source = SHORT;
         }
-        interdict_string(area, slot, Fact::Comm as u32, source);
+        interdict_short_string(area, slot, Fact::Comm as u32, source);
     }
     if by_login {
         narrow_label(area, slot, Fact::LoginUid, task::login_user());
@@ -546,7 +600,7 @@ fn narrow_label(area: u32, slot: u32, fact: Fact, value: Option<u32>) -> u64 {
     match value {
         Some(value) => interdict_number(area, slot, fact as u32, value),
         None => {
-            interdict_string(area, slot, fact as u32, UNKNOWN);
+            interdict_short_string(area, slot, fact as u32, UNKNOWN);
             1
         }
     }

@@ -6,6 +6,7 @@ pub mod exec;
 pub mod file;
 pub mod judge;
 pub mod net;
+pub mod object;
 pub mod packet;
 pub mod process;
 pub mod report;

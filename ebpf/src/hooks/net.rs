@@ -108,7 +108,7 @@ fn decide(flow: &Flow, policy: &Policy, area: Area) -> bool {
     if !case.decide() {
         return false;
     }
-    report::begin(area, policy, Family::Net, &told);
+    report::begin(area, policy.generation, Family::Net, &told);
     report::actor(area);
     let head = &mut area.work().head;
     report::address(&mut head.remote_ip, flow.remote.0, flow.remote.1);

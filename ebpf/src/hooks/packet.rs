@@ -252,7 +252,7 @@ pub fn decide(policy: &Policy, area: Area) -> u32 {
         return xdp_action::XDP_PASS;
     }
     let told = Told { acts: Act::PacketIn.bit(), ..Told::default() };
-    report::begin(area, policy, Family::Packet, &told);
+    report::begin(area, policy.generation, Family::Packet, &told);
     let Work { head, packet, decision, .. } = area.work();
     report::address(&mut head.remote_ip, packet.source[0], packet.source[1]);
     report::address(&mut head.local_ip, packet.destination[0], packet.destination[1]);

@@ -9,7 +9,7 @@ use interdict_abi::{
     event::{flags, kind},
     ids::{Act, Fact, Family, Fault, Generation, SetFact},
     image::header,
-    limits::{ARGS_BYTES, PATH_BYTES, SET_WORDS},
+    limits::{ARGS_BYTES, NAMES_PER_OBJECT, PATH_BYTES, SET_WORDS},
     maps::{ExecInFlight, ProcessKey},
 };
 use interdict_engine::{Bytes, Memory, args::Gathering};
@@ -26,10 +26,11 @@ use crate::{
     kernel::{
         copy_user, fields,
         object::{Object, Probed},
-        path::Built,
+        path::{Built, Spot},
         probed, task,
     },
     maps::{ANCESTORS, EXECS, EXES},
+    names,
     policy::{self, Image, Policy},
     scratch::{self, Area, TEXT_BYTES, Text, Work},
     words,
@@ -186,6 +187,36 @@ fn label(generation: Generation, area: Area) -> (u32, u32) {
     }
 }
 
+/// Corrects the labels of a program that was reached by a path nobody can vouch for, or that no pattern selects: by the
+/// names that the file is remembered under. The object in question must be the program.
+#[inline(always)]
+pub fn by_names(area: Area) {
+    let found = &mut area.work().found;
+    let labelled = found.exe[0] | found.exe[1] != 0;
+    if labelled && task::sees_true_paths() {
+        return;
+    }
+    if labelled {
+        found.exe = [0; 2];
+    }
+    let mut index = 0;
+    while index < NAMES_PER_OBJECT {
+        let object = &area.work().question.object;
+        let bytes = names::recall(area, object.device, object.inode, index, 0);
+        if bytes == names::NONE {
+            return;
+        }
+        if bytes != names::UNKNOWN {
+            let by = self::labelled(true, area);
+            if by.exe[0] | by.exe[1] != 0 {
+                area.work().found = by;
+                return;
+            }
+        }
+        index += 1;
+    }
+}
+
 /// Gives the process the labels of its new program. What is not known under a generation in use is taken away: an old
 /// program's label must not outlive it.
 #[inline(never)]
@@ -319,7 +350,7 @@ fn judge_arguments(read: Read, policy: &Policy, area: Area) {
         told.flags |= flags::ARGS_TRUNCATED;
     }
     if case.decide() {
-        report::begin(area, policy, Family::Started, &told);
+        report::begin(area, policy.generation, Family::Started, &told);
         report::actor(area);
         report::finish(area);
     }
@@ -332,7 +363,8 @@ fn exec_without_lsm(file: *const u8, built: Built, policy: &Policy, area: Area) 
     let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
     let known = told.path(built);
     case.path(known);
-    if !case.alive() || !case.name::<Probed>(file) {
+    let spot = Spot::of_file(file).unwrap_or(Spot { dentry: 0, mount: 0 });
+    if !case.alive() || !case.name(spot) {
         return;
     }
     let Some(object) = Object::of_file::<Probed>(file) else { return };
@@ -346,7 +378,7 @@ fn exec_without_lsm(file: *const u8, built: Built, policy: &Policy, area: Area) 
     }
     let decision = &mut area.work().decision;
     decision.verdict = report::without_lsm(decision.verdict);
-    report::begin(area, policy, Family::Exec, &told);
+    report::begin(area, policy.generation, Family::Exec, &told);
     report::actor(area);
     report::object(area, &object);
     report::finish(area);

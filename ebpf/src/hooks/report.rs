@@ -4,13 +4,12 @@ use crate::{
     bounds,
     emit::{self, Weight},
     kernel::{object::Object, path::Built, task},
-    policy::Policy,
     scratch::{Area, Work},
 };
 use aya_ebpf::helpers::generated::bpf_send_signal;
 use interdict_abi::{
     event::{flags, kind},
-    ids::{Action, Family, Fault},
+    ids::{Action, Family, Fault, Generation},
 };
 
 const SIGKILL: u32 = 9;
@@ -61,12 +60,12 @@ impl Told {
 
 /// Starts a decision record: everything that is known without the object.
 #[inline(always)]
-pub fn begin(area: Area, policy: &Policy, family: Family, told: &Told) {
+pub fn begin(area: Area, generation: Generation, family: Family, told: &Told) {
     let work = area.work();
     emit::begin(work, kind::DECISION);
     let Work { head, decision, .. } = work;
     head.flags = told.flags | if decision.more { flags::MORE_RULES } else { 0 };
-    head.generation = policy.generation.0;
+    head.generation = generation.0;
     head.family = family as u8;
     head.verdict = decision.verdict as u8;
     head.would = decision.would as u8;

@@ -38,7 +38,9 @@ fields! {
     cred_fsuid CRED_FSUID,
     cred_uid CRED_UID,
     css_set_cgroup CSS_SET_CGROUP,
+    cred_user_ns CRED_USER_NS,
     dentry_hashed DENTRY_HASHED,
+    dentry_inode DENTRY_INODE,
     dentry_name DENTRY_NAME,
     dentry_parent DENTRY_PARENT,
     fdtable_files FDTABLE_FILES,
@@ -60,9 +62,11 @@ fields! {
     loading_module LOADING_MODULE,
     mm_arg_end MM_ARG_END,
     mm_arg_start MM_ARG_START,
+    mnt_ns_user MNT_NS_USER,
     mount_mnt MOUNT_MNT,
     mount_mountpoint MOUNT_MOUNTPOINT,
     mount_parent MOUNT_PARENT,
+    nsproxy_mnt_ns NSPROXY_MNT_NS,
     path_dentry PATH_DENTRY,
     path_mnt PATH_MNT,
     perf_kind_argument PERF_KIND_ARGUMENT,
@@ -94,6 +98,7 @@ fields! {
     task_fs TASK_FS,
     task_loginuid TASK_LOGINUID,
     task_mm TASK_MM,
+    task_nsproxy TASK_NSPROXY,
     task_pid TASK_PID,
     task_group_leader TASK_GROUP_LEADER,
     task_real_parent TASK_REAL_PARENT,
@@ -103,6 +108,7 @@ fields! {
     task_thread_pid TASK_THREAD_PID,
     thread_flags THREAD_FLAGS,
     thread_status THREAD_STATUS,
+    vma_file VMA_FILE,
     vfsmount_root VFSMOUNT_ROOT,
 }
 
@@ -137,6 +143,17 @@ static MOUNT_LOCK: u64 = 0;
 pub fn mount_lock() -> u64 {
     // SAFETY: as above.
     unsafe { (&raw const MOUNT_LOCK).read_volatile() }
+}
+
+/// Address of the kernel's `init_user_ns`, 0 if it is not known.
+#[unsafe(no_mangle)]
+static INIT_USER_NS: u64 = 0;
+
+/// Address of the kernel's `init_user_ns`, 0 if it is not known.
+#[inline(always)]
+pub fn init_user_ns() -> u64 {
+    // SAFETY: as above.
+    unsafe { (&raw const INIT_USER_NS).read_volatile() }
 }
 
 /// 1 when LSM programs decide: then the tracepoints and cgroup programs only keep processes up to date.

@@ -42,6 +42,7 @@ const S_ISGID: u32 = 0o2000;
 
 /// The inode behind a file.
 #[derive(Clone, Copy)]
+#[repr(C, align(8))]
 pub struct Object {
     /// `i_mode`.
     pub mode: u32,
@@ -53,7 +54,7 @@ pub struct Object {
     pub device: u32,
     /// `s_magic`.
     pub magic: u32,
-    /// See `object_flags`; the memfd flag still needs the path's word for it: [`Object::with_path`].
+    /// See `object_flags`; the memfd flag still needs the path's word for it: [`memfd`].
     pub flags: u32,
 }
 
@@ -95,18 +96,46 @@ impl Object {
         Some(Self { mode, owner, inode: number, device, magic, flags })
     }
 
-    /// With the memfd flag, for which the kernel's name of the file is needed too: a memfd is an unlinked shmem file
-    /// whose name the kernel made up, and its path starts with `/memfd:`.
+    /// Device and inode number of the inode at `inode`.
+    #[inline(always)]
+    pub fn identity<R: Reader>(inode: *const u8) -> Option<(u32, u64)> {
+        let number = R::read(inode, fields::inode_number())?;
+        let super_block: *const u8 = R::read(inode, fields::inode_super())?;
+        Some((R::read(super_block, fields::super_device())?, number))
+    }
+
+    /// Becomes what is known of the inode at `inode`. False if that cannot be read.
+    #[inline(always)]
+    pub fn fill<R: Reader>(&mut self, inode: *const u8) -> bool {
+        match Self::of_inode::<R>(inode) {
+            Some(object) => {
+                *self = object;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// With [`memfd`].
     #[inline(always)]
     pub fn with_path(mut self, text: &Text) -> Self {
-        let Some(start) = text.0.first_chunk::<8>() else { return self };
-        if self.magic == TMPFS_MAGIC
-            && self.flags & object_flags::DELETED != 0
-            && u64::from_ne_bytes(*start) & 0x00ff_ffff_ffff_ffff
-                == u64::from_ne_bytes(*b"/memfd:\0")
-        {
-            self.flags |= object_flags::MEMFD;
-        }
+        self.flags |= memfd(&self, text);
         self
+    }
+}
+
+/// The memfd flag, for which the kernel's name of the file is needed too: a memfd is an unlinked shmem file whose name
+/// the kernel made up, and its path starts with `/memfd:`.
+#[inline(always)]
+pub fn memfd(object: &Object, text: &Text) -> u32 {
+    let Some(start) = text.0.first_chunk::<8>() else { return 0 };
+    if object.magic == TMPFS_MAGIC
+        && object.flags & object_flags::DELETED != 0
+        && u64::from_ne_bytes(*start) & 0x00ff_ffff_ffff_ffff
+            == u64::from_ne_bytes(*b"/memfd:\0")
+    {
+        object_flags::MEMFD
+    } else {
+        0
     }
 }

@@ -77,12 +77,48 @@ pub const DEPTH: u32 = 2048 + 64;
 /// Where [`Climb`] builds: the second half of the text, from its end.
 const REGION: usize = PATH_BYTES;
 
+/// A file as dentries and mounts: what a path is built from. Addresses, because functions that the verifier checks by
+/// themselves are handed numbers.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Spot {
+    /// `struct dentry`.
+    pub dentry: u64,
+    /// `struct vfsmount`.
+    pub mount: u64,
+}
+
+impl Spot {
+    /// Of an open file.
+    #[inline(always)]
+    pub fn of_file(file: *const u8) -> Option<Self> {
+        Self::of_path(file.wrapping_add(fields::file_path() as usize))
+    }
+
+    /// Of a `struct path`.
+    #[inline(always)]
+    pub fn of_path(path: *const u8) -> Option<Self> {
+        let dentry = probed(path, fields::path_dentry())?;
+        let mount = probed(path, fields::path_mnt())?;
+        Some(Self { dentry, mount })
+    }
+
+    /// Of a name in the directory that a `struct path` names.
+    #[inline(always)]
+    pub fn below(directory: *const u8, dentry: *const u8) -> Option<Self> {
+        let mount = probed(directory, fields::path_mnt())?;
+        Some(Self { dentry: dentry as u64, mount })
+    }
+}
+
 /// How far a walk from a file to the root has come.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Climb {
     dentry: u64,
     mount: u64,
+    /// Where the process's root is, as `d_path` takes it: zeros to walk to the root of the mount namespace.
+    root: Spot,
     /// Where in the region the path starts so far.
     position: u64,
     state: u64,
@@ -96,17 +132,13 @@ const ARRIVED: u64 = 1;
 const LOST: u64 = 2;
 
 impl Climb {
-    /// At `file`.
+    /// At `spot`, on the way to `root`.
     #[inline(always)]
-    pub fn start(file: *const u8, text: &mut Text) -> Self {
+    pub fn start(spot: Spot, root: Spot, text: &mut Text) -> Self {
         text.0[REGION + PATH_BYTES - 1] = 0;
-        let dentry: Option<u64> = probed(file, fields::file_path() + fields::path_dentry());
-        let mount: Option<u64> = probed(file, fields::file_path() + fields::path_mnt());
         let position = PATH_BYTES as u64 - 1;
-        match (dentry, mount) {
-            (Some(dentry), Some(mount)) => Self { dentry, mount, position, state: CLIMBING },
-            (Some(_) | None, _) => Self { dentry: 0, mount: 0, position, state: LOST },
-        }
+        let state = if spot.dentry == 0 || spot.mount == 0 { LOST } else { CLIMBING };
+        Self { dentry: spot.dentry, mount: spot.mount, root, position, state }
     }
 
     /// One component up. Answers whether the climb is over. For `bpf_loop`, `DEPTH` times.
@@ -120,6 +152,9 @@ impl Climb {
 
     #[inline(always)]
     fn component(&mut self, text: &mut Text) -> Option<u64> {
+        if self.dentry == self.root.dentry && self.mount == self.root.mount {
+            return Some(ARRIVED);
+        }
         let dentry = self.dentry as *const u8;
         let mnt = self.mount as *const u8;
         let root: *const u8 = probed(mnt, fields::vfsmount_root())?;
@@ -154,12 +189,12 @@ impl Climb {
         Some(if parent == dentry { ARRIVED } else { CLIMBING })
     }
 
-    /// The path from the root of the file's mount namespace, moved to the start of the text. `None`: deeper than `DEPTH`,
-    /// longer than `PATH_BYTES`, or not readable.
+    /// Bytes of the path with its terminator, moved to `at` in the text; 0: deeper than `DEPTH`, longer than `PATH_BYTES`,
+    /// or not readable.
     #[inline(always)]
-    pub fn built(&self, file: *const u8, text: &mut Text) -> Option<Built> {
+    pub fn built(&self, at: u64, text: &mut Text) -> u64 {
         if self.state != ARRIVED {
-            return None;
+            return 0;
         }
         let mut position = masked::<{ PATH_BYTES as u64 - 1 }>(self.position);
         if position == PATH_BYTES as u64 - 1 {
@@ -171,27 +206,31 @@ impl Climb {
         let start = unsafe {
             text.0.as_ptr().add(REGION + masked::<{ PATH_BYTES as u64 - 1 }>(position) as usize)
         };
-        // SAFETY: as above.
-        if bytes == 0 || !unsafe { copy(text.0.as_mut_ptr(), bytes, start) } {
-            return None;
+        let at = masked::<{ PATH_BYTES as u64 - 1 }>(at);
+        // SAFETY: as above. The kernel copies upwards, and what is copied lies above where it goes.
+        if bytes == 0 || !unsafe { copy(text.0.as_mut_ptr().add(at as usize), bytes, start) } {
+            return 0;
         }
-        let dentry: *const u8 = probed(file, fields::file_path() + fields::path_dentry())?;
-        let hashed: u64 = probed(dentry, fields::dentry_hashed())?;
-        Some(Built { bytes: bytes - 1, deleted: u64::from(hashed == 0) })
+        bytes
     }
+}
+
+/// Whether a dentry's name is gone: it is not in the hash of names.
+#[inline(always)]
+pub fn gone(dentry: u64) -> bool {
+    probed::<u64>(dentry as *const u8, fields::dentry_hashed()) == Some(0)
 }
 
 /// Mounts on top of each other that [`name`] looks through.
 const STACKED: u32 = 4;
 
-/// The last component of a file's path. Where a file is mounted that is the name of the place, not of the file. False if
-/// it could not be read.
+/// The last component of the path of what is at `spot`. Where something is mounted that is the name of the place, not of
+/// the file. False if it could not be read.
 #[inline(always)]
-pub fn name<R: Reader>(file: *const u8, short: &mut Short) -> bool {
-    let at = fields::file_path();
-    let Some(dentry) = R::read::<*const u8>(file, at + fields::path_dentry()) else { return false };
-    let Some(mnt) = R::read::<*const u8>(file, at + fields::path_mnt()) else { return false };
-    let Some(dentry) = place(dentry, mnt) else { return false };
+pub fn name(spot: Spot, short: &mut Short) -> bool {
+    let Some(dentry) = place(spot.dentry as *const u8, spot.mount as *const u8) else {
+        return false;
+    };
     let Some(name) = probed::<*const u8>(dentry, fields::dentry_name() + fields::qstr_name())
     else {
         return false;

@@ -11,7 +11,7 @@ use interdict_abi::{
     offsets::MISSING,
 };
 
-use super::{fields, probed};
+use super::{fields, path::Spot, probed};
 use crate::maps::{ANCESTORS, EXES};
 
 /// `struct task_struct` of the acting task.
@@ -120,6 +120,35 @@ pub fn age_seconds() -> u32 {
     let (_, start) = lineage();
     let age = crate::emit::now().saturating_sub(start) / 1_000_000_000;
     if age > u64::from(u32::MAX) { u32::MAX } else { age as u32 }
+}
+
+/// Where the acting task's root directory is; zeros if that cannot be read.
+#[inline(always)]
+pub fn root() -> Spot {
+    const NOWHERE: Spot = Spot { dentry: 0, mount: 0 };
+    let Some(fs) = probed::<*const u8>(current(), fields::task_fs()) else { return NOWHERE };
+    Spot::of_path(fs.wrapping_add(fields::fs_root() as usize)).unwrap_or(NOWHERE)
+}
+
+/// Whether the paths the acting task sees are those that the host's administrator arranged: its user namespace and the
+/// one that owns its mount namespace are the initial one, and its root is the root of a mount, not a directory it chose.
+#[inline(always)]
+pub fn sees_true_paths() -> bool {
+    looks_at_host_namespaces().unwrap_or(false)
+}
+
+#[inline(always)]
+fn looks_at_host_namespaces() -> Option<bool> {
+    let initial = fields::init_user_ns();
+    let task = current();
+    let credentials: *const u8 = probed(task, fields::task_cred())?;
+    let own: u64 = probed(credentials, fields::cred_user_ns())?;
+    let namespaces: *const u8 = probed(task, fields::task_nsproxy())?;
+    let mounts: *const u8 = probed(namespaces, fields::nsproxy_mnt_ns())?;
+    let owner: u64 = probed(mounts, fields::mnt_ns_user())?;
+    let root = root();
+    let top: u64 = probed(root.mount as *const u8, fields::vfsmount_root())?;
+    Some(initial != 0 && own == initial && owner == initial && top == root.dentry)
 }
 
 /// Thread group of the acting task's parent, and when the acting process started, ns on `CLOCK_BOOTTIME`.
