@@ -22,6 +22,7 @@ use crate::{
         loader::{Deciding, LoadError, Loaded, Options, remove_instance, remove_links},
         ring::{Faults, Reader, drain, is_loss},
         slots::{Slots, SwapError},
+        teach::{TeachError, teach},
     },
     pipeline::{Pipeline, PipelineError, PolicyView, this_host},
     policy::{Policy, PolicyError, fingerprint},
@@ -43,6 +44,9 @@ pub enum AppError {
     /// Putting a policy in force.
     #[error(transparent)]
     Swap(#[from] SwapError),
+    /// Telling the kernel programs which objects the policy selects.
+    #[error(transparent)]
+    Teach(#[from] TeachError),
     /// The alert pipeline.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -189,9 +193,35 @@ impl App {
         let next = self.slots.next()?;
         let view = PolicyView::new(next.0, policy.digest.clone(), policy.image.metadata().clone());
         self.pipeline.policy(Arc::new(view));
+        self.teach(policy)?;
         self.slots.swap(policy.image.kernel(), self.mode)?;
         self.loaded.attach_for(&policy.acts)?;
         self.loaded.detach_unneeded(&policy.acts);
+        Ok(())
+    }
+
+    /// Tells the kernel programs which objects the policy selects.
+    fn teach(&mut self, policy: &Policy) -> Result<(), AppError> {
+        let roots = &policy.image.metadata().roots;
+        let taught = teach(&self.loaded, &mut self.slots, policy.image.kernel(), roots)?;
+        tracing::info!(
+            objects = taught.named,
+            looked_at = taught.looked_at,
+            namespaces = taught.namespaces,
+            patterns_anywhere = roots.unanchored,
+            "objects that rules select are known under every name"
+        );
+        if taught.cut_short {
+            self.pipeline.notice(Notice::Other {
+                name: "names-cut-short",
+                severity: Severity::Low,
+                message: "the policy's patterns cover more objects than are looked at when it is put in force: \
+                          those beyond the bound are protected under other names only once they were used by \
+                          their path; name narrower places"
+                    .to_owned(),
+                detail: BTreeMap::from([("looked_at".to_owned(), taught.looked_at.to_string())]),
+            });
+        }
         Ok(())
     }
 

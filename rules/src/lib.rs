@@ -20,6 +20,7 @@ pub mod normalise;
 pub mod oracle;
 pub mod parse;
 mod pipeline;
+pub mod roots;
 pub mod run;
 pub mod schema;
 pub mod suite;

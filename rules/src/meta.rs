@@ -3,7 +3,7 @@
 use interdict_abi::ids::{Action, Mode};
 use serde::{Deserialize, Serialize};
 
-use crate::told::ToldTest;
+use crate::{roots::Roots, told::ToldTest};
 
 /// Metadata of one compiled policy set. Serialised beside the kernel image, with the same digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Metadata {
     pub clauses: Vec<Vec<ClauseMeta>>,
     /// Address and name lists that were compiled in, for `inspect`, `feeds` and staleness checks.
     pub lists: Vec<ListMeta>,
+    /// Where on a host the objects are that patterns on paths select.
+    #[serde(default)]
+    pub roots: Roots,
 }
 
 /// One rule, for people.

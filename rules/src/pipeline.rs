@@ -12,7 +12,7 @@ use crate::{
         self, Parsed,
         source::{Files, Sources},
     },
-    suite,
+    roots, suite,
 };
 
 /// What a compilation depends on besides its sources.
@@ -74,10 +74,11 @@ pub fn compile(sources: &Sources, options: &Options<'_>) -> Outcome {
     let mut diagnostics = Diagnostics::new();
     let parsed = parse::parse(sources, &mut diagnostics);
     let environment = Environment { files: options.files, today: options.today };
-    let (program, metadata) = {
+    let (program, mut metadata) = {
         let checked = check::check(&parsed, sources, environment, &mut diagnostics);
         normalise::normalise(checked, sources, &mut diagnostics)
     };
+    metadata.roots = roots::of(&program);
     suite::check(&parsed, &mut diagnostics);
     let mut image = None;
     let mut stats = None;

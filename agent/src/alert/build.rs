@@ -400,6 +400,9 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
         object.device = Some(format!("{}:{}", raw.device >> 20, raw.device & 0xf_ffff));
         object.mode = Some(format!("{:o}", raw.mode));
     }
+    if decision.flags.by_name() && !decision.second.is_empty() {
+        object.known_as = Some(marks.bytes("object.known_as", decision.second));
+    }
     match family {
         Family::Exec | Family::Started => {
             if decision.acts.contains(Act::ExecArgs) {
@@ -407,12 +410,12 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
                 let args = Arguments::from_bytes(decision.second, truncated, redaction);
                 object.args = marks.args("object.args", &args, usize::MAX);
                 object.args_truncated = args.truncated;
-            } else if !decision.second.is_empty() {
+            } else if !decision.second.is_empty() && !decision.flags.by_name() {
                 object.second_path = Some(marks.bytes("object.second_path", decision.second));
             }
         }
         Family::File => {
-            if !decision.second.is_empty() {
+            if !decision.second.is_empty() && !decision.flags.by_name() {
                 object.second_path = Some(marks.bytes("object.second_path", decision.second));
             }
         }

@@ -324,6 +324,10 @@ pub struct ObjectInfo {
     /// Inode number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inode: Option<String>,
+    /// The name the object is remembered under that a rule selects, where it was reached by another: a hard link, a bind
+    /// mount, another root, or after a rename.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<String>,
     /// Permission bits and type, octal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,

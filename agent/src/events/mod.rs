@@ -115,6 +115,10 @@ impl RecordFlags {
     pub fn more_rules(self) -> bool {
         self.0 & flags::MORE_RULES != 0
     }
+    /// The object was judged by a name it is remembered under: the second string.
+    pub fn by_name(self) -> bool {
+        self.0 & flags::BY_NAME != 0
+    }
     /// The file was already unlinked.
     pub fn path_deleted(self) -> bool {
         self.0 & flags::PATH_DELETED != 0

@@ -372,7 +372,7 @@ impl Loaded {
         for hook in needed(acts, deciding.lsm(), &options).filter(|hook| there(hook, btf)) {
             load_program(&mut ebpf, hook, kernel_btf)?;
         }
-        let teaching = teaching(acts, deciding.lsm());
+        let teaching = HOOKS.iter().find(|hook| hook.when == When::Teaching && deciding.lsm());
         if let Some(hook) = teaching {
             load_program(&mut ebpf, hook, kernel_btf)?;
         }
@@ -647,15 +647,6 @@ fn map_paths(directory: &Path) -> BTreeMap<&'static str, PathBuf> {
 
 /// File name of the pinned program that learns names, in the instance's directory.
 const TEACHING: &str = "teaching";
-
-/// The program that learns names, if `acts` are judged by paths on such a host.
-fn teaching(acts: &[Act], lsm: bool) -> Option<&'static Hook> {
-    HOOKS.iter().find(|hook| {
-        hook.when == When::Teaching
-            && usable(hook.when, lsm)
-            && hook.acts.iter().any(|act| acts.contains(act))
-    })
-}
 
 /// The hooks that `acts` need on such a host.
 fn needed<'a>(

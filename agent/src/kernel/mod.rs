@@ -8,3 +8,4 @@ pub mod loader;
 pub mod object;
 pub mod ring;
 pub mod slots;
+pub mod teach;

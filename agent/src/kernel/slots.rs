@@ -123,6 +123,7 @@ impl Slots {
     fn tell(&mut self, control: Control) -> Result<(), SwapError> {
         let words = [
             (offset_of!(Control, agent), control.agent),
+            (offset_of!(Control, seeder), control.seeder),
             (offset_of!(Control, mode), control.mode),
             (offset_of!(Control, active), control.active),
             (offset_of!(Control, staged), control.staged),
@@ -197,6 +198,15 @@ impl Slots {
         barrier::grace_period().map_err(SwapError::Grace)?;
         self.labels.sweep(&[next])?;
         Ok(next)
+    }
+
+    /// Names the thread whose questions teach the kernel programs names; 0 for none.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_seeder(&mut self, thread: u64) -> Result<(), SwapError> {
+        let control = self.control()?;
+        self.tell(Control { seeder: thread, ..control })
     }
 
     /// Changes the agent-wide mode of the policy in force.

@@ -85,7 +85,9 @@ pub fn occurrence(written: &WrittenEvent) -> Result<Occurrence, EventError> {
             give(&mut event, act, given)?;
         }
         finish(&mut event, act, written)?;
+        let other = other_end(&event, act);
         events.push(event);
+        events.extend(other);
     }
     Ok(Occurrence { act, events, told })
 }
@@ -135,6 +137,17 @@ fn full_name(act: Act, given: &Given) -> String {
         (false, "process.ancestors") => "process.ancestor.exe".to_owned(),
         (false, name) => name.to_owned(),
     }
+}
+
+/// A rename or link is judged by either end: the same act with its other end as the path.
+fn other_end(event: &Event, act: Act) -> Option<Event> {
+    if act != Act::FileRename && act != Act::FileLink {
+        return None;
+    }
+    let Value::Text(path) = event.value(Fact::SecondPath) else { return None };
+    let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+    let path = path.clone();
+    Some(event.clone().with(Fact::Path, Value::Text(path)).with(Fact::Name, Value::Text(last)))
 }
 
 fn ordinary(act: Act) -> Event {

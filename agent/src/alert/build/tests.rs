@@ -45,7 +45,7 @@ fn policy() -> PolicyView {
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
-    let metadata = Metadata { rules: vec![rule], clauses, lists: Vec::new() };
+    let metadata = Metadata { rules: vec![rule], clauses, ..Metadata::default() };
     PolicyView::new(3, "d1".to_owned(), metadata)
 }
 
