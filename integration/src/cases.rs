@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use xtask::act::{Act, EACCES, EPERM, Outcome, Step};
+use xtask::act::{Act, EACCES, EPERM, FileAct, Outcome, Step};
 
 use crate::case::{Case, Told};
 
@@ -35,7 +35,7 @@ const EPERM_REFUSAL: Outcome = Outcome::Refused(EPERM);
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    [programs(), files(), network(), modes(), crate::system::cases()].concat()
+    [programs(), files(), tree(), names(), network(), modes(), crate::system::cases()].concat()
 }
 
 fn programs() -> Vec<Case> {
@@ -198,6 +198,160 @@ fn files() -> Vec<Case> {
         )
         .told(read("/etc/excepted"), EPERM_REFUSAL, Told::enforced("T-FILE-5", "block"))
         .twin(read("/etc/excepted").by("/usr/local/bin/trusted")),
+    ]
+}
+
+fn file(act: FileAct) -> Step {
+    Step::new("", Act::File(act))
+}
+
+/// Everything that can be done to what lies in a directory. Every act is another rule, so that each is seen to be told.
+fn tree() -> Vec<Case> {
+    let path = |name: &str| format!("/srv/kept/{name}");
+    let open = |name: &str| format!("/srv/open/{name}");
+    let told = |rule| Told::enforced(rule, "block");
+    vec![
+        Case::new(
+            "nothing_is_made_in_a_kept_directory",
+            r#"
+- { id: T-TREE-1, title: Create, on: [file.create], when: 'file.path in ["/srv/kept/**"]', action: block }
+- { id: T-TREE-2, title: Directory, on: [file.mkdir], when: 'file.path in ["/srv/kept/**"]', action: block }
+- { id: T-TREE-3, title: Device, on: [file.mknod], when: 'file.path in ["/srv/kept/**"]', action: block }
+- { id: T-TREE-4, title: Symbolic link, on: [file.symlink], when: 'file.path in ["/srv/kept/**"]', action: block }
+"#,
+        )
+        .told(file(FileAct::Create(path("new"))), EPERM_REFUSAL, told("T-TREE-1"))
+        .told(file(FileAct::MakeDirectory(path("new"))), EPERM_REFUSAL, told("T-TREE-2"))
+        .told(file(FileAct::MakeDevice(path("new"))), EPERM_REFUSAL, told("T-TREE-3"))
+        .told(file(FileAct::LinkSymbolically(path("new"))), EPERM_REFUSAL, told("T-TREE-4"))
+        .twin(file(FileAct::Create(open("new"))))
+        .twin(file(FileAct::MakeDirectory(open("new"))))
+        .twin(file(FileAct::MakeDevice(open("new"))))
+        .twin(file(FileAct::LinkSymbolically(open("new")))),
+        Case::new(
+            "either_end_of_a_rename_or_link_counts",
+            r#"
+- { id: T-TREE-5, title: Rename, on: [file.rename], when: 'file.path in ["/srv/kept/renamed", "/srv/kept/target"]', action: block }
+- { id: T-TREE-6, title: Link, on: [file.link], when: 'file.path == "/srv/kept/file" or file.path == "/srv/kept/evil"', action: block }
+- { id: T-TREE-7, title: Rename to, on: [file.rename], when: 'file.path == "/srv/open/file" and file.new_path endswith ".php"', action: block }
+"#,
+        )
+        .told(
+            file(FileAct::Rename(path("renamed"), open("renamed"))),
+            EPERM_REFUSAL,
+            told("T-TREE-5"),
+        )
+        .told(
+            file(FileAct::Rename(open("file"), path("target"))),
+            EPERM_REFUSAL,
+            told("T-TREE-5"),
+        )
+        .told(file(FileAct::Link(path("file"), open("linked"))), EPERM_REFUSAL, told("T-TREE-6"))
+        .told(file(FileAct::Link(open("file"), path("evil"))), EPERM_REFUSAL, told("T-TREE-6"))
+        .told(
+            file(FileAct::Rename(open("file"), open("file.php"))),
+            EPERM_REFUSAL,
+            told("T-TREE-7"),
+        )
+        .twin(file(FileAct::Rename(open("file"), open("file.txt"))))
+        .twin(file(FileAct::Link(open("file"), open("linked")))),
+        Case::new(
+            "a_kept_file_is_neither_removed_nor_changed",
+            r#"
+- { id: T-TREE-8, title: Remove, on: [file.unlink], when: 'file.path == "/srv/kept/removed"', action: block }
+- { id: T-TREE-9, title: Truncate, on: [file.truncate], when: 'file.path == "/srv/kept/file"', action: block }
+- { id: T-TREE-10, title: Attributes, on: [file.setattr], when: 'file.path == "/srv/kept/file"', action: block }
+- { id: T-TREE-11, title: Mount, on: [file.mount], when: 'file.path == "/srv/mounts/here"', action: block }
+"#,
+        )
+        .told(file(FileAct::Remove(path("removed"))), EPERM_REFUSAL, told("T-TREE-8"))
+        .told(file(FileAct::Truncate(path("file"))), EPERM_REFUSAL, told("T-TREE-9"))
+        .told(file(FileAct::ChangeMode(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
+        .told(file(FileAct::ChangeOwner(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
+        .told(
+            file(FileAct::Mount("/srv/open".to_owned(), "/srv/mounts/here".to_owned())),
+            EPERM_REFUSAL,
+            told("T-TREE-11"),
+        )
+        .twin(file(FileAct::Remove(open("file"))))
+        .twin(file(FileAct::Truncate(open("file"))))
+        .twin(file(FileAct::ChangeMode(open("file"))))
+        .twin(file(FileAct::ChangeOwner(open("file"))))
+        .twin(file(FileAct::Mount("/srv/open".to_owned(), "/srv/mounts/there".to_owned()))),
+        Case::new(
+            "the_loader_does_not_run_what_may_not_be_mapped",
+            r#"
+- { id: T-TREE-12, title: Map, on: [mmap.exec], when: 'file.path == "/opt/denied/loaded"', action: block }
+"#,
+        )
+        .told(file(FileAct::Load("/opt/denied/loaded".to_owned())), EPERM_REFUSAL, told("T-TREE-12"))
+        .twin(file(FileAct::Load("/opt/allowed/true".to_owned()))),
+    ]
+}
+
+/// What a rule selects by a path stays what it is under every other name.
+fn names() -> Vec<Case> {
+    let told = |rule| Told::enforced(rule, "block");
+    let text = str::to_owned;
+    vec![
+        Case::new(
+            "a_file_is_known_by_its_hard_link_and_bind_mounts",
+            r#"
+- { id: T-NAME-1, title: Read, on: [file.read], when: 'file.path in ["/srv/named/linked", "/srv/named/bound", "/srv/named/rooted"]', action: block }
+"#,
+        )
+        .told(read("/srv/other/link"), EPERM_REFUSAL, told("T-NAME-1"))
+        .told(read("/srv/other/bound"), EPERM_REFUSAL, told("T-NAME-1"))
+        .told(read("/srv/other/mount/rooted"), EPERM_REFUSAL, told("T-NAME-1"))
+        .told(read("/proc/self/root/srv/named/rooted"), EPERM_REFUSAL, told("T-NAME-1"))
+        .twin(read("/srv/unnamed/file")),
+        Case::new(
+            "a_file_is_known_after_it_was_renamed",
+            r#"
+- { id: T-NAME-2, title: Read, on: [file.read], when: 'file.path == "/srv/named/moved"', action: block }
+"#,
+        )
+        .told(
+            file(FileAct::ReadRenamed(text("/srv/named/moved"), text("/srv/other/moved"))),
+            EPERM_REFUSAL,
+            told("T-NAME-2"),
+        )
+        .twin(file(FileAct::ReadRenamed(text("/srv/unnamed/file"), text("/srv/other/file")))),
+        Case::new(
+            "a_new_file_is_known_by_where_its_directory_belongs",
+            r#"
+- { id: T-NAME-3, title: Create, on: [file.create, file.mkdir], when: 'file.path in ["/srv/dropbox/**"]', action: block }
+"#,
+        )
+        .told(file(FileAct::Create(text("/srv/other/drop/new"))), EPERM_REFUSAL, told("T-NAME-3"))
+        .told(
+            file(FileAct::MakeDirectory(text("/srv/other/drop/new"))),
+            EPERM_REFUSAL,
+            told("T-NAME-3"),
+        )
+        .twin(file(FileAct::Create(text("/srv/other/root/new")))),
+        Case::new(
+            "a_program_is_known_by_its_hard_link",
+            r#"
+- { id: T-NAME-4, title: Run, on: [exec], when: 'exec.path == "/opt/denied/linked"', action: block }
+"#,
+        )
+        .told(run(&["/srv/other/program"]), EPERM_REFUSAL, told("T-NAME-4")),
+        Case::new(
+            "a_descriptor_is_judged_again_by_whoever_reads_it",
+            r#"
+- { id: T-NAME-5, title: Read, on: [file.read], when: 'file.path == "/srv/named/inherited" and process.exe == "/usr/local/bin/web"', action: block }
+"#,
+        )
+        .told(
+            file(FileAct::ReadInherited(text("/srv/named/inherited"), text("/usr/local/bin/web"))),
+            EPERM_REFUSAL,
+            told("T-NAME-5"),
+        )
+        .twin(file(FileAct::ReadInherited(
+            text("/srv/named/inherited"),
+            text("/usr/local/bin/trusted"),
+        ))),
     ]
 }
 

@@ -34,6 +34,17 @@ const FILES: &[&str] = &[
     "/opt/sys/other.ko",
     "/opt/sys/kernel",
     "/opt/sys/other-kernel",
+    "/srv/kept/file",
+    "/srv/kept/renamed",
+    "/srv/kept/removed",
+    "/srv/open/file",
+    "/srv/named/linked",
+    "/srv/named/bound",
+    "/srv/named/moved",
+    "/srv/named/rooted",
+    "/srv/named/inherited",
+    "/srv/unnamed/file",
+    "/srv/dropbox/there",
 ];
 
 /// Programs that cases run: all the same one, so that only the path tells them apart.
@@ -45,6 +56,8 @@ const PROGRAMS: &[&str] = &[
     "/opt/allowed/by-argument",
     "/opt/allowed/for-some",
     "/opt/allowed/audited",
+    "/opt/denied/loaded",
+    "/opt/denied/linked",
 ];
 
 /// Interpreters that scripts of cases run in: all the same one, so that only the path tells them apart.
@@ -80,6 +93,13 @@ ip -n far link set far0 up
 mkdir -p /dev/shm/deep/er
 cp /usr/bin/true /dev/shm/true
 cp /usr/bin/true /dev/shm/deep/er/true
+mkdir -p /srv/other/root /srv/other/mount /srv/other/drop /srv/mounts/here /srv/mounts/there
+ln /srv/named/linked /srv/other/link
+ln /opt/denied/linked /srv/other/program
+touch /srv/other/bound
+mount --bind /srv/named/bound /srv/other/bound
+mount --bind /srv/named /srv/other/mount
+mount --bind /srv/dropbox /srv/other/drop
 ";
 
 /// A guest with everything cases touch, and the script in it.

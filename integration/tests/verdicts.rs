@@ -68,6 +68,15 @@ on_every_kernel! {
     a_reader_of_a_deadly_file_is_killed
     a_writer_of_a_deadly_file_is_killed
     an_exception_excuses_from_its_own_rule
+    nothing_is_made_in_a_kept_directory
+    either_end_of_a_rename_or_link_counts
+    a_kept_file_is_neither_removed_nor_changed
+    the_loader_does_not_run_what_may_not_be_mapped
+    a_file_is_known_by_its_hard_link_and_bind_mounts
+    a_file_is_known_after_it_was_renamed
+    a_new_file_is_known_by_where_its_directory_belongs
+    a_program_is_known_by_its_hard_link
+    a_descriptor_is_judged_again_by_whoever_reads_it
     a_blocked_ipv4_address_is_not_connected_to
     a_blocked_ipv6_network_is_not_connected_to
     a_blocked_port_leaves_other_ports_open

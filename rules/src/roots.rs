@@ -131,8 +131,14 @@ mod tests {
     #[test]
     fn a_glob_is_looked_for_as_far_as_it_names_places() {
         let walk_of = |glob: &str| walk(&Pattern::Glob(glob.to_owned()));
-        assert_eq!(walk_of("/etc/sudoers.d/**"), Some(vec![name("etc"), name("sudoers.d"), Step::Deep]));
-        assert_eq!(walk_of("/home/*/.ssh/id_*"), Some(vec![name("home"), Step::Any, name(".ssh"), Step::Any]));
+        assert_eq!(
+            walk_of("/etc/sudoers.d/**"),
+            Some(vec![name("etc"), name("sudoers.d"), Step::Deep])
+        );
+        assert_eq!(
+            walk_of("/home/*/.ssh/id_*"),
+            Some(vec![name("home"), Step::Any, name(".ssh"), Step::Any])
+        );
         assert_eq!(walk_of("/opt/{a/x,b}/c"), Some(vec![name("opt"), Step::Deep]));
         assert_eq!(walk_of("/**/shadow"), None);
     }

@@ -413,7 +413,11 @@ impl Loaded {
             deciding,
             ebpf: Some(ebpf),
             attached: Vec::new(),
-            absent: HOOKS.iter().filter(|hook| !there(hook, btf)).map(|hook| hook.program).collect(),
+            absent: HOOKS
+                .iter()
+                .filter(|hook| !there(hook, btf))
+                .map(|hook| hook.program)
+                .collect(),
             options,
             interface_modes: Vec::new(),
         })

@@ -194,7 +194,13 @@ impl Slots {
             self.tell(Control { staged: 0, agent, ..before })?;
             return Err(error);
         }
-        self.tell(Control { active: u64::from(next.0), staged: 0, mode: mode as u64, agent, ..before })?;
+        self.tell(Control {
+            active: u64::from(next.0),
+            staged: 0,
+            mode: mode as u64,
+            agent,
+            ..before
+        })?;
         barrier::grace_period().map_err(SwapError::Grace)?;
         self.labels.sweep(&[next])?;
         Ok(next)

@@ -251,7 +251,11 @@ fn is_made_up(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use interdict_rules::{Options, compile, lower::Budget, parse::source::{NoFiles, Sources}};
+    use interdict_rules::{
+        Options, compile,
+        lower::Budget,
+        parse::source::{NoFiles, Sources},
+    };
 
     use super::*;
 

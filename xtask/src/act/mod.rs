@@ -4,6 +4,7 @@
 //! that is killed takes nothing with it, and by whatever program the step names, because rules are about programs: the
 //! performer lies in the guest under many names. `main` runs in the guest; the host reads [`Outcome`]s.
 
+mod files;
 mod perform;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use files::FileAct;
 pub use perform::run_if_asked;
 
 /// Name of the performer's own program in a guest.
@@ -95,6 +97,8 @@ pub enum Act {
         /// To an address here.
         to: SocketAddr,
     },
+    /// Something with a file.
+    File(FileAct),
 }
 
 impl fmt::Display for Act {
@@ -105,6 +109,7 @@ impl fmt::Display for Act {
             Self::Run { command } => write!(formatter, "run {}", command.join(" ")),
             Self::Cat { path } => write!(formatter, "cat {path}"),
             Self::Script { what, interpreter, .. } => write!(formatter, "{what} by {interpreter}"),
+            Self::File(act) => act.fmt(formatter),
             Self::Connect { to } => write!(formatter, "connect to {to}"),
             Self::Send { from, to, .. } => write!(formatter, "a packet from {} to {to}", from.ip()),
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{AWAIT, Act, EACCES, EPERM, ERRNO_STATUS, Outcome, PERFORM, PERFORMER, Step};
+use super::{AWAIT, Act, EACCES, EPERM, ERRNO_STATUS, Outcome, PERFORM, PERFORMER, Step, files};
 
 /// One act in a process of its own: the act as JSON follows; what came of it is told by the exit status.
 const ONE: &str = "one";
@@ -32,6 +32,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
     let done = match arguments.as_slice() {
         [PERFORM, script, results] => perform(script, results),
         [ONE, act] => return Some(one(act)),
+        [files::DRAIN] => return Some(ExitCode::from(files::drain())),
         [SEND, from, to] => send(from, to),
         [AWAIT, file, texts @ ..] => await_lines(file, texts),
         _ => return None,
@@ -72,7 +73,8 @@ fn step_outcome(step: &Step) -> Result<Outcome> {
         | Act::Run { .. }
         | Act::Cat { .. }
         | Act::Script { .. }
-        | Act::Send { .. } => None,
+        | Act::Send { .. }
+        | Act::File(_) => None,
     };
     let actor = step.actor.as_deref().unwrap_or(PERFORMER);
     let status = Command::new(actor)
@@ -143,6 +145,7 @@ fn attempt(act: &Act) -> io::Result<Option<i32>> {
         }
         Act::Cat { path } => cat(path),
         Act::Script { interpreter, code, .. } => script(interpreter, code),
+        Act::File(act) => files::attempt(act).map(|()| None),
         Act::Connect { to } => TcpStream::connect(to).map(|_| None),
         Act::Send { .. } => Err(io::Error::other("packets are sent by the performer itself")),
     }

@@ -1,0 +1,164 @@
+//! Acts on files beyond reading and writing. Each leaves things as it found them when it went through, so that the same
+//! script can be done again.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::process::{Command, Stdio};
+
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use serde::{Deserialize, Serialize};
+
+/// What is tried with a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileAct {
+    /// Make a file that is not there.
+    Create(String),
+    /// Make a directory.
+    MakeDirectory(String),
+    /// Make a character device (the null device).
+    MakeDevice(String),
+    /// Make a symbolic link.
+    LinkSymbolically(String),
+    /// Give the first the second as another name.
+    Link(String, String),
+    /// Rename the first to the second.
+    Rename(String, String),
+    /// Remove a file.
+    Remove(String),
+    /// Cut a file off where it ends.
+    Truncate(String),
+    /// Set the permission bits to what they are.
+    ChangeMode(String),
+    /// Set the owner to what it is.
+    ChangeOwner(String),
+    /// Mount the first on the second.
+    Mount(String, String),
+    /// Run a program by the dynamic loader, which maps it: no program is executed but the loader.
+    Load(String),
+    /// Rename the first to the second and read it there.
+    ReadRenamed(String, String),
+    /// Open a file, give up the right to open it by becoming another program, and read it through the descriptor: the
+    /// program is the second.
+    ReadInherited(String, String),
+}
+
+impl fmt::Display for FileAct {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(path) => write!(formatter, "create {path}"),
+            Self::MakeDirectory(path) => write!(formatter, "make directory {path}"),
+            Self::MakeDevice(path) => write!(formatter, "make device {path}"),
+            Self::LinkSymbolically(path) => write!(formatter, "make symbolic link {path}"),
+            Self::Link(from, to) => write!(formatter, "link {from} to {to}"),
+            Self::Rename(from, to) => write!(formatter, "rename {from} to {to}"),
+            Self::Remove(path) => write!(formatter, "remove {path}"),
+            Self::Truncate(path) => write!(formatter, "truncate {path}"),
+            Self::ChangeMode(path) => write!(formatter, "change mode of {path}"),
+            Self::ChangeOwner(path) => write!(formatter, "change owner of {path}"),
+            Self::Mount(from, to) => write!(formatter, "mount {from} on {to}"),
+            Self::Load(path) => write!(formatter, "load {path}"),
+            Self::ReadRenamed(from, to) => write!(formatter, "rename {from} to {to} and read it"),
+            Self::ReadInherited(path, by) => write!(formatter, "open {path} and read it in {by}"),
+        }
+    }
+}
+
+/// The word that makes the performer read a descriptor to its end.
+pub(super) const DRAIN: &str = "drain";
+
+/// Tries it.
+pub(super) fn attempt(act: &FileAct) -> io::Result<()> {
+    match act {
+        FileAct::Create(path) => {
+            OpenOptions::new().write(true).create_new(true).open(path)?;
+            fs::remove_file(path)
+        }
+        FileAct::MakeDirectory(path) => {
+            fs::create_dir(path)?;
+            fs::remove_dir(path)
+        }
+        FileAct::MakeDevice(path) => {
+            let null = rustix::fs::makedev(1, 3);
+            let kind = rustix::fs::FileType::CharacterDevice;
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o666.into(), null)?;
+            fs::remove_file(path)
+        }
+        FileAct::LinkSymbolically(path) => {
+            symlink("/dev/null", path)?;
+            fs::remove_file(path)
+        }
+        FileAct::Link(from, to) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(to)
+        }
+        FileAct::Rename(from, to) => {
+            fs::rename(from, to)?;
+            fs::rename(to, from)
+        }
+        FileAct::Remove(path) => {
+            fs::remove_file(path)?;
+            fs::write(path, "content\n")
+        }
+        FileAct::Truncate(path) => {
+            let bytes = fs::metadata(path)?.len();
+            // By the descriptor of a file that is open for something else than truncating.
+            rustix::fs::ftruncate(OpenOptions::new().write(true).open(path)?.as_fd(), bytes)?;
+            Ok(())
+        }
+        FileAct::ChangeMode(path) => {
+            let mode = fs::metadata(path)?.permissions().mode();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        }
+        FileAct::ChangeOwner(path) => {
+            let about = fs::metadata(path)?;
+            std::os::unix::fs::chown(path, Some(about.uid()), Some(about.gid()))
+        }
+        FileAct::Mount(from, to) => {
+            mount_bind(from, to)?;
+            unmount(to, UnmountFlags::empty())?;
+            Ok(())
+        }
+        FileAct::Load(path) => load(path),
+        FileAct::ReadRenamed(from, to) => {
+            fs::rename(from, to)?;
+            let read = File::open(to);
+            fs::rename(to, from)?;
+            read.map(drop)
+        }
+        FileAct::ReadInherited(path, by) => {
+            let status = Command::new(by).arg(DRAIN).stdin(File::open(path)?).status()?;
+            match status.code() {
+                Some(0) => Ok(()),
+                Some(code) => Err(io::Error::from_raw_os_error(code)),
+                None => Err(io::Error::other(format!("{by} ended with {status}"))),
+            }
+        }
+    }
+}
+
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+fn load(path: &str) -> io::Result<()> {
+    let output = Command::new(LOADER).arg(path).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    // The loader does not always say why.
+    if complaint.contains("failed to map segment") {
+        return Err(rustix::io::Errno::PERM.into());
+    }
+    Err(io::Error::other(complaint))
+}
+
+/// Reads standard input to its end. Answers the error number, or 0.
+pub(super) fn drain() -> u8 {
+    match io::stdin().read_to_end(&mut Vec::new()) {
+        Ok(_) => 0,
+        Err(error) => error.raw_os_error().and_then(|errno| u8::try_from(errno).ok()).unwrap_or(99),
+    }
+}
