@@ -24,7 +24,8 @@ pub unsafe fn zero<T>(value: &mut T) {
 #[inline(always)]
 pub unsafe fn copy_value<T: Copy>(target: &mut T, source: &T) {
     const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
-    let (target, source): (*mut u64, *const u64) = ((&raw mut *target).cast(), (&raw const *source).cast());
+    let (target, source): (*mut u64, *const u64) =
+        ((&raw mut *target).cast(), (&raw const *source).cast());
     let mut word = 0;
     while word < size_of::<T>() / 8 {
         // SAFETY: inside both; volatile, so that the loop is not made a call.

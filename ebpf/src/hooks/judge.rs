@@ -276,12 +276,6 @@ impl<'a> Case<'a> {
         interdict_string(self.area.number, self.slot(), Fact::Path as u32, source)
     }
 
-    /// Narrows by the label of the path.
-    #[inline(always)]
-    pub fn path_label(&self, label: u32) -> bool {
-        self.narrowing().label(Fact::Path, label)
-    }
-
     /// Narrows by the last component of the path of what is at `spot`, if some clause tests it.
     #[inline(always)]
     pub fn name(&self, spot: Spot) -> bool {

@@ -189,9 +189,7 @@ extern "C" fn interdict_by_path(number: u32, row: u32, by: u32) -> u64 {
     let Some(family) = family(area.work().question.family) else { return 0 };
     let Some(case) = Case::start(&policy, area, family) else { return 0 };
     let act = area.work().question.act;
-    if !case.number(Fact::Act, act)
-        || interdict_by_labels(number, Fact::Path as u32, row) == 0
-    {
+    if !case.number(Fact::Act, act) || interdict_by_labels(number, Fact::Path as u32, row) == 0 {
         return 0;
     }
     if case.needs(Fact::SecondPath) {
@@ -289,8 +287,7 @@ extern "C" fn interdict_answer(number: u32) -> u64 {
     }
     let work = area.work();
     if !work.best.tells()
-        || (work.question.how & how::QUIET != 0
-            && (work.best.verdict as u8) < Action::Block as u8)
+        || (work.question.how & how::QUIET != 0 && (work.best.verdict as u8) < Action::Block as u8)
     {
         return 0;
     }

@@ -131,8 +131,7 @@ pub fn memfd(object: &Object, text: &Text) -> u32 {
     let Some(start) = text.0.first_chunk::<8>() else { return 0 };
     if object.magic == TMPFS_MAGIC
         && object.flags & object_flags::DELETED != 0
-        && u64::from_ne_bytes(*start) & 0x00ff_ffff_ffff_ffff
-            == u64::from_ne_bytes(*b"/memfd:\0")
+        && u64::from_ne_bytes(*start) & 0x00ff_ffff_ffff_ffff == u64::from_ne_bytes(*b"/memfd:\0")
     {
         object_flags::MEMFD
     } else {

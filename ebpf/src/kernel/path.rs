@@ -102,13 +102,6 @@ impl Spot {
         let mount = probed(path, fields::path_mnt())?;
         Some(Self { dentry, mount })
     }
-
-    /// Of a name in the directory that a `struct path` names.
-    #[inline(always)]
-    pub fn below(directory: *const u8, dentry: *const u8) -> Option<Self> {
-        let mount = probed(directory, fields::path_mnt())?;
-        Some(Self { dentry: dentry as u64, mount })
-    }
 }
 
 /// How far a walk from a file to the root has come.

@@ -127,10 +127,17 @@ fn below(parent: *const u8, dentry: *const u8) -> Spot {
 #[inline(always)]
 fn made_in(question: &mut Question, parent: *const u8) {
     let Some(dentry) = Typed::read::<*const u8>(parent, fields::path_dentry()) else { return };
-    let Some(inode) = Typed::read::<*const u8>(dentry, fields::dentry_inode()) else { return };
+    let Some(inode) = inode_of(dentry) else { return };
     let Some((device, number)) = Object::identity::<Typed>(inode) else { return };
     question.parent_device = device;
     question.parent_inode = number;
+}
+
+/// The inode behind a dentry, `None` for a name that nothing goes by. New kernels insist that a program looks.
+#[inline(always)]
+fn inode_of(dentry: *const u8) -> Option<*const u8> {
+    let inode: *const u8 = Typed::read(dentry, fields::dentry_inode())?;
+    if inode.is_null() { None } else { Some(inode) }
 }
 
 /// The place and the inode that the `struct path` at `path` names.
@@ -138,6 +145,6 @@ fn made_in(question: &mut Question, parent: *const u8) {
 fn of_path(path: *const u8) -> Option<(Spot, *const u8)> {
     let dentry = Typed::read::<*const u8>(path, fields::path_dentry())?;
     let mount = Typed::read::<u64>(path, fields::path_mnt())?;
-    let inode = Typed::read::<*const u8>(dentry, fields::dentry_inode())?;
+    let inode = inode_of(dentry)?;
     Some((Spot { dentry: dentry as u64, mount }, inode))
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::ids::Act;
 
-use super::{NOWHERE, existing, of_path};
+use super::{NOWHERE, existing, inode_of, of_path};
 use crate::kernel::{
     fields,
     object::{Reader, Typed},
@@ -36,6 +36,6 @@ pub fn move_mount(context: LsmContext) -> i32 {
 pub fn sb_umount(context: LsmContext) -> i32 {
     let mount: *const u8 = context.arg(0);
     let Some(root) = Typed::read::<*const u8>(mount, fields::vfsmount_root()) else { return 0 };
-    let Some(inode) = Typed::read::<*const u8>(root, fields::dentry_inode()) else { return 0 };
+    let Some(inode) = inode_of(root) else { return 0 };
     existing(Act::FileMount, Spot { dentry: root as u64, mount: mount as u64 }, inode, NOWHERE)
 }

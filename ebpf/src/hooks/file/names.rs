@@ -3,6 +3,7 @@
 use aya_ebpf::{bindings::path, helpers::generated::bpf_d_path, macros::lsm, programs::LsmContext};
 use interdict_abi::limits::PATH_BYTES;
 
+use super::inode_of;
 use crate::{
     cache,
     hooks::object,
@@ -47,7 +48,7 @@ fn learn(path: *const u8, area: Area) {
         return;
     }
     let Some(dentry) = Typed::read::<*const u8>(path, fields::path_dentry()) else { return };
-    let Some(inode) = Typed::read::<*const u8>(dentry, fields::dentry_inode()) else { return };
+    let Some(inode) = inode_of(dentry) else { return };
     let Some((device, number)) = Object::identity::<Typed>(inode) else { return };
     let bytes = built as u64 - 1;
     let last = object::last_slash(area, bytes);

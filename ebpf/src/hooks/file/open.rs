@@ -60,12 +60,19 @@ pub fn file_open(context: LsmContext) -> i32 {
         }
         known = Some(labels);
     }
-    with_area(&policy, directory, |area| judge(file, act, &policy, area, Met { inode, links, known }))
+    with_area(&policy, directory, |area| {
+        judge(file, act, &policy, area, Met { inode, links, known })
+    })
 }
 
 /// Whether a clause among `acting` may hold of a path with these labels.
 #[inline(always)]
-fn possible(policy: &Policy, directory: u32, acting: u64, labels: &[u32; REMEMBERED_PARTS]) -> bool {
+fn possible(
+    policy: &Policy,
+    directory: u32,
+    acting: u64,
+    labels: &[u32; REMEMBERED_PARTS],
+) -> bool {
     let image = &policy.image;
     let mut left = acting;
     let mut part = facts::first_part(image, directory, Fact::Path);

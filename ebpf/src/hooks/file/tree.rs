@@ -3,17 +3,14 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::ids::Act;
 
-use super::{NOWHERE, ask, below, concerned, existing, made_in, new, refusal};
+use super::{NOWHERE, ask, below, concerned, existing, inode_of, made_in, new, refusal};
 use crate::{
     cache,
     hooks::{
         object::{self, Question, how},
         with_area,
     },
-    kernel::{
-        fields,
-        object::{Object, Reader, Typed},
-    },
+    kernel::object::{Object, Typed},
 };
 
 const S_IFMT: u32 = 0o170_000;
@@ -65,7 +62,7 @@ pub fn path_rmdir(context: LsmContext) -> i32 {
 
 #[inline(always)]
 fn removed(parent: *const u8, dentry: *const u8) -> i32 {
-    let Some(inode) = Typed::read::<*const u8>(dentry, fields::dentry_inode()) else { return 0 };
+    let Some(inode) = inode_of(dentry) else { return 0 };
     existing(Act::FileUnlink, below(parent, dentry), inode, NOWHERE)
 }
 
@@ -99,7 +96,7 @@ fn moved(
     old_parent: *const u8,
 ) -> i32 {
     let Some((policy, directory, _)) = concerned(act.value()) else { return 0 };
-    let Some(inode) = Typed::read::<*const u8>(old, fields::dentry_inode()) else { return 0 };
+    let Some(inode) = inode_of(old) else { return 0 };
     with_area(&policy, directory, |area| {
         let question = ask(&policy, area, act.value(), how::EXISTS);
         question.spot = below(old_parent, old);
@@ -120,10 +117,7 @@ fn moved(
 /// Writes down what a new name takes away from another object: what is replaced may be remembered under names of its own.
 #[inline(always)]
 fn replaces(question: &mut Question, dentry: *const u8) {
-    let Some(inode) = Typed::read::<*const u8>(dentry, fields::dentry_inode()) else { return };
-    if inode.is_null() {
-        return;
-    }
+    let Some(inode) = inode_of(dentry) else { return };
     let Some((device, number)) = Object::identity::<Typed>(inode) else { return };
     question.replaced_device = device;
     question.replaced_inode = number;
