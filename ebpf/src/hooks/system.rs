@@ -194,7 +194,7 @@ fn judge(policy: &Policy, area: Area) -> u8 {
     if !case.decide() {
         return 0;
     }
-    report::begin(area, policy, Family::System, &told);
+    report::begin(area, policy.generation, Family::System, &told);
     report::actor(area);
     if given & GIVEN_FILE != 0 {
         let object = area.work().system.object;
