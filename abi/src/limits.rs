@@ -73,6 +73,13 @@ pub const WORK_AREAS: u32 = 8;
 /// Live processes the kernel keeps a row for: the default of `kernel.pid_max`.
 pub const PROCESSES: u32 = 32_768;
 
+/// Distinct programs among a process's ancestors that are remembered past the ancestors' exit. More: what is not known of
+/// them is a fault.
+pub const LINEAGE: usize = 32;
+
+/// Paths of programs that are kept for lineages. The agent removes those that nobody refers to.
+pub const PROGRAMS: u32 = 8_192;
+
 /// Execs that may be between `bprm_check_security` and `sched_process_exec` at one time.
 pub const EXECS_IN_FLIGHT: u32 = 4_096;
 

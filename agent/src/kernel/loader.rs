@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, BufRead, BufReader},
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -16,11 +17,12 @@ use aya::{
     Btf as KernelBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{Map, MapData},
     programs::{
-        CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError, RawTracePoint, Xdp, XdpMode,
-        links::FdLink,
+        CgroupAttachMode, CgroupSockAddr, CgroupSysctl, Lsm, ProgramError, RawTracePoint, Xdp,
+        XdpMode, links::FdLink,
     },
 };
 use interdict_abi::{
+    guard,
     ids::{Act, Calling},
     limits::{SLOT_BYTES_MAX, SLOT_BYTES_MIN},
     maps::names,
@@ -120,10 +122,15 @@ pub struct Loaded {
     deciding: Deciding,
     ebpf: Option<Ebpf>,
     attached: Vec<&'static str>,
+    /// Whether the programs that guard the agent are among those that are loaded.
+    guarded: bool,
     options: Options,
     /// How each interface was attached, for `doctor`.
     pub interface_modes: Vec<(String, &'static str)>,
 }
+
+/// Links a program to a cgroup's sysctls and pins the link: the loader library makes such links, but lets none be pinned.
+pub type CgroupLink = fn(BorrowedFd<'_>, BorrowedFd<'_>, &Path) -> io::Result<()>;
 
 const MAPS: &[&str] = &[
     names::CONTROL,
@@ -133,6 +140,13 @@ const MAPS: &[&str] = &[
     names::EVENTS,
     names::FAULTS,
     names::DECISIONS,
+    names::PROGRAMS,
+    names::LINEAGES,
+    guard::names::STATE,
+    guard::names::OBJECTS,
+    guard::names::TASKS,
+    guard::names::IDS,
+    guard::names::USED,
 ];
 
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
@@ -203,15 +217,28 @@ impl Loaded {
     /// # Errors
     /// The kernel refuses the programs even without LSM, or pins cannot be made.
     pub fn start(options: Options, image_bytes: usize, acts: &[Act]) -> Result<Self, LoadError> {
+        Self::start_guarded(options, image_bytes, acts, false)
+    }
+
+    /// [`Loaded::start`], with the programs that guard the agent if `guarded`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_guarded(
+        options: Options,
+        image_bytes: usize,
+        acts: &[Act],
+        guarded: bool,
+    ) -> Result<Self, LoadError> {
         fs::create_dir_all(&options.pins).map_err(pin_error(&options.pins))?;
-        if let Some(adopted) = Self::adopt(&options, image_bytes, acts)? {
+        if let Some(adopted) = Self::adopt(&options, image_bytes, acts, guarded)? {
             return Ok(adopted);
         }
-        Self::load(options, slot_for(image_bytes)?)
+        Self::load(options, slot_for(image_bytes)?, guarded)
     }
 
     /// Instances that exist under the pin directory.
-    fn instances(pins: &Path) -> Vec<PathBuf> {
+    pub fn instances(pins: &Path) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(pins) else { return Vec::new() };
         let mut found: Vec<PathBuf> = entries
             .filter_map(Result::ok)
@@ -233,6 +260,7 @@ impl Loaded {
         options: &Options,
         image_bytes: usize,
         acts: &[Act],
+        guarded: bool,
     ) -> Result<Option<Self>, LoadError> {
         let digest = object::digest(object::PREBUILT);
         for directory in Self::instances(&options.pins) {
@@ -249,7 +277,8 @@ impl Loaded {
                 continue;
             }
             let links = directory.join("links");
-            let needed: Vec<&Hook> = needed(acts, lsm, options).collect();
+            let needed: Vec<&Hook> =
+                needed(acts, lsm, options).chain(guards(guarded && lsm)).collect();
             let all_there = needed
                 .iter()
                 .all(|hook| link_names(hook, options).iter().all(|link| links.join(link).exists()));
@@ -269,6 +298,7 @@ impl Loaded {
                 slot_bytes,
                 deciding,
                 ebpf: None,
+                guarded,
                 options: options.clone(),
                 interface_modes: Vec::new(),
             }));
@@ -276,7 +306,7 @@ impl Loaded {
         Ok(None)
     }
 
-    fn load(options: Options, slot_bytes: usize) -> Result<Self, LoadError> {
+    fn load(options: Options, slot_bytes: usize, guarded: bool) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
         let active = active_modules();
         // All of the kernel's types would take the loader a second pass over megabytes; attaching takes a few names.
@@ -284,7 +314,7 @@ impl Loaded {
             .iter()
             .filter_map(|hook| match hook.attach {
                 Attach::Lsm(name) => Some(format!("bpf_lsm_{name}")),
-                Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp => None,
+                Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp | Attach::Sysctl => None,
             })
             .collect();
         let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
@@ -298,6 +328,7 @@ impl Loaded {
                 &btf,
                 &kernel_btf,
                 Deciding::WithoutLsm(reason),
+                guarded,
             );
         }
         if let Err(reason) = active {
@@ -308,16 +339,19 @@ impl Loaded {
                 &btf,
                 &kernel_btf,
                 Deciding::WithoutLsm(reason),
+                guarded,
             );
         }
-        match Self::load_as(options.clone(), slot_bytes, &btf, &kernel_btf, Deciding::Lsm) {
+        match Self::load_as(options.clone(), slot_bytes, &btf, &kernel_btf, Deciding::Lsm, guarded)
+        {
             Err(LoadError::Program { program, source })
                 if is_lsm(program) && forbidden(&source) =>
             {
                 let reason =
                     format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
                 tracing::warn!(%reason, "going on without BPF LSM");
-                Self::load_as(options, slot_bytes, &btf, &kernel_btf, Deciding::WithoutLsm(reason))
+                let deciding = Deciding::WithoutLsm(reason);
+                Self::load_as(options, slot_bytes, &btf, &kernel_btf, deciding, guarded)
             }
             result => result,
         }
@@ -329,6 +363,7 @@ impl Loaded {
         btf: &Btf,
         kernel_btf: &KernelBtf,
         deciding: Deciding,
+        guarded: bool,
     ) -> Result<Self, LoadError> {
         let bytes = object::with_value_size(object::PREBUILT, names::IMAGE, slot_bytes as u32)?;
         let mut globals: Vec<(&'static str, u64)> = Vec::with_capacity(FIELDS.len() + 2);
@@ -365,7 +400,8 @@ impl Loaded {
             loader.override_global(name, value, true);
         }
         let mut ebpf = loader.load(&bytes)?;
-        for hook in HOOKS.iter().filter(|hook| usable(hook.when, deciding.lsm())) {
+        let wanted = |hook: &&Hook| guarded || hook.when != When::Guard;
+        for hook in HOOKS.iter().filter(|hook| usable(hook.when, deciding.lsm())).filter(wanted) {
             load_program(&mut ebpf, hook, kernel_btf)?;
         }
         let taken: Vec<PathBuf> = Self::instances(&options.pins);
@@ -391,6 +427,7 @@ impl Loaded {
             deciding,
             ebpf: Some(ebpf),
             attached: Vec::new(),
+            guarded,
             options,
             interface_modes: Vec::new(),
         })
@@ -428,6 +465,17 @@ impl Loaded {
         })
     }
 
+    /// Where the links of the attached programs are pinned.
+    pub fn pinned_links(&self) -> Vec<PathBuf> {
+        let links = self.directory.join("links");
+        HOOKS
+            .iter()
+            .filter(|hook| self.attached.contains(&hook.program))
+            .flat_map(|hook| link_names(hook, &self.options))
+            .map(|name| links.join(name))
+            .collect()
+    }
+
     /// Programs that are attached.
     pub fn attached(&self) -> &[&'static str] {
         &self.attached
@@ -452,6 +500,51 @@ impl Loaded {
         Ok(())
     }
 
+    /// Attaches the programs that guard the agent.
+    ///
+    /// # Errors
+    /// The kernel refuses one.
+    pub fn attach_guard(&mut self, link: CgroupLink) -> Result<(), LoadError> {
+        for hook in guards(self.guarded && self.deciding.lsm()) {
+            if hook.attach == Attach::Sysctl {
+                self.attach_sysctl(hook, link)?;
+            } else {
+                self.attach(hook)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_sysctl(&mut self, hook: &'static Hook, link: CgroupLink) -> Result<(), LoadError> {
+        if self.attached.contains(&hook.program) {
+            return Ok(());
+        }
+        let Some(ebpf) = self.ebpf.as_mut() else {
+            return Err(LoadError::Missing("program to attach in an adopted instance"));
+        };
+        let refused = |source| LoadError::Program { program: hook.program, source };
+        let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;
+        let program: &mut CgroupSysctl = program.try_into().map_err(refused)?;
+        let cgroup = File::open(&self.options.cgroup).map_err(pin_error(&self.options.cgroup))?;
+        let path = self.directory.join("links").join(hook.program);
+        let program = program.fd().map_err(refused)?;
+        link(program.as_fd(), cgroup.as_fd(), &path).map_err(pin_error(&path))?;
+        self.attached.push(hook.program);
+        Ok(())
+    }
+
+    /// Ids of the programs of this instance and of all their maps, pinned or not. Empty when adopted.
+    pub fn ids(&self) -> Vec<guard::GuardId> {
+        let mut ids = Vec::new();
+        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
+        for info in programs.filter_map(|(_, program)| program.info().ok()) {
+            ids.push(guard::GuardId { kind: guard::GuardId::PROGRAM, id: info.id() });
+            let maps = info.map_ids().ok().flatten().unwrap_or_default();
+            ids.extend(maps.into_iter().map(|id| guard::GuardId { kind: guard::GuardId::MAP, id }));
+        }
+        ids
+    }
+
     /// Attaches every program that decides one of `acts` on this host.
     ///
     /// # Errors
@@ -466,8 +559,10 @@ impl Loaded {
 
     /// Detaches programs that decide none of `acts`: what no rule needs costs nothing.
     pub fn detach_unneeded(&mut self, acts: &[Act]) {
-        let keep: Vec<&'static str> =
-            needed(acts, self.deciding.lsm(), &self.options).map(|hook| hook.program).collect();
+        let keep: Vec<&'static str> = needed(acts, self.deciding.lsm(), &self.options)
+            .chain(guards(self.guarded))
+            .map(|hook| hook.program)
+            .collect();
         let links = self.directory.join("links");
         for hook in HOOKS {
             if self.attached.contains(&hook.program) && !keep.contains(&hook.program) {
@@ -521,6 +616,7 @@ impl Loaded {
                 })?;
                 pin(link, hook.program)?;
             }
+            Attach::Sysctl => return Err(LoadError::Missing("link to a cgroup's sysctls")),
             Attach::Xdp => {
                 let program: &mut Xdp = program.try_into().map_err(refused)?;
                 for interface in &self.options.interfaces {
@@ -609,8 +705,15 @@ fn needed<'a>(
         let possible = hook.attach != Attach::Xdp || !options.interfaces.is_empty();
         // The exec check also labels programs the moment they start.
         let labels = hook.program == "bprm_check_security";
-        hook.when == When::Always || (usable(hook.when, lsm) && possible && (about || labels))
+        let ruled = hook.when != When::Guard;
+        hook.when == When::Always
+            || (ruled && usable(hook.when, lsm) && possible && (about || labels))
     })
+}
+
+/// The hooks that guard the agent, if it is to be guarded.
+fn guards(guarded: bool) -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(move |hook| guarded && hook.when == When::Guard)
 }
 
 fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
@@ -620,7 +723,9 @@ fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
             .iter()
             .map(|interface| format!("{}@{interface}", hook.program))
             .collect(),
-        Attach::Lsm(_) | Attach::Tracepoint(_) | Attach::Cgroup => vec![hook.program.to_owned()],
+        Attach::Lsm(_) | Attach::Tracepoint(_) | Attach::Cgroup | Attach::Sysctl => {
+            vec![hook.program.to_owned()]
+        }
     }
 }
 
@@ -638,6 +743,10 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook, btf: &KernelBtf) -> Result
         }
         Attach::Cgroup => {
             let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
+        }
+        Attach::Sysctl => {
+            let program: &mut CgroupSysctl = program.try_into().map_err(refused)?;
             program.load().map_err(refused)
         }
         Attach::Xdp => {

@@ -39,7 +39,7 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
     let mut told = Told { acts: Act::Exec.bit(), ..Told::default() };
     let built = path::seen::<Typed>(file, &mut area.work().text);
     let known = told.path(built);
-    remember(known, area);
+    remember(if known { built.bytes } else { 0 }, area);
 
     let Some(case) = Case::start(policy, area, Family::Exec) else { return 0 };
     case.path(known);
@@ -67,8 +67,8 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
 
 /// Labels the file for the process that will run it. The last step of a chain wins: it is the file that runs.
 #[inline(always)]
-fn remember(known: bool, area: Area) {
-    let found = super::process::labelled(known, area);
+fn remember(path_bytes: u64, area: Area) {
+    let found = super::process::labelled(path_bytes, area);
     let (_, thread) = task::ids();
     if EXECS.insert(&thread, &found, 0).is_err() {
         emit::count(Fault::ExecTable);
