@@ -20,6 +20,9 @@ pub mod kind {
     pub const EXEC: u16 = 3;
     /// The last thread of a process exited.
     pub const EXIT: u16 = 4;
+    /// The guard refused something that was done to the agent: `acts` is a `GuardAct`, `number` its own number (signal,
+    /// mode, command), `target` the process aimed at, `inode` and `device` what is guarded, the path the name used.
+    pub const GUARD: u16 = 5;
 }
 
 /// Flags of a record.

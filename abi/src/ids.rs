@@ -27,6 +27,8 @@ macro_rules! numbered {
     };
 }
 
+pub(crate) use numbered;
+
 numbered! {
     /// A hook family: acts that are decided on the same facts, and whose clauses share one numbering.
     pub enum Family {
@@ -459,6 +461,12 @@ numbered! {
         ExecTable = 13 => "exec_table_full",
         /// The table of names is full, or an object has more names than it keeps.
         Names = 14 => "names_full",
+        /// A program's path or a process's ancestors could not be kept: after the next policy nothing is claimed about it.
+        Lineage = 26 => "lineage_lost",
+        /// The guard's table of processes that run the agent's program is full: one more is not trusted.
+        GuardTable = 24 => "guard_table_full",
+        /// The guard refused a write to `kernel.ftrace_enabled` through a file that was opened before it came.
+        GuardSysctl = 25 => "guard_ftrace_refused",
     }
 }
 

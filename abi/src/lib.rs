@@ -7,6 +7,7 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod event;
+pub mod guard;
 pub mod ids;
 pub mod image;
 pub mod limits;

@@ -85,6 +85,13 @@ pub const NAME_BYTES: usize = 248;
 /// Parts of a path column whose labels are remembered on an inode. Paths of policies with more are walked every time.
 pub const REMEMBERED_PARTS: usize = 4;
 
+/// Distinct programs among a process's ancestors that are remembered past the ancestors' exit. More: what is not known of
+/// them is a fault.
+pub const LINEAGE: usize = 32;
+
+/// Paths of programs that are kept for lineages. The agent removes those that nobody refers to.
+pub const PROGRAMS: u32 = 8_192;
+
 /// Execs that may be between `bprm_check_security` and `sched_process_exec` at one time.
 pub const EXECS_IN_FLIGHT: u32 = 4_096;
 

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::{NAME_BYTES, SET_WORDS};
+use crate::limits::{LINEAGE, NAME_BYTES, PATH_BYTES, SET_WORDS};
 
 /// Names of the maps, as in the object.
 pub mod names {
@@ -16,6 +16,10 @@ pub mod names {
     pub const ANCESTORS: &str = "ANCESTORS";
     /// Hash of [`super::NameKey`] to [`super::KnownName`].
     pub const NAMES: &str = "NAMES";
+    /// Hash of the id of a program to its path ([`super::ProgramPath`]).
+    pub const PROGRAMS: &str = "PROGRAMS";
+    /// Hash of thread group to [`super::Lineage`].
+    pub const LINEAGES: &str = "LINEAGES";
     /// The event ring.
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of u64 fault counters, indexed by `Fault`.
@@ -102,13 +106,56 @@ pub struct ExecInFlight {
     pub exe: [u32; 2],
     /// The generation that was in force and the one that was being staged, 0 for none.
     pub generation: [u32; 2],
+    /// The id of that file's path among the programs that are kept, 0 for none.
+    pub program: u64,
+}
+
+/// The path of a program, with a terminating zero; what is behind that means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct ProgramPath(pub [u8; PATH_BYTES]);
+
+/// What a process runs and descends from, by ids of programs. It outlives the ancestors, and policies.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Lineage {
+    /// The program it runs, 0 if that could not be kept.
+    pub program: u64,
+    /// 1: an ancestor is missing.
+    pub lost: u64,
+    /// Distinct programs of its ancestors, then zeros.
+    pub ancestors: [u64; LINEAGE],
+}
+
+/// The next state of an id, from the one before and eight bytes of the path (little-endian, zeros behind its end). It
+/// starts with the path's length; the id is the last state with its lowest bit set. Collisions are looked for where paths
+/// are kept, so this need not be hard to collide.
+pub const fn mixed(state: u64, word: u64) -> u64 {
+    let state = (state ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    state ^ (state >> 29)
+}
+
+/// The id of a path.
+pub fn program_id(path: &[u8]) -> u64 {
+    let mut state = path.len() as u64;
+    for part in path.chunks(8) {
+        let mut word = [0; 8];
+        for (byte, from) in word.iter_mut().zip(part) {
+            *byte = *from;
+        }
+        state = mixed(state, u64::from_le_bytes(word));
+    }
+    state | 1
 }
 
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);
 const _: () = assert!(size_of::<KnownName>() == 256);
-const _: () = assert!(size_of::<ExecInFlight>() == 16);
+const _: () = assert!(size_of::<ExecInFlight>() == 24);
+const _: () = assert!(size_of::<Lineage>() == 272);
 
 #[cfg(feature = "user")]
 mod user {
@@ -122,4 +169,8 @@ mod user {
     unsafe impl aya::Pod for super::NameKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::KnownName {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ProgramPath {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Lineage {}
 }

@@ -258,14 +258,11 @@ fn main() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
     let count: u32 =
         std::env::args().nth(1).map_or(200_000, |text| text.parse().expect("a number of alerts"));
-    let (one_core, by_cpu, mean_bytes) = spooled(count, 4_096);
-    let (small_batches, small_by_cpu, _) = spooled(count / 10, 64);
-
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir_in(".").unwrap();
     let (url, received) = runtime.block_on(receiver(folder.path()));
     let text = format!(
-        "state: {0}\nalerts: {{ alive: 0s, queue: 256MiB }}\nsinks:\n  - webhook: {{ url: \"{url}\", ca: {0}/ca.pem }}\n",
+        "state: {0}\nalerts: {{ alive: 0s }}\nsinks:\n  - webhook: {{ url: \"{url}\", ca: {0}/ca.pem }}\n",
         folder.path().display()
     );
     let config = Config::parse(&text, Path::new("bench.yaml")).unwrap();
@@ -297,13 +294,20 @@ fn main() {
     let before = received.alerts.load(Ordering::Relaxed);
     let started = Instant::now();
     for at in 0..count {
-        assert!(pipeline.record(&decision(at)), "the queue is full");
+        // As much may wait as the agent's own queue holds.
+        while !pipeline.record(&decision(at)) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
     wait_for(&received, before + u64::from(count));
     let delivered = f64::from(count) / started.elapsed().as_secs_f64();
     let requests = received.requests.load(Ordering::Relaxed);
     let resident_in_flood = resident_mib();
     runtime.block_on(pipeline.shutdown("measured"));
+    // Last, because what they keep in memory would be counted as the pipeline's.
+    let (one_core, by_cpu, mean_bytes) = spooled(count, 4_096);
+    let (small_batches, small_by_cpu, _) = spooled(count / 10, 64);
+
     println!(
         "{}",
         serde_json::json!({
@@ -321,7 +325,7 @@ fn main() {
                 "max": latencies[latencies.len() - 1],
             },
             "resident_mib_at_rest_with_receiver": resident_at_rest.round(),
-            "resident_mib_after_flood_with_receiver_and_input": resident_in_flood.round(),
+            "resident_mib_after_flood_with_receiver": resident_in_flood.round(),
         })
     );
 }

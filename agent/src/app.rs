@@ -16,16 +16,19 @@ use tokio::{
 
 use crate::{
     alert::Notice,
+    canary::{Canaries, Expected, acts::Places},
     config::{Config, ConfigError},
     kernel::{
         features::Features,
         loader::{Deciding, LoadError, Loaded, Options, remove_instance, remove_links},
         ring::{Faults, Reader, drain, is_loss},
-        slots::{Slots, SwapError},
+        slots::{Slots, SwapError, Watch},
         teach::{TeachError, teach},
     },
     pipeline::{Pipeline, PipelineError, PolicyView, this_host},
     policy::{Policy, PolicyError, fingerprint},
+    protect::{self, ProtectError, Protection},
+    sys::link,
     trust::Trust,
 };
 
@@ -58,6 +61,9 @@ pub enum AppError {
         /// Why.
         source: io::Error,
     },
+    /// Self-protection.
+    #[error(transparent)]
+    Protect(#[from] ProtectError),
     /// Signals cannot be received.
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
@@ -106,6 +112,9 @@ struct App {
     pipeline: Pipeline,
     faults: Faults,
     reader: Option<Reader>,
+    protection: Option<Protection>,
+    canaries: Canaries,
+    places: Places,
     seen: [u8; 32],
     ftrace_off: bool,
 }
@@ -115,8 +124,11 @@ struct App {
 /// # Errors
 /// See [`AppError`]; nothing is attached then, or everything that was stays.
 pub async fn run(config: Config) -> Result<(), AppError> {
+    protect::admit(&config)?;
     let seen = fingerprint(&config.policies);
-    let policy = Policy::open(&config.policies, &Trust::of(&config).map_err(PolicyError::from)?)?;
+    let places = make_places(&config)?;
+    let trust = Trust::of(&config).map_err(PolicyError::from)?;
+    let policy = Policy::open_with_canaries(&config.policies, &trust, &places)?;
     eprint!("{}", policy.warnings);
     let options = load_options(&config);
     make_folder(&config.runtime)?;
@@ -124,9 +136,11 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let _old = fs::remove_file(&ready);
     write(&config.runtime.join("agent.pid"), &format!("{}\n", std::process::id()))?;
 
-    let loaded = Loaded::start(options, policy.image.kernel().len(), &policy.acts)?;
+    let guarded = config.protect.on;
+    let loaded =
+        Loaded::start_guarded(options, policy.image.kernel().len(), &policy.acts, guarded)?;
     let (directory, adopted) = (loaded.directory().to_owned(), loaded.adopted());
-    let started = App::start(config, loaded, &policy, seen);
+    let started = App::start(config, loaded, &policy, seen, places);
     if started.is_err() && !adopted {
         // What was found enforcing stays; what this agent has just made and could not use goes.
         remove_instance(&directory);
@@ -161,6 +175,7 @@ impl App {
         loaded: Loaded,
         policy: &Policy,
         seen: [u8; 32],
+        places: Places,
     ) -> Result<Self, AppError> {
         policy.demand(loaded.deciding().lsm())?;
         let mode = config.mode;
@@ -169,6 +184,10 @@ impl App {
             slots: Slots::open(&loaded)?,
             faults: Faults::open(&loaded)?,
             reader: None,
+            protection: None,
+            canaries: Canaries::start(places.clone(), pipeline.records())
+                .map_err(PipelineError::canaries)?,
+            places,
             loaded,
             mode,
             pipeline,
@@ -176,11 +195,12 @@ impl App {
             ftrace_off: false,
             config,
         };
+        app.loaded.attach_lifecycle()?;
         for other in app.loaded.others() {
             app.slots.number_after(&other)?;
         }
-        app.loaded.attach_lifecycle()?;
         app.enforce(policy)?;
+        app.protect()?;
         app.remove_others();
         app.reader = Some(Reader::start(&app.loaded, app.pipeline.records())?);
         app.tell_host();
@@ -194,9 +214,39 @@ impl App {
         let view = PolicyView::new(next.0, policy.digest.clone(), policy.image.metadata().clone());
         self.pipeline.policy(Arc::new(view));
         self.teach(policy)?;
+        if !policy.has_canaries() {
+            self.pipeline.notice(Notice::Other {
+                name: "no-canaries",
+                severity: Severity::Medium,
+                message: "this policy has no canary rules: that its hooks decide is not watched"
+                    .to_owned(),
+                detail: BTreeMap::new(),
+            });
+        }
+        let mut expected = self.canaries.hold();
         self.slots.swap(policy.image.kernel(), self.mode)?;
         self.loaded.attach_for(&policy.acts)?;
         self.loaded.detach_unneeded(&policy.acts);
+        if let Some(protection) = &mut self.protection {
+            protection.guard_links(&self.loaded)?;
+        }
+        let watch = Watch::open(&self.loaded, next, self.mode, policy.image.kernel())?;
+        let links = self.loaded.pinned_links();
+        let lsm = self.loaded.deciding().lsm();
+        *expected = Expected::new(policy.image.metadata(), self.mode, lsm, watch, links);
+        Ok(())
+    }
+
+    /// Guards the agent, if it is to be guarded.
+    fn protect(&mut self) -> Result<(), AppError> {
+        if !self.config.protect.on || !self.loaded.deciding().lsm() {
+            return Ok(());
+        }
+        self.loaded.attach_guard(link::pinned_sysctl)?;
+        let protection = Protection::arm(&self.config, &self.loaded)?;
+        self.pipeline.guarded(protection.names());
+        self.canaries.hold().pinned(self.loaded.pinned_links());
+        self.protection = Some(protection);
         Ok(())
     }
 
@@ -237,8 +287,11 @@ impl App {
     }
 
     fn try_reload(&mut self) -> Result<String, AppError> {
+        if let Some(protection) = &self.protection {
+            protection.in_place(&self.config)?;
+        }
         let trust = Trust::of(&self.config).map_err(PolicyError::from)?;
-        let policy = Policy::open(&self.config.policies, &trust)?;
+        let policy = Policy::open_with_canaries(&self.config.policies, &trust, &self.places)?;
         policy.demand(self.loaded.deciding().lsm())?;
         if self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
             self.enforce(&policy)?;
@@ -258,7 +311,9 @@ impl App {
     /// Loads programs anew beside those that enforce, for a policy that they cannot serve, and then removes those.
     fn replace(&mut self, policy: &Policy) -> Result<(), AppError> {
         let options = load_options(&self.config);
-        let mut loaded = Loaded::start(options, policy.image.kernel().len(), &policy.acts)?;
+        let guarded = self.config.protect.on;
+        let mut loaded =
+            Loaded::start_guarded(options, policy.image.kernel().len(), &policy.acts, guarded)?;
         loaded.attach_lifecycle()?;
         let mut slots = Slots::open(&loaded)?;
         slots.number_after(self.loaded.directory())?;
@@ -266,7 +321,13 @@ impl App {
         let reader = Reader::start(&loaded, self.pipeline.records())?;
         let old_slots = std::mem::replace(&mut self.slots, slots);
         let old_loaded = std::mem::replace(&mut self.loaded, loaded);
-        if let Err(error) = self.enforce(policy) {
+        // A guard that a token has ended stays so; the old instance's goes on guarding until it is removed.
+        let guards = self.protection.as_ref().is_some_and(|old| old.is_armed().unwrap_or(true));
+        let enforced = self.enforce(policy).and_then(|()| match guards {
+            true => self.protect(),
+            false => Ok(()),
+        });
+        if let Err(error) = enforced {
             reader.stop();
             remove_instance(self.loaded.directory());
             self.slots = old_slots;
@@ -296,6 +357,15 @@ impl App {
 
     /// Says once what this host cannot do.
     fn tell_host(&self) {
+        if self.config.protect.on && !self.loaded.deciding().lsm() {
+            self.pipeline.notice(Notice::Other {
+                name: "unprotected",
+                severity: Severity::High,
+                message: "the agent cannot protect itself on this host: that needs BPF LSM"
+                    .to_owned(),
+                detail: BTreeMap::new(),
+            });
+        }
         if let Deciding::WithoutLsm(reason) = self.loaded.deciding() {
             self.pipeline.notice(Notice::Other {
                 name: "without-lsm",
@@ -332,6 +402,7 @@ impl App {
         let _told = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         self.look_at_faults();
         self.look_at_ftrace();
+        self.look_at_protection();
         let seen = fingerprint(&self.config.policies);
         if seen != self.seen {
             self.seen = seen;
@@ -350,6 +421,26 @@ impl App {
         }
         if !counts.is_empty() {
             self.pipeline.notice(Notice::Faults { counts });
+        }
+    }
+
+    fn look_at_protection(&mut self) {
+        let Some(protection) = &mut self.protection else { return };
+        match protection.look() {
+            Ok(true) => {
+                tracing::warn!("a break-glass token has ended self-protection");
+                self.pipeline.notice(Notice::Other {
+                    name: "break-glass",
+                    severity: Severity::High,
+                    message:
+                        "a break-glass token has ended self-protection until the agent starts \
+                              again"
+                            .to_owned(),
+                    detail: BTreeMap::new(),
+                });
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the guard cannot be looked at"),
         }
     }
 
@@ -373,6 +464,12 @@ impl App {
         }
         self.ftrace_off = off;
     }
+}
+
+fn make_places(config: &Config) -> Result<Places, AppError> {
+    make_folder(&config.state)?;
+    Places::make(&config.state)
+        .map_err(|source| AppError::File { path: config.state.join("canary"), source })
 }
 
 fn make_folder(path: &PathBuf) -> Result<(), AppError> {

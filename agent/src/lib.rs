@@ -8,6 +8,7 @@
 pub mod alert;
 pub mod app;
 pub mod bundle;
+pub mod canary;
 pub mod cli;
 pub mod config;
 pub mod enrich;
@@ -15,6 +16,7 @@ pub mod events;
 pub mod kernel;
 pub mod pipeline;
 pub mod policy;
+pub mod protect;
 pub mod sinks;
 pub mod spool;
 pub mod sys;

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
+    canary::acts::{CANARIES, Places},
     kernel::hooks::{Effect, effect},
     trust::{Trust, TrustError, Trusted},
 };
@@ -66,11 +67,15 @@ impl Policy {
     /// # Errors
     /// It cannot be read, or its rules are wrong.
     pub fn open(path: &Path, trust: &Trust) -> Result<Self, PolicyError> {
+        Self::open_as(path, trust, None)
+    }
+
+    fn open_as(path: &Path, trust: &Trust, places: Option<&Places>) -> Result<Self, PolicyError> {
         let unread =
             |message: String| PolicyError::Read { path: path.display().to_string(), message };
         if let Some(trusted) = trust.bundle(path)? {
             let sources = trusted.bundle.sources().map_err(|error| unread(error.to_string()))?;
-            let policy = Self::compile(&sources, &trusted.bundle)?;
+            let policy = Self::compile(sources, &trusted.bundle, places)?;
             return Ok(Self { trusted: Some(trusted), ..policy });
         }
         if path.extension().is_some_and(|end| end == "img") {
@@ -80,7 +85,7 @@ impl Policy {
         }
         let mut sources = Sources::new();
         sources.load(path).map_err(|error| unread(error.to_string()))?;
-        Self::compile(&sources, &Disk)
+        Self::compile(sources, &Disk, places)
     }
 
     /// To be called before it is put in force: from then on no older bundle is accepted.
@@ -94,7 +99,24 @@ impl Policy {
         }
     }
 
-    fn compile(sources: &Sources, files: &dyn Files) -> Result<Self, PolicyError> {
+    fn compile(
+        mut sources: Sources,
+        files: &dyn Files,
+        places: Option<&Places>,
+    ) -> Result<Self, PolicyError> {
+        let plain = Self::compile_once(&sources, files)?;
+        let Some(canaries) = places.and_then(|places| places.policy(&plain.acts)) else {
+            return Ok(plain);
+        };
+        sources.add("(canaries)", canaries);
+        match Self::compile_once(&sources, files) {
+            Ok(with) => Ok(Self { digest: plain.digest, warnings: plain.warnings, ..with }),
+            // The rules alone are right: better without canaries than not at all; the agent says so.
+            Err(_) => Ok(plain),
+        }
+    }
+
+    fn compile_once(sources: &Sources, files: &dyn Files) -> Result<Self, PolicyError> {
         let today = today();
         let options = Options { files, today: &today, budget: Budget::default() };
         let outcome = compile(sources, &options);
@@ -103,6 +125,26 @@ impl Policy {
             Some(image) => Ok(Self::of(image, said)),
             None => Err(PolicyError::Rules(said)),
         }
+    }
+
+    /// As [`Policy::open`], with a canary rule for each act that the rules are about; its digest stays that of the rules as
+    /// they are written. A compiled image is taken as it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with_canaries(
+        path: &Path,
+        trust: &Trust,
+        places: &Places,
+    ) -> Result<Self, PolicyError> {
+        Self::open_as(path, trust, Some(places))
+    }
+
+    /// Whether canary rules are in it for all acts that have one.
+    pub fn has_canaries(&self) -> bool {
+        let wanted = CANARIES.iter().filter(|canary| self.acts.contains(&canary.act));
+        let rules = &self.image.metadata().rules;
+        wanted.into_iter().all(|canary| rules.iter().any(|rule| rule.id == canary.rule))
     }
 
     fn of(image: PolicyImage, warnings: String) -> Self {

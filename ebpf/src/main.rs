@@ -14,6 +14,7 @@ mod cache;
 mod emit;
 mod hooks;
 mod kernel;
+mod lineage;
 mod maps;
 mod names;
 mod policy;

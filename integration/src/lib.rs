@@ -12,3 +12,4 @@ pub mod ground;
 pub mod observe;
 pub mod receiver;
 pub mod system;
+pub mod tamper;

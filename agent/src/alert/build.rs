@@ -17,7 +17,7 @@ use super::{
     message::{self, Template},
     model::{
         Agent, Alert, AncestorInfo, ContainerInfo, DecisionInfo, FlowInfo, HostInfo, Kind,
-        ObjectInfo, PolicyInfo, ProcessInfo, RuleInfo, SCHEMA, Word,
+        NoticeInfo, ObjectInfo, PolicyInfo, ProcessInfo, RuleInfo, SCHEMA, Word,
     },
     redact::Redaction,
     shared::Shared,
@@ -29,7 +29,7 @@ use crate::{
         container::Container,
         process::{Arguments, Lineage, Program},
     },
-    events::{Decision, Object},
+    events::{Actor, Attempt, Decision, Object},
 };
 
 /// Arguments told of each ancestor.
@@ -205,7 +205,7 @@ pub fn build(
         None => Shared::new(PolicyInfo { digest: None, generation: decision.generation.0 }),
     });
     if decision.acts.family() != Family::Packet {
-        alert.process = Some(process(decision, context, &mut marks));
+        alert.process = Some(process(&decision.actor, context, &mut marks));
         alert.container = context.container.as_deref().map(container);
     }
     alert.escaped = marks.escaped;
@@ -267,6 +267,48 @@ fn container(container: &Container) -> ContainerInfo {
         pod_uid: container.pod_uid.clone(),
         runtime: Word::Borrowed(container.runtime),
     }
+}
+
+/// Builds the alert of something that was done to the agent and refused. `path`: what the guarded file is called.
+pub fn attempted(
+    attempt: &Attempt<'_>,
+    path: Option<&str>,
+    context: &Context,
+    scene: &Scene,
+) -> Alert {
+    let mut alert = blank(scene, Kind::Agent, attempt.time_ns);
+    let mut marks = Marks::default();
+    alert.severity = Severity::Critical;
+    let process = process(&attempt.actor, context, &mut marks);
+    let name = (!attempt.name.is_empty()).then(|| marks.bytes("object.second_path", attempt.name));
+    let (device, inode) = attempt.guarded;
+    let who = process.exe.clone().unwrap_or_else(|| process.name.clone());
+    let what = path.map(str::to_owned).or_else(|| name.clone()).unwrap_or_default();
+    let sentence = format!(
+        "refused: {who} (pid {}, uid {}) tried to tamper with the agent: {} {what}",
+        process.pid,
+        process.uid,
+        attempt.act.name(),
+    );
+    super::text::for_people(&mut alert.message, sentence.trim_end());
+    alert.object = Some(ObjectInfo {
+        device: (inode != 0).then(|| format!("{}:{}", device >> 20, device & 0xf_ffff)),
+        inode: (inode != 0).then(|| inode.to_string()),
+        number: Some(attempt.number),
+        path: path.map(str::to_owned),
+        second_path: name,
+        target_pid: (attempt.target != 0).then_some(attempt.target),
+        ..ObjectInfo::default()
+    });
+    alert.process = Some(process);
+    alert.container = context.container.as_deref().map(container);
+    alert.escaped = marks.escaped;
+    alert.redacted = marks.redacted;
+    alert.notice = Some(NoticeInfo {
+        detail: BTreeMap::from([("act".to_owned(), attempt.act.name().into())]),
+        name: Word::Borrowed("tampering"),
+    });
+    alert
 }
 
 /// Which fields are not verbatim.
@@ -336,8 +378,7 @@ fn decided(decision: &Decision<'_>) -> DecisionInfo {
     }
 }
 
-fn process(decision: &Decision<'_>, context: &Context, marks: &mut Marks) -> ProcessInfo {
-    let actor = &decision.actor;
+fn process(actor: &Actor, context: &Context, marks: &mut Marks) -> ProcessInfo {
     let known = &context.process;
     let ancestors = context
         .ancestors()

@@ -177,6 +177,11 @@ impl PublicKey {
         Some(Self { raw: bytes.try_into().ok()? })
     }
 
+    /// From its 32 bytes.
+    pub fn from_raw(raw: [u8; 32]) -> Self {
+        Self { raw }
+    }
+
     /// The 32 bytes.
     pub fn raw(&self) -> &[u8; 32] {
         &self.raw

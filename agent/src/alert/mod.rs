@@ -21,6 +21,6 @@ pub mod text;
 pub mod verify;
 mod write;
 
-pub use build::build;
+pub use build::{attempted, build};
 pub use model::Alert;
 pub use notice::Notice;

@@ -72,8 +72,8 @@ struct Tried {
 /// Loads everything under a directory of its own and takes it away again.
 fn try_programs(options: Options) -> Result<Tried, String> {
     let pins = options.pins.join("doctor");
-    let loaded =
-        Loaded::start(Options { pins, ..options }, 0, &[]).map_err(|error| error.to_string())?;
+    let loaded = Loaded::start_guarded(Options { pins, ..options }, 0, &[], true)
+        .map_err(|error| error.to_string())?;
     let tried =
         Tried { deciding: loaded.deciding().clone(), programs: loaded.verified_instructions() };
     remove_instance(loaded.directory());
@@ -167,6 +167,7 @@ fn human(
                     Attach::Tracepoint(name) => format!("tracepoint {name}"),
                     Attach::Cgroup => "cgroup".to_owned(),
                     Attach::Xdp => "XDP".to_owned(),
+                    Attach::Sysctl => "cgroup sysctl".to_owned(),
                 };
                 let acts: Vec<&str> = hook.acts.iter().map(|act| act.name()).collect();
                 let size = tried.programs.iter().find(|(name, ..)| *name == hook.program);

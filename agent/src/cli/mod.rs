@@ -12,6 +12,7 @@ mod fields;
 mod inspect;
 mod keys;
 mod policies;
+mod protect;
 mod report;
 mod run;
 mod schema;
@@ -60,6 +61,7 @@ enum Command {
     Spool(spool::Arguments),
     Keys(keys::Arguments),
     Snooze(snooze::Arguments),
+    Protect(protect::Arguments),
 }
 
 /// Parses the arguments of this process and runs the command.
@@ -88,5 +90,6 @@ pub fn main() -> ExitCode {
         Command::Spool(arguments) => spool::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Snooze(arguments) => snooze::run(&arguments),
+        Command::Protect(arguments) => protect::run(&arguments),
     }
 }

@@ -81,6 +81,12 @@ pub struct Config {
     pub cgroup: Option<PathBuf>,
     /// Where names of containers come from.
     pub containers: ContainersConfig,
+    /// Whether and how the agent protects itself.
+    #[serde(deserialize_with = "protect")]
+    pub protect: Protect,
+    /// The file it was read from.
+    #[serde(skip)]
+    pub origin: Option<PathBuf>,
     /// The alert stream.
     pub alerts: Alerts,
     /// The spool.
@@ -103,6 +109,8 @@ impl Default for Config {
             lsm: true,
             cgroup: None,
             containers: ContainersConfig::default(),
+            protect: Protect::default(),
+            origin: None,
             alerts: Alerts::default(),
             spool: SpoolConfig::default(),
             sinks: Vec::new(),
@@ -141,6 +149,25 @@ pub struct BundleConfig {
 /// What `interdict bundle create` calls them.
 fn default_bundle() -> String {
     "policies".to_owned()
+}
+
+/// Self-protection: `on`, `off`, or what is different while it is on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Protect {
+    /// Whether the agent is guarded against everybody else.
+    #[serde(skip)]
+    pub on: bool,
+    /// File of the public key that break-glass tokens are signed with; absent: only a reboot ends the protection.
+    pub break_glass: Option<PathBuf>,
+    /// Guard the policy files too: then they are changed by break-glass alone.
+    pub policies: bool,
+}
+
+impl Default for Protect {
+    fn default() -> Self {
+        Self { on: false, break_glass: None, policies: true }
+    }
 }
 
 /// The alert stream.
@@ -199,7 +226,10 @@ impl Config {
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        let mut config = Self::parse(&text, path)?;
+        // Where it really lies: the guard keeps it in its place.
+        config.origin = Some(fs::canonicalize(path).unwrap_or_else(|_gone| path.to_owned()));
+        Ok(config)
     }
 
     /// Reads text; `path` is for messages.
@@ -276,6 +306,26 @@ impl Config {
             max_age: self.spool.max_age,
             segment_bytes: self.spool.segment_bytes,
         }
+    }
+}
+
+/// A word, or the particulars, which turn it on.
+fn protect<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protect, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Truth(bool),
+        Word(String),
+        Particulars(Protect),
+    }
+    match Said::deserialize(deserializer)? {
+        Said::Truth(on) => Ok(Protect { on, ..Protect::default() }),
+        Said::Word(word) => match word.as_str() {
+            "on" => Ok(Protect { on: true, ..Protect::default() }),
+            "off" => Ok(Protect::default()),
+            other => Err(de::Error::custom(format!("protect is `on` or `off`, not `{other}`"))),
+        },
+        Said::Particulars(protect) => Ok(Protect { on: true, ..protect }),
     }
 }
 

@@ -4,11 +4,14 @@ use std::net::Ipv6Addr;
 
 use interdict_abi::{
     event::{Head, VERSION, kind},
+    guard::GuardAct,
     ids::{Action, Family, Fault, Generation},
     limits::RULES_TOLD,
 };
 
-use super::{Actor, Acts, Decision, Exec, Exit, Flow, Fork, KernelEvent, Object, RecordFlags};
+use super::{
+    Actor, Acts, Attempt, Decision, Exec, Exit, Flow, Fork, KernelEvent, Object, RecordFlags,
+};
 
 /// Why a record was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +52,12 @@ pub enum DecodeError {
         /// The fault.
         raw: u8,
     },
+    /// A guarded act this agent does not know.
+    #[error("unknown guarded act {raw}")]
+    UnknownGuardAct {
+        /// The act.
+        raw: u32,
+    },
     /// More rules than a record can name.
     #[error("record names {told} rules, there is room for {RULES_TOLD}")]
     TooManyRules {
@@ -67,6 +76,7 @@ impl DecodeError {
             Self::UnknownFamily { .. } => "record_family_unknown",
             Self::UnknownVerdict { .. } => "record_verdict_unknown",
             Self::UnknownFault { .. } => "record_fault_unknown",
+            Self::UnknownGuardAct { .. } => "record_guard_act_unknown",
             Self::TooManyRules { .. } => "record_rules_overflow",
         }
     }
@@ -87,6 +97,7 @@ pub fn decode(record: &[u8]) -> Result<KernelEvent<'_>, DecodeError> {
         kind::FORK => Ok(KernelEvent::Fork(Fork { time_ns, actor, child: head.target })),
         kind::EXEC => Ok(KernelEvent::Exec(Exec { time_ns, actor, path, args: extra, flags })),
         kind::EXIT => Ok(KernelEvent::Exit(Exit { time_ns, actor, code: head.number })),
+        kind::GUARD => attempt(&head, path).map(KernelEvent::Guard),
         raw => Err(DecodeError::UnknownKind { raw }),
     }
 }
@@ -142,5 +153,19 @@ fn decision<'a>(head: &Head, path: &'a [u8], extra: &'a [u8]) -> Result<Decision
         flags: RecordFlags(head.flags),
         clauses: head.clauses,
         clauses_told: told,
+    })
+}
+
+fn attempt<'a>(head: &Head, name: &'a [u8]) -> Result<Attempt<'a>, DecodeError> {
+    let unknown = DecodeError::UnknownGuardAct { raw: head.acts };
+    let act = u8::try_from(head.acts).map_err(|_large| unknown)?;
+    Ok(Attempt {
+        time_ns: head.time_ns,
+        actor: actor(head),
+        act: GuardAct::try_from(act).map_err(|_unnamed| unknown)?,
+        number: head.number,
+        target: head.target,
+        guarded: (head.device, head.inode),
+        name,
     })
 }

@@ -14,6 +14,7 @@ use std::net::Ipv6Addr;
 
 use interdict_abi::{
     event::flags,
+    guard::GuardAct,
     ids::{Act, Action, Family, Fault, Generation},
     limits::{COMM_BYTES, RULES_TOLD},
 };
@@ -29,6 +30,8 @@ pub enum KernelEvent<'a> {
     Exec(Exec<'a>),
     /// The last thread of the acting process exited.
     Exit(Exit),
+    /// The guard refused something that was done to the agent.
+    Guard(Attempt<'a>),
 }
 
 /// The process that acted, as the kernel saw it.
@@ -234,4 +237,23 @@ pub struct Exit {
     pub actor: Actor,
     /// Exit code as the kernel keeps it.
     pub code: u32,
+}
+
+/// Something that was done to the agent, and refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt<'a> {
+    /// When, ns on `CLOCK_BOOTTIME`.
+    pub time_ns: u64,
+    /// Who tried.
+    pub actor: Actor,
+    /// What.
+    pub act: GuardAct,
+    /// The act's own number: signal, mode of access, id of a BPF object.
+    pub number: u32,
+    /// Thread group it was aimed at, 0 if none.
+    pub target: u32,
+    /// What is guarded, as device and inode; zeros if it is no file.
+    pub guarded: (u32, u64),
+    /// The last name it was reached by.
+    pub name: &'a [u8],
 }

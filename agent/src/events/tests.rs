@@ -56,6 +56,20 @@ fn acts_of_another_family_with_the_same_bit_are_not_named() {
 }
 
 #[test]
+fn an_attempt_on_the_agent_keeps_act_target_and_name() {
+    let mut head = decision_head();
+    head.kind = kind::GUARD;
+    head.acts = GuardAct::Signal as u32;
+    (head.number, head.target) = (9, 77);
+    let bytes = record(head, b"name", b"");
+    let KernelEvent::Guard(attempt) = decode(&bytes).unwrap() else { panic!("an attempt") };
+    assert_eq!((attempt.act, attempt.number, attempt.target), (GuardAct::Signal, 9, 77));
+    assert_eq!(attempt.name, b"name");
+    head.acts = 256 + GuardAct::Signal as u32;
+    assert_eq!(decode(&record(head, b"", b"")), Err(DecodeError::UnknownGuardAct { raw: 257 }));
+}
+
+#[test]
 fn every_number_that_is_not_understood_is_named() {
     type Change = fn(&mut Head);
     let cases: [(Change, DecodeError); 6] = [

@@ -13,6 +13,8 @@ pub enum Attach {
     Cgroup,
     /// The network interfaces given in the configuration.
     Xdp,
+    /// Sysctls of the processes in the cgroup given in the configuration, the root one by default.
+    Sysctl,
 }
 
 /// When a program is attached.
@@ -28,6 +30,8 @@ pub enum When {
     OnDemand,
     /// While the agent teaches names, on a host with BPF LSM.
     Teaching,
+    /// When the agent guards itself, whatever the rules; needs BPF LSM.
+    Guard,
 }
 
 /// One kernel program.
@@ -301,6 +305,35 @@ pub const HOOKS: &[Hook] = &[
         acts: &[Act::PacketIn],
         strongest: Strongest::Refuse,
     },
+    guard("guard_exit", Attach::Tracepoint("sched_process_exit")),
+    guard("guard_sysctl", Attach::Sysctl),
+    guard("guard_exec", Attach::Lsm("bprm_committed_creds")),
+    guard("guard_mmap", Attach::Lsm("mmap_file")),
+    guard("guard_ask", Attach::Lsm("task_prctl")),
+    guard("guard_signal", Attach::Lsm("task_kill")),
+    guard("guard_attach", Attach::Lsm("ptrace_access_check")),
+    guard("guard_limit", Attach::Lsm("task_setrlimit")),
+    guard("guard_schedule", Attach::Lsm("task_setscheduler")),
+    guard("guard_nice", Attach::Lsm("task_setnice")),
+    guard("guard_open", Attach::Lsm("file_open")),
+    guard("guard_truncate", Attach::Lsm("path_truncate")),
+    guard("guard_chmod", Attach::Lsm("path_chmod")),
+    guard("guard_chown", Attach::Lsm("path_chown")),
+    guard("guard_create", Attach::Lsm("inode_create")),
+    guard("guard_mkdir", Attach::Lsm("inode_mkdir")),
+    guard("guard_mknod", Attach::Lsm("inode_mknod")),
+    guard("guard_symlink", Attach::Lsm("inode_symlink")),
+    guard("guard_unlink", Attach::Lsm("inode_unlink")),
+    guard("guard_rmdir", Attach::Lsm("inode_rmdir")),
+    guard("guard_rename", Attach::Lsm("inode_rename")),
+    guard("guard_link", Attach::Lsm("inode_link")),
+    guard("guard_mount", Attach::Lsm("sb_mount")),
+    guard("guard_move", Attach::Lsm("move_mount")),
+    guard("guard_umount", Attach::Lsm("sb_umount")),
+    guard("guard_pivot", Attach::Lsm("sb_pivotroot")),
+    guard("guard_bpf", Attach::Lsm("bpf")),
+    guard("guard_map", Attach::Lsm("bpf_map")),
+    guard("guard_program", Attach::Lsm("bpf_prog")),
 ];
 
 /// A program on an LSM hook that refuses acts.
@@ -312,6 +345,11 @@ const fn lsm(program: &'static str, hook: &'static str, acts: &'static [Act]) ->
         acts,
         strongest: Strongest::Refuse,
     }
+}
+
+/// A program that guards the agent: see `ebpf/src/hooks/guard`.
+const fn guard(program: &'static str, attach: Attach) -> Hook {
+    Hook { program, attach, when: When::Guard, acts: &[], strongest: Strongest::Refuse }
 }
 
 /// What really happens on a host when a rule with this action matches this act.
@@ -349,7 +387,7 @@ pub fn effect(act: Act, action: Action, lsm: bool) -> Effect {
 pub const fn usable(when: When, lsm: bool) -> bool {
     match when {
         When::Always | When::OnDemand => true,
-        When::WithLsm | When::Teaching => lsm,
+        When::WithLsm | When::Guard | When::Teaching => lsm,
         When::WithoutLsm => !lsm,
     }
 }

@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::ffi::OsStrExt,
+    path::Path,
 };
 
 use aya::maps::{HashMap, MapData, MapError};
@@ -21,7 +22,10 @@ use interdict_abi::{
 use interdict_engine::{Memory, dfa};
 use thiserror::Error;
 
-use super::loader::{LoadError, Loaded};
+use super::{
+    lineage::Lineages,
+    loader::{LoadError, Loaded},
+};
 
 /// `BPF_NOEXIST`.
 const ONLY_IF_MISSING: u64 = 1;
@@ -55,11 +59,11 @@ pub enum LabelError {
 pub struct Labels {
     exes: HashMap<MapData, ProcessKey, u32>,
     ancestors: HashMap<MapData, ProcessKey, AncestorSet>,
+    lineages: Lineages,
 }
 
 /// A process as `/proc` tells it.
 struct Running {
-    parent: u32,
     program: Vec<u8>,
 }
 
@@ -74,7 +78,16 @@ impl Labels {
             exes: HashMap::try_from(loaded.map(names::EXES)?).map_err(refused(names::EXES))?,
             ancestors: HashMap::try_from(loaded.map(names::ANCESTORS)?)
                 .map_err(refused(names::ANCESTORS))?,
+            lineages: Lineages::open(loaded)?,
         })
+    }
+
+    /// Takes over what an earlier instance knows of the processes that run. One that knows nothing is no fault.
+    pub fn take_over(&mut self, instance: &Path) {
+        match Lineages::of(instance) {
+            Ok(earlier) => self.lineages.take_over(&earlier),
+            Err(error) => tracing::warn!(%error, "ancestors that have exited are not known"),
+        }
     }
 
     /// Labels every process that runs under `generation`, whose image is `image`.
@@ -82,11 +95,13 @@ impl Labels {
     /// # Errors
     /// A map is full or `/proc` cannot be read.
     pub fn seed(&mut self, generation: Generation, image: &[u8]) -> Result<(), LabelError> {
+        self.lineages.seed()?;
         let automaton = image.word(header::EXE_AUTOMATON);
         if automaton == 0 {
             return Ok(());
         }
         let sets = image.word(header::ANCESTOR_SETS);
+        let mut rows = BTreeMap::new();
         for _ in 0..PASSES {
             let running = running()?;
             let labels: BTreeMap<u32, u32> = running
@@ -97,12 +112,23 @@ impl Labels {
                 })
                 .collect();
             let mut added = 0;
-            for process in running.keys() {
+            'processes: for process in running.keys() {
                 let key = ProcessKey { generation: generation.0, process: *process };
                 let label = labels.get(process).copied().unwrap_or(0);
                 added += usize::from(self.add_exe(key, label, *process)?);
                 if sets != 0 {
-                    let set = ancestor_set(image, sets, &running, &labels, *process);
+                    // Without a row rules on ancestors decide by `on_fault`.
+                    let Some(ids) = self.lineages.ancestors(*process) else { continue };
+                    let mut set = [0; SET_WORDS];
+                    for id in ids {
+                        let row = rows.entry(id).or_insert_with(|| {
+                            ancestor_row(image, automaton, sets, &self.lineages.path(id)?)
+                        });
+                        let Some(row) = row else { continue 'processes };
+                        for (word, bits) in set.iter_mut().zip(row) {
+                            *word |= *bits;
+                        }
+                    }
                     added += usize::from(self.add_ancestors(key, set, *process)?);
                 }
             }
@@ -194,13 +220,11 @@ fn running() -> Result<BTreeMap<u32, Running>, LabelError> {
         let Some(process) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        let Ok(stat) = fs::read(format!("/proc/{process}/stat")) else { continue };
-        let Some(parent) = parent(&stat) else { continue };
         // Kernel threads have no program: their label is that of the empty string.
         let program = fs::read_link(format!("/proc/{process}/exe"))
             .map(|path| without_suffix(path.as_os_str().as_bytes()).to_vec())
             .unwrap_or_default();
-        found.insert(process, Running { parent, program });
+        found.insert(process, Running { program });
     }
     Ok(found)
 }
@@ -210,47 +234,19 @@ fn without_suffix(path: &[u8]) -> &[u8] {
     path.strip_suffix(b" (deleted)").unwrap_or(path)
 }
 
-/// The parent from `/proc/PID/stat`: the second field after the name, which is in parentheses and may hold anything.
-fn parent(stat: &[u8]) -> Option<u32> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-/// The ancestor predicates that hold of `process`: those of the programs of its parent, that one's parent, and so on.
-fn ancestor_set(
-    image: &[u8],
-    sets: u32,
-    running: &BTreeMap<u32, Running>,
-    labels: &BTreeMap<u32, u32>,
-    process: u32,
-) -> AncestorSet {
-    let mut set = [0; SET_WORDS];
-    let mut seen = BTreeSet::new();
-    let mut at = process;
-    while let Some(one) = running.get(&at) {
-        let parent = one.parent;
-        if parent == 0 || !seen.insert(parent) {
-            break;
-        }
-        let label = labels.get(&parent).copied().unwrap_or(0);
-        for (word, bits) in set.iter_mut().enumerate() {
-            *bits |= image.long(sets + label * SET_WORDS as u32 * 8 + word as u32 * 8);
-        }
-        at = parent;
+/// The ancestor predicates that hold of whoever descends from a program.
+fn ancestor_row(image: &[u8], automaton: u32, sets: u32, program: &[u8]) -> Option<AncestorSet> {
+    let label = dfa::walk(image, automaton, program)?;
+    let mut row = [0; SET_WORDS];
+    for (word, bits) in row.iter_mut().enumerate() {
+        *bits = image.long(sets + label * SET_WORDS as u32 * 8 + word as u32 * 8);
     }
-    set
+    Some(row)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_and_spaces_does_not_hide_the_parent() {
-        assert_eq!(parent(b"42 (a) b (c) S 7 42 42 0"), Some(7));
-        assert_eq!(parent(b"42 (a"), None);
-    }
 
     #[test]
     fn this_process_is_among_those_that_run() {

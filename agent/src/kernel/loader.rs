@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, BufRead, BufReader},
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -16,11 +17,12 @@ use aya::{
     Btf as KernelBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{Map, MapData},
     programs::{
-        CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError, RawTracePoint, Xdp, XdpMode,
-        links::FdLink,
+        CgroupAttachMode, CgroupSockAddr, CgroupSysctl, Lsm, ProgramError, RawTracePoint, Xdp,
+        XdpMode, links::FdLink,
     },
 };
 use interdict_abi::{
+    guard,
     ids::{Act, Calling},
     limits::{SLOT_BYTES_MAX, SLOT_BYTES_MIN},
     maps::names,
@@ -110,6 +112,15 @@ impl Deciding {
     }
 }
 
+/// What is to be loaded.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    /// Acts that rules are about.
+    acts: &'a [Act],
+    /// Whether the agent guards itself.
+    guarded: bool,
+}
+
 /// Loaded programs and their maps.
 #[derive(Debug)]
 pub struct Loaded {
@@ -122,10 +133,15 @@ pub struct Loaded {
     attached: Vec<&'static str>,
     /// Programs whose hook this kernel lacks and has a twin of.
     absent: Vec<&'static str>,
+    /// Whether the programs that guard the agent are among those that are loaded.
+    guarded: bool,
     options: Options,
     /// How each interface was attached, for `doctor`.
     pub interface_modes: Vec<(String, &'static str)>,
 }
+
+/// Links a program to a cgroup's sysctls and pins the link: the loader library makes such links, but lets none be pinned.
+pub type CgroupLink = fn(BorrowedFd<'_>, BorrowedFd<'_>, &Path) -> io::Result<()>;
 
 const MAPS: &[&str] = &[
     names::CONTROL,
@@ -136,6 +152,13 @@ const MAPS: &[&str] = &[
     names::EVENTS,
     names::FAULTS,
     names::DECISIONS,
+    names::PROGRAMS,
+    names::LINEAGES,
+    guard::names::STATE,
+    guard::names::OBJECTS,
+    guard::names::TASKS,
+    guard::names::IDS,
+    guard::names::USED,
 ];
 
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
@@ -210,15 +233,28 @@ impl Loaded {
     /// # Errors
     /// The kernel refuses the programs even without LSM, or pins cannot be made.
     pub fn start(options: Options, image_bytes: usize, acts: &[Act]) -> Result<Self, LoadError> {
+        Self::start_guarded(options, image_bytes, acts, false)
+    }
+
+    /// [`Loaded::start`], with the programs that guard the agent if `guarded`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_guarded(
+        options: Options,
+        image_bytes: usize,
+        acts: &[Act],
+        guarded: bool,
+    ) -> Result<Self, LoadError> {
         fs::create_dir_all(&options.pins).map_err(pin_error(&options.pins))?;
-        if let Some(adopted) = Self::adopt(&options, image_bytes, acts)? {
+        if let Some(adopted) = Self::adopt(&options, image_bytes, acts, guarded)? {
             return Ok(adopted);
         }
-        Self::load(options, slot_for(image_bytes)?, acts)
+        Self::load(options, slot_for(image_bytes)?, Wanted { acts, guarded })
     }
 
     /// Instances that exist under the pin directory.
-    fn instances(pins: &Path) -> Vec<PathBuf> {
+    pub fn instances(pins: &Path) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(pins) else { return Vec::new() };
         let mut found: Vec<PathBuf> = entries
             .filter_map(Result::ok)
@@ -240,6 +276,7 @@ impl Loaded {
         options: &Options,
         image_bytes: usize,
         acts: &[Act],
+        guarded: bool,
     ) -> Result<Option<Self>, LoadError> {
         let digest = object::digest(object::PREBUILT);
         for directory in Self::instances(&options.pins) {
@@ -256,7 +293,8 @@ impl Loaded {
                 continue;
             }
             let links = directory.join("links");
-            let needed: Vec<&Hook> = needed(acts, lsm, options).collect();
+            let needed: Vec<&Hook> =
+                needed(acts, lsm, options).chain(guards(guarded && lsm)).collect();
             let all_there = needed
                 .iter()
                 .filter(|hook| twin(hook.program).is_none())
@@ -278,6 +316,7 @@ impl Loaded {
                 slot_bytes,
                 deciding,
                 ebpf: None,
+                guarded,
                 options: options.clone(),
                 interface_modes: Vec::new(),
             }));
@@ -285,7 +324,7 @@ impl Loaded {
         Ok(None)
     }
 
-    fn load(options: Options, slot_bytes: usize, acts: &[Act]) -> Result<Self, LoadError> {
+    fn load(options: Options, slot_bytes: usize, wanted: Wanted<'_>) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
         let active = active_modules();
         let kernel_btf = hook_types(&btf)?;
@@ -294,7 +333,7 @@ impl Loaded {
             return Self::load_as(
                 options,
                 slot_bytes,
-                acts,
+                wanted,
                 &btf,
                 &kernel_btf,
                 Deciding::WithoutLsm(reason),
@@ -305,13 +344,13 @@ impl Loaded {
             return Self::load_as(
                 options,
                 slot_bytes,
-                acts,
+                wanted,
                 &btf,
                 &kernel_btf,
                 Deciding::WithoutLsm(reason),
             );
         }
-        match Self::load_as(options.clone(), slot_bytes, acts, &btf, &kernel_btf, Deciding::Lsm) {
+        match Self::load_as(options.clone(), slot_bytes, wanted, &btf, &kernel_btf, Deciding::Lsm) {
             Err(LoadError::Program { program, source })
                 if is_lsm(program) && forbidden(&source) =>
             {
@@ -319,7 +358,7 @@ impl Loaded {
                     format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
                 tracing::warn!(%reason, "going on without BPF LSM");
                 let deciding = Deciding::WithoutLsm(reason);
-                Self::load_as(options, slot_bytes, acts, &btf, &kernel_btf, deciding)
+                Self::load_as(options, slot_bytes, wanted, &btf, &kernel_btf, deciding)
             }
             result => result,
         }
@@ -328,7 +367,7 @@ impl Loaded {
     fn load_as(
         options: Options,
         slot_bytes: usize,
-        acts: &[Act],
+        wanted: Wanted<'_>,
         btf: &Btf,
         kernel_btf: &KernelBtf,
         deciding: Deciding,
@@ -369,7 +408,9 @@ impl Loaded {
         }
         let mut ebpf = loader.load(&bytes)?;
         // Only what the rules need: checking a program takes the kernel longer than anything else at the start.
-        for hook in needed(acts, deciding.lsm(), &options).filter(|hook| there(hook, btf)) {
+        for hook in needed(wanted.acts, deciding.lsm(), &options)
+            .chain(guards(wanted.guarded && deciding.lsm()))
+            .filter(|hook| there(hook, btf)) {
             load_program(&mut ebpf, hook, kernel_btf)?;
         }
         let teaching = HOOKS.iter().find(|hook| hook.when == When::Teaching && deciding.lsm());
@@ -418,6 +459,7 @@ impl Loaded {
                 .filter(|hook| !there(hook, btf))
                 .map(|hook| hook.program)
                 .collect(),
+            guarded: wanted.guarded,
             options,
             interface_modes: Vec::new(),
         })
@@ -455,6 +497,17 @@ impl Loaded {
         })
     }
 
+    /// Where the links of the attached programs are pinned.
+    pub fn pinned_links(&self) -> Vec<PathBuf> {
+        let links = self.directory.join("links");
+        HOOKS
+            .iter()
+            .filter(|hook| self.attached.contains(&hook.program))
+            .flat_map(|hook| link_names(hook, &self.options))
+            .map(|name| links.join(name))
+            .collect()
+    }
+
     /// Programs that are attached.
     pub fn attached(&self) -> &[&'static str] {
         &self.attached
@@ -479,6 +532,51 @@ impl Loaded {
         Ok(())
     }
 
+    /// Attaches the programs that guard the agent.
+    ///
+    /// # Errors
+    /// The kernel refuses one.
+    pub fn attach_guard(&mut self, link: CgroupLink) -> Result<(), LoadError> {
+        for hook in guards(self.guarded && self.deciding.lsm()) {
+            if hook.attach == Attach::Sysctl {
+                self.attach_sysctl(hook, link)?;
+            } else {
+                self.attach(hook)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_sysctl(&mut self, hook: &'static Hook, link: CgroupLink) -> Result<(), LoadError> {
+        if self.attached.contains(&hook.program) {
+            return Ok(());
+        }
+        let Some(ebpf) = self.ebpf.as_mut() else {
+            return Err(LoadError::Missing("program to attach in an adopted instance"));
+        };
+        let refused = |source| LoadError::Program { program: hook.program, source };
+        let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;
+        let program: &mut CgroupSysctl = program.try_into().map_err(refused)?;
+        let cgroup = File::open(&self.options.cgroup).map_err(pin_error(&self.options.cgroup))?;
+        let path = self.directory.join("links").join(hook.program);
+        let program = program.fd().map_err(refused)?;
+        link(program.as_fd(), cgroup.as_fd(), &path).map_err(pin_error(&path))?;
+        self.attached.push(hook.program);
+        Ok(())
+    }
+
+    /// Ids of the programs of this instance and of all their maps, pinned or not. Empty when adopted.
+    pub fn ids(&self) -> Vec<guard::GuardId> {
+        let mut ids = Vec::new();
+        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
+        for info in programs.filter_map(|(_, program)| program.info().ok()) {
+            ids.push(guard::GuardId { kind: guard::GuardId::PROGRAM, id: info.id() });
+            let maps = info.map_ids().ok().flatten().unwrap_or_default();
+            ids.extend(maps.into_iter().map(|id| guard::GuardId { kind: guard::GuardId::MAP, id }));
+        }
+        ids
+    }
+
     /// Attaches every program that decides one of `acts` on this host.
     ///
     /// # Errors
@@ -493,8 +591,10 @@ impl Loaded {
 
     /// Detaches programs that decide none of `acts`: what no rule needs costs nothing.
     pub fn detach_unneeded(&mut self, acts: &[Act]) {
-        let keep: Vec<&'static str> =
-            needed(acts, self.deciding.lsm(), &self.options).map(|hook| hook.program).collect();
+        let keep: Vec<&'static str> = needed(acts, self.deciding.lsm(), &self.options)
+            .chain(guards(self.guarded))
+            .map(|hook| hook.program)
+            .collect();
         let links = self.directory.join("links");
         for hook in HOOKS {
             if self.attached.contains(&hook.program) && !keep.contains(&hook.program) {
@@ -555,6 +655,7 @@ impl Loaded {
                 })?;
                 pin(link, hook.program)?;
             }
+            Attach::Sysctl => return Err(LoadError::Missing("link to a cgroup's sysctls")),
             Attach::Xdp => {
                 let program: &mut Xdp = program.try_into().map_err(refused)?;
                 for interface in &self.options.interfaces {
@@ -664,7 +765,9 @@ fn needed<'a>(
             && hook.when != When::Teaching;
         // The exec check also labels programs the moment they start.
         let labels = hook.program == "bprm_check_security";
-        hook.when == When::Always || (usable(hook.when, lsm) && possible && (about || labels))
+        let ruled = hook.when != When::Guard;
+        hook.when == When::Always
+            || (ruled && usable(hook.when, lsm) && possible && (about || labels))
     })
 }
 
@@ -675,7 +778,7 @@ fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
         .iter()
         .filter_map(|hook| match hook.attach {
             Attach::Lsm(name) => Some(format!("bpf_lsm_{name}")),
-            Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp => None,
+            Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp | Attach::Sysctl => None,
         })
         .collect();
     let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
@@ -687,8 +790,13 @@ fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
 fn there(hook: &Hook, btf: &Btf) -> bool {
     match hook.attach {
         Attach::Lsm(name) => twin(hook.program).is_none() || btf.has_lsm_hook(name),
-        Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp => true,
+        Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp | Attach::Sysctl => true,
     }
+}
+
+/// The hooks that guard the agent, if it is to be guarded.
+fn guards(guarded: bool) -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(move |hook| guarded && hook.when == When::Guard)
 }
 
 fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
@@ -698,7 +806,9 @@ fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
             .iter()
             .map(|interface| format!("{}@{interface}", hook.program))
             .collect(),
-        Attach::Lsm(_) | Attach::Tracepoint(_) | Attach::Cgroup => vec![hook.program.to_owned()],
+        Attach::Lsm(_) | Attach::Tracepoint(_) | Attach::Cgroup | Attach::Sysctl => {
+            vec![hook.program.to_owned()]
+        }
     }
 }
 
@@ -716,6 +826,10 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook, btf: &KernelBtf) -> Result
         }
         Attach::Cgroup => {
             let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
+        }
+        Attach::Sysctl => {
+            let program: &mut CgroupSysctl = program.try_into().map_err(refused)?;
             program.load().map_err(refused)
         }
         Attach::Xdp => {

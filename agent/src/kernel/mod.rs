@@ -2,8 +2,10 @@
 
 pub mod btf;
 pub mod features;
+pub mod guard;
 pub mod hooks;
 pub mod labels;
+pub mod lineage;
 pub mod loader;
 pub mod object;
 pub mod ring;

@@ -96,7 +96,8 @@ impl Slots {
         })
     }
 
-    /// Numbers the next policies after those of another instance.
+    /// Numbers the next policies after those of another instance, and takes over what it knows of processes. The programs
+    /// that keep processes up to date must be attached.
     ///
     /// # Errors
     /// Its map cannot be read.
@@ -107,6 +108,7 @@ impl Slots {
         let control: Array<MapData, Control> = Array::try_from(map).map_err(refused)?;
         let active = control.get(&0, 0).map_err(refused)?.active;
         self.taken = self.taken.max(Generation(active as u32));
+        self.labels.take_over(instance);
         Ok(())
     }
 
@@ -223,5 +225,68 @@ impl Slots {
         let control = self.control()?;
         let agent = u64::from(std::process::id());
         self.tell(Control { mode: mode as u64, agent, ..control })
+    }
+}
+
+/// Bytes of an image compared in one look: a few milliseconds.
+const WINDOW: usize = 8 << 20;
+
+/// Compares what the kernel programs read with what was written.
+#[derive(Debug)]
+pub struct Watch {
+    words: MappedArray,
+    memory: MappedArray,
+    start: usize,
+    image: Vec<u8>,
+    at: usize,
+    active: u64,
+    mode: u64,
+}
+
+impl Watch {
+    /// Watches the image in force in `loaded`.
+    ///
+    /// # Errors
+    /// A map is gone or cannot be mapped.
+    pub fn open(
+        loaded: &Loaded,
+        generation: Generation,
+        mode: Mode,
+        image: &[u8],
+    ) -> Result<Self, SwapError> {
+        let map = |name| super::loader::open_map(&loaded.directory().join("maps").join(name));
+        let words = MappedArray::new(map(names::CONTROL)?.fd(), size_of::<Control>());
+        let memory = MappedArray::new(map(names::IMAGE)?.fd(), 2 * loaded.slot_bytes());
+        Ok(Self {
+            words: words.map_err(SwapError::Slot)?,
+            memory: memory.map_err(SwapError::Slot)?,
+            start: generation.slot() as usize * loaded.slot_bytes(),
+            image: image.to_vec(),
+            at: 0,
+            active: u64::from(generation.0),
+            mode: mode as u64,
+        })
+    }
+
+    /// What is not as it was written; of a large image the next part is looked at.
+    pub fn look(&mut self) -> Option<String> {
+        let word = |offset| {
+            let bytes = self.words.read(offset, 8).ok()?;
+            Some(u64::from_ne_bytes(*bytes.first_chunk()?))
+        };
+        if word(offset_of!(Control, active)) != Some(self.active) {
+            return Some("another policy was put in force by somebody else".to_owned());
+        }
+        if word(offset_of!(Control, mode)) != Some(self.mode) {
+            return Some("the mode was changed by somebody else".to_owned());
+        }
+        let end = (self.at + WINDOW).min(self.image.len());
+        let part = self.image.get(self.at..end)?;
+        let found = self.memory.read(self.start + self.at, part.len()).ok();
+        if found.as_deref() != Some(part) {
+            return Some("the policy in the kernel was changed by somebody else".to_owned());
+        }
+        self.at = if end >= self.image.len() { 0 } else { end };
+        None
     }
 }

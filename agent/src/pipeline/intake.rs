@@ -11,7 +11,11 @@ use std::{
 
 use interdict_abi::event::kind;
 
-use crate::alert::{Notice, build::PolicyView};
+use crate::{
+    alert::{Notice, build::PolicyView},
+    canary::{self, Sightings},
+    protect::Names,
+};
 
 /// Notices that may wait: far more than the agent can have a reason for.
 const NOTICES: usize = 4_096;
@@ -21,6 +25,7 @@ pub(super) struct Intake {
     waiting: Mutex<Waiting>,
     wake: Condvar,
     capacity: usize,
+    pub(super) canaries: Sightings,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +35,7 @@ struct Waiting {
     notices: Vec<Notice>,
     policies: Vec<Arc<PolicyView>>,
     losses: BTreeMap<String, u64>,
+    guarded: Names,
     closed: bool,
 }
 
@@ -68,7 +74,12 @@ pub struct Backlog {
 
 impl Intake {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { waiting: Mutex::default(), wake: Condvar::new(), capacity }
+        Self {
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            capacity,
+            canaries: Sightings::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -76,7 +87,9 @@ impl Intake {
     }
 
     pub(super) fn record(&self, record: &[u8]) -> bool {
-        let is_decision = record.get(2..4) == Some(&kind::DECISION.to_le_bytes());
+        let matters = [kind::DECISION.to_le_bytes(), kind::GUARD.to_le_bytes()];
+        let is_decision =
+            record.get(2..4).is_some_and(|found| matters.iter().any(|kind| kind == found));
         let room = if is_decision { self.capacity } else { self.capacity / 4 * 3 };
         let Ok(len) = u32::try_from(record.len()) else { return false };
         let mut waiting = self.lock();
@@ -111,13 +124,22 @@ impl Intake {
         let notice = Notice::PolicyChanged {
             generation: policy.generation,
             digest: policy.digest.clone(),
-            rules: policy.metadata.rules.len(),
+            rules: canary::acts::without(&policy.metadata.rules),
         };
         let mut waiting = self.lock();
         waiting.policies.push(policy);
         waiting.notices.push(notice);
         drop(waiting);
         self.wake.notify_one();
+    }
+
+    /// What guarded files are called from now on.
+    pub(super) fn guard(&self, names: Names) {
+        self.lock().guarded = names;
+    }
+
+    pub(super) fn guarded(&self) -> Names {
+        Arc::clone(&self.lock().guarded)
     }
 
     pub(super) fn lost(&self, reason: &str, number: u64) {

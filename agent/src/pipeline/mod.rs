@@ -44,8 +44,10 @@ use crate::{
         redact::Redaction,
         seal::Sealer,
     },
+    canary::Sightings,
     config::Config,
     enrich::{Enricher, metadata::RuntimeFiles},
+    protect::Names,
     sinks::{self, SinkError, Status, clock::RuntimeClock, runner},
     spool::{
         Cursor, Spool, SpoolError,
@@ -69,6 +71,13 @@ pub enum PipelineError {
     /// No randomness, or no thread.
     #[error("pipeline: {0}")]
     System(&'static str),
+}
+
+impl PipelineError {
+    /// The thread of the canaries could not be had.
+    pub fn canaries(_error: std::io::Error) -> Self {
+        Self::System("cannot start a thread")
+    }
 }
 
 /// The running pipeline. Cheap to share behind an `Arc`.
@@ -228,6 +237,11 @@ impl Pipeline {
         self.intake.policy(policy);
     }
 
+    /// What guarded files are called, in alerts about what was done to them.
+    pub fn guarded(&self, names: Names) {
+        self.intake.guard(names);
+    }
+
     /// Tells something about the agent itself.
     pub fn notice(&self, notice: Notice) {
         self.intake.notice(notice);
@@ -319,6 +333,11 @@ impl Records {
     /// See [`Pipeline::notice`].
     pub fn notice(&self, notice: Notice) {
         self.intake.notice(notice);
+    }
+
+    /// Records of canaries that have come.
+    pub fn canaries(&self) -> &Sightings {
+        &self.intake.canaries
     }
 }
 

@@ -29,8 +29,9 @@ use crate::{
         redact::Redaction,
         seal::Sealer,
     },
+    canary::acts::PREFIX,
     enrich::Enricher,
-    events::{self, KernelEvent},
+    events::{self, Decision, KernelEvent},
 };
 
 /// Time between two looks at what is due.
@@ -193,6 +194,12 @@ impl Worker {
             KernelEvent::Fork(fork) => self.enricher.forked(fork),
             KernelEvent::Exec(exec) => self.enricher.executed(exec),
             KernelEvent::Exit(exit) => self.enricher.exited(exit),
+            KernelEvent::Guard(attempt) => {
+                let context = self.enricher.context(&attempt.actor);
+                let names = self.intake.guarded();
+                let path = names.get(&attempt.guarded).map(String::as_str);
+                self.pending.push(alert::attempted(attempt, path, &context, &self.scene));
+            }
             KernelEvent::Decision(decision) => {
                 let mut context = self.enricher.context(&decision.actor);
                 if decision.target != 0 {
@@ -208,6 +215,9 @@ impl Worker {
                 let Some(told) = narrowed.told(policy) else { return };
                 let alert =
                     alert::build(decision, &told, &context, policy, &self.redaction, &self.scene);
+                if self.is_canary(decision, &alert) {
+                    return;
+                }
                 // Behind one that waits, the next of its container waits too: they keep their order.
                 if !waits && !self.held_of.contains_key(&cgroup) {
                     return self.tell_decision(alert, generation, time_ns);
@@ -301,6 +311,20 @@ impl Worker {
             };
             self.tell(&notice, boot_ns);
         }
+    }
+
+    /// Whether the agent itself has tried an act that must be refused, or a child that it made to try it.
+    fn is_canary(&self, decision: &Decision<'_>, alert: &Alert) -> bool {
+        let agent = std::process::id();
+        if decision.actor.pid != agent && decision.actor.parent != agent {
+            return false;
+        }
+        let mut canary = false;
+        for rule in alert.rules.iter().filter(|rule| rule.id.starts_with(PREFIX)) {
+            self.intake.canaries.saw(&rule.id);
+            canary = true;
+        }
+        canary
     }
 
     /// That it is in force was told in its place among the notices.

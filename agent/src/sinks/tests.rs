@@ -213,3 +213,61 @@ async fn one_alert_that_is_refused_for_good_does_not_hold_up_the_others_and_is_k
     assert!(dead["reason"].as_str().unwrap().starts_with("HTTP 400"));
     assert!(*receiver.requests.lock().unwrap() < 20);
 }
+
+/// Takes one request, answers with this body, and gives back the request's head and body.
+async fn one_request(answer: &'static str) -> (String, tokio::task::JoinHandle<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    let request = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let len = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+        let mut body = vec![0; len.parse().unwrap()];
+        socket.read_exact(&mut body).await.unwrap();
+        let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+        socket.write_all(reply.as_bytes()).await.unwrap();
+        (head, body)
+    });
+    (url, request)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sink_over_http_says_how_it_compressed_and_what_it_sent_comes_back() {
+    use std::io::Read;
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "t\n").unwrap();
+    let key = Arc::new(SigningKey::generate().unwrap());
+    let line = br#"{"id":"s-1","stream":"s","seq":1,"time":"2026-01-02T03:04:05.000000000Z","severity":"low"}"#;
+    let entry =
+        Entry { seq: 1, severity: 1, is_notice: false, line: line.to_vec(), rendered: None };
+    let stored = r#"{"items":[{"create":{"status":201}}]}"#;
+    for (kind, encoding, answer) in [
+        ("webhook: { url: \"URL\" }", "gzip", ""),
+        ("webhook: { url: \"URL\", body: ndjson }", "zstd", ""),
+        ("splunk: { url: \"URL\", token: TOKEN }", "gzip", r#"{"text":"Success","code":0}"#),
+        ("elasticsearch: { url: \"URL\", index: alerts }", "gzip", stored),
+        ("otlp: { url: \"URL\" }", "gzip", ""),
+    ] {
+        let (url, request) = one_request(answer).await;
+        let kind = kind.replace("URL", &url).replace("TOKEN", &token.display().to_string());
+        let text = format!("sinks:\n  - compression: {encoding}\n    {kind}\n");
+        let config = Config::parse(&text, Path::new("t.yaml")).unwrap();
+        let mut sink = open(&config.sinks[0], &key).unwrap();
+        assert_eq!(sink.deliver(std::slice::from_ref(&entry)).await, Ok(1), "{kind}");
+        let (head, body) = request.await.unwrap();
+        assert!(head.contains(&format!("content-encoding: {encoding}\r\n")), "{kind}: {head}");
+        let mut plain = Vec::new();
+        if encoding == "zstd" {
+            plain = zstd::bulk::decompress(&body, 1 << 20).unwrap();
+        } else {
+            flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+        }
+        assert!(plain.windows(3).any(|part| part == b"s-1"), "{kind}: {plain:?}");
+    }
+}

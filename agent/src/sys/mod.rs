@@ -2,4 +2,6 @@
 #![allow(unsafe_code)]
 
 pub mod barrier;
+pub mod link;
 pub mod mapped;
+pub mod trust;

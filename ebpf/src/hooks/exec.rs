@@ -43,7 +43,7 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
     let Some(file) = Typed::read::<*const u8>(bprm, fields::bprm_file()) else { return 0 };
     let Some(inode) = Typed::read::<*const u8>(file, fields::file_inode()) else { return 0 };
     let built = path::seen::<Typed>(file, &mut area.work().text);
-    area.work().found = super::process::labelled(built.known(), area);
+    area.work().found = super::process::labelled(if built.known() { built.bytes } else { 0 }, area);
     let question = &mut area.work().question;
     // SAFETY: a question of zeros is a question.
     unsafe { words::zero(question) };

@@ -4,6 +4,7 @@
 
 pub mod exec;
 pub mod file;
+pub mod guard;
 pub mod judge;
 pub mod net;
 pub mod object;

@@ -29,6 +29,7 @@ use crate::{
         path::{Built, Spot},
         probed, task,
     },
+    lineage,
     maps::{ANCESTORS, EXECS, EXES},
     names,
     policy::{self, Image, Policy},
@@ -50,6 +51,7 @@ pub fn process_fork(context: RawTracePointContext) -> i32 {
         return 0;
     }
     let (active, staged) = policy::generations();
+    lineage::forked(ancestor, process);
     inherit(active, ancestor, process);
     inherit(staged, ancestor, process);
     let leader: *const u8 = probed(parent, fields::task_group_leader()).unwrap_or(parent);
@@ -108,7 +110,7 @@ pub fn process_exec(context: RawTracePointContext) -> i32 {
     let Some(claim) = scratch::claim() else {
         // The new program's label cannot be found out: the old one's must not stay.
         let (process, _) = task::ids();
-        renamed(process, &ExecInFlight { exe: [0; 2], generation: [0; 2] });
+        renamed(process, &ExecInFlight { exe: [0; 2], generation: [0; 2], program: 0 });
         return 0;
     };
     started(old_thread, bprm, claim.area);
@@ -128,7 +130,7 @@ fn started(old_thread: u32, bprm: *const u8, area: Area) {
     }
     let found = match checked {
         Some(found) => found,
-        None => labelled(built.known(), area),
+        None => labelled(built.bytes, area),
     };
     renamed(process, &found);
 
@@ -161,13 +163,20 @@ fn started(old_thread: u32, bprm: *const u8, area: Area) {
     emit::send(work, Weight::Lifecycle);
 }
 
-/// The executable label of a path under the generation in force and the one being staged.
+/// The executable label of a path under the generation in force and the one being staged, and the id it is kept by. No
+/// bytes: the path is not known.
 #[inline(never)]
-pub fn labelled(known: bool, area: Area) -> ExecInFlight {
+pub fn labelled(path_bytes: u64, area: Area) -> ExecInFlight {
+    let known = path_bytes != 0;
+    let program = lineage::program(area, path_bytes);
     let (active, staged) = policy::generations();
     let (first, first_generation) = if known { label(active, area) } else { (0, 0) };
     let (second, second_generation) = if known { label(staged, area) } else { (0, 0) };
-    ExecInFlight { exe: [first, second], generation: [first_generation, second_generation] }
+    ExecInFlight {
+        exe: [first, second],
+        generation: [first_generation, second_generation],
+        program,
+    }
 }
 
 /// The label under `generation`, and `generation`, or zeros if there is none.
@@ -198,6 +207,7 @@ pub fn by_names(area: Area) {
     }
     if labelled {
         found.exe = [0; 2];
+        found.program = 0;
     }
     let mut index = 0;
     while index < NAMES_PER_OBJECT {
@@ -207,7 +217,7 @@ pub fn by_names(area: Area) {
             return;
         }
         if bytes != names::UNKNOWN {
-            let by = self::labelled(true, area);
+            let by = self::labelled(bytes, area);
             if by.exe[0] | by.exe[1] != 0 {
                 area.work().found = by;
                 return;
@@ -222,6 +232,7 @@ pub fn by_names(area: Area) {
 #[inline(never)]
 fn renamed(process: u32, found: &ExecInFlight) {
     let (active, staged) = policy::generations();
+    lineage::executed(process, found.program);
     rename(active, process, found);
     rename(staged, process, found);
 }
@@ -407,6 +418,7 @@ pub fn process_exit(context: RawTracePointContext) -> i32 {
     let (active, staged) = policy::generations();
     forget(active, process);
     forget(staged, process);
+    lineage::exited(process);
     0
 }
 
