@@ -410,7 +410,8 @@ impl Loaded {
         // Only what the rules need: checking a program takes the kernel longer than anything else at the start.
         for hook in needed(wanted.acts, deciding.lsm(), &options)
             .chain(guards(wanted.guarded && deciding.lsm()))
-            .filter(|hook| there(hook, btf)) {
+            .filter(|hook| there(hook, btf))
+        {
             load_program(&mut ebpf, hook, kernel_btf)?;
         }
         let teaching = HOOKS.iter().find(|hook| hook.when == When::Teaching && deciding.lsm());

@@ -300,7 +300,14 @@ impl<'a> Case<'a> {
     /// Narrows by what is known of the acting process, and clears the sets. Answers record flags.
     #[inline(always)]
     pub fn actor(&self) -> u32 {
-        interdict_actor(self.area.number, self.slot(), self.policy.generation.0) as u32
+        let told = interdict_actor(self.area.number, self.slot(), self.policy.generation.0) as u32;
+        if self.alive() {
+            interdict_circumstances(self.area.number, self.slot());
+            if self.needs(Fact::Cwd) {
+                interdict_cwd(self.area.number, self.slot());
+            }
+        }
+        told
     }
 
     /// Decides what is left. Answers whether there is anything to tell; the decision is in the area.
@@ -390,13 +397,9 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
     let by_exe = narrowing.needs(Fact::Exe);
     let by_parent = narrowing.needs(Fact::ParentExe);
     let by_ancestors = narrowing.needs_set(SetFact::Ancestors);
-    let by_flags = narrowing.needs(Fact::ProcessFlags);
     let (by_user, by_group) = (narrowing.needs(Fact::Uid), narrowing.needs(Fact::Gid));
     let by_effective = narrowing.needs(Fact::Euid);
     let by_name = narrowing.needs(Fact::Comm);
-    let by_capabilities = narrowing.needs_set(SetFact::Caps);
-    let (by_login, by_process) = (narrowing.needs(Fact::LoginUid), narrowing.needs(Fact::Pid));
-    let (by_place, by_age) = (narrowing.needs(Fact::Cwd), narrowing.needs(Fact::StartAge));
     if by_exe {
         let label = task::exe(generation, process);
         if label.is_none() {
@@ -421,15 +424,6 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
         let (parent, _) = task::lineage();
         narrow_label(area, slot, Fact::ParentExe, task::exe(generation, parent));
     }
-    if by_flags {
-        let flags = match task::flags() {
-            Some(flags) if flags & process_flags::CONTAINER == 0 => {
-                Some(flags | interdict_container(area) as u32)
-            }
-            other => other,
-        };
-        narrow_label(area, slot, Fact::ProcessFlags, flags);
-    }
     let (user, group) = task::owner();
     if by_user {
         narrow_label(area, slot, Fact::Uid, Some(user));
@@ -450,26 +444,45 @@ extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 {
         }
         interdict_short_string(area, slot, Fact::Comm as u32, source);
     }
-    if by_login {
+    u64::from(told)
+}
+
+/// Narrows by what is asked more rarely of the acting process. A function of its own: looking for a container's name
+/// goes deep, and stack is short.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_circumstances(area: u32, slot: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    let needs =
+        |work: &mut scratch::Work, fact| Narrowing::resume(&image, &mut work.progress).needs(fact);
+    if needs(work, Fact::ProcessFlags) {
+        let flags = match task::flags() {
+            Some(flags) if flags & process_flags::CONTAINER == 0 => {
+                Some(flags | interdict_container(area) as u32)
+            }
+            other => other,
+        };
+        narrow_label(area, slot, Fact::ProcessFlags, flags);
+    }
+    if needs(work, Fact::LoginUid) {
         narrow_label(area, slot, Fact::LoginUid, task::login_user());
     }
-    if by_process {
-        narrow_label(area, slot, Fact::Pid, Some(process));
+    if needs(work, Fact::Pid) {
+        narrow_label(area, slot, Fact::Pid, Some(task::ids().0));
     }
-    if by_age {
+    if needs(work, Fact::StartAge) {
         narrow_label(area, slot, Fact::StartAge, Some(task::age_seconds()));
     }
-    if by_capabilities {
+    if Narrowing::resume(&image, &mut work.progress).needs_set(SetFact::Caps) {
         let masks = image.word(header::CAP_MASKS);
         match task::capabilities() {
             Some(held) => work.sets.caps = facts::capabilities(&image, masks, held),
             None => work.sets.unknown |= 1 << SetFact::Caps as u64,
         }
     }
-    if by_place {
-        interdict_cwd(area, slot);
-    }
-    u64::from(told)
+    0
 }
 
 /// Narrows by the working directory of the acting process.

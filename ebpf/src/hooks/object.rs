@@ -272,9 +272,11 @@ extern "C" fn interdict_answer(number: u32) -> u64 {
     unsafe { words::zero(&mut area.work().best) };
     if area.work().question.how & how::NAMES_ONLY == 0 {
         if area.work().question.second.dentry != 0 {
-            interdict_by_other_end(number);
+            interdict_label_other_end(number);
+            interdict_by_path(number, row::OTHER, BY_OTHER_END);
         }
-        interdict_by_seen(number);
+        interdict_label_seen(number);
+        interdict_by_path(number, row::SEEN, BY_PATH);
     }
     let mut at = 0;
     while at < SETS * NAMES_PER_OBJECT {
@@ -303,10 +305,10 @@ fn tested(area: Area, fact: Fact) -> bool {
     }
 }
 
-/// Judges by the other end of a rename or link.
+/// Labels the other end of a rename or link.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_by_other_end(number: u32) -> u64 {
+extern "C" fn interdict_label_other_end(number: u32) -> u64 {
     let Some(area) = scratch::numbered(number) else { return 0 };
     let other = judge::climbed(area, 0, area.work().question.second, From::Process);
     if other.known() {
@@ -320,18 +322,18 @@ extern "C" fn interdict_by_other_end(number: u32) -> u64 {
         let known = path::name(area.work().question.second, &mut area.work().short);
         label_name(area, known);
     }
-    interdict_by_path(number, row::OTHER, BY_OTHER_END)
+    0
 }
 
-/// Judges by the path that the object is reached by, and remembers it.
+/// Labels the path that the object is reached by, and remembers it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_by_seen(number: u32) -> u64 {
+extern "C" fn interdict_label_seen(number: u32) -> u64 {
     let Some(area) = scratch::numbered(number) else { return 0 };
     if area.work().question.how & how::PATHLESS != 0 {
         all_labels(area.work(), row::SEEN, 1);
         all_labels(area.work(), row::NAME, 1);
-        return interdict_by_path(number, row::SEEN, BY_PATH);
+        return 0;
     }
     if area.work().question.how & how::LABELLED == 0 {
         let question = &mut area.work().question;
@@ -359,7 +361,7 @@ extern "C" fn interdict_by_seen(number: u32) -> u64 {
         let known = path::name(area.work().question.spot, &mut area.work().short);
         label_name(area, known);
     }
-    interdict_by_path(number, row::SEEN, BY_PATH)
+    0
 }
 
 /// Labels the name numbered `at` (set by set, [`NAMES_PER_OBJECT`] each). Answers 0 if the set has no such name.

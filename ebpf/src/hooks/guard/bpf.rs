@@ -80,9 +80,5 @@ pub fn guard_program(context: LsmContext) -> i32 {
         return 0;
     };
     let Some(id) = Typed::read::<u32>(auxiliary, fields::guard_aux_id()) else { return 0 };
-    if guarded(GuardId::PROGRAM, id) && somebody_else() {
-        told(GuardAct::Program, id)
-    } else {
-        0
-    }
+    if guarded(GuardId::PROGRAM, id) && somebody_else() { told(GuardAct::Program, id) } else { 0 }
 }

@@ -41,8 +41,7 @@ pub fn guard_open(context: LsmContext) -> i32 {
         return 0;
     }
     let Some(object) = key::<Typed>(inode) else { return 0 };
-    let Some(dentry) =
-        Typed::read::<*const u8>(file, fields::file_path() + fields::path_dentry())
+    let Some(dentry) = Typed::read::<*const u8>(file, fields::file_path() + fields::path_dentry())
     else {
         return 0;
     };
@@ -152,7 +151,10 @@ pub fn guard_sysctl(context: SysctlContext) -> i32 {
     let bytes = unsafe {
         bpf_sysctl_get_name(context.sysctl, (&raw mut name).cast(), 16, SYSCTL_BASE_NAME)
     } as i64;
-    if bytes == 14 && name[0] == word(b"ftrace_e") && name[1] & 0x00ff_ffff_ffff_ffff == word(b"nabled\0\0") {
+    if bytes == 14
+        && name[0] == word(b"ftrace_e")
+        && name[1] & 0x00ff_ffff_ffff_ffff == word(b"nabled\0\0")
+    {
         emit::count(Fault::GuardSysctl);
         return 0;
     }

@@ -53,8 +53,7 @@ pub static GUARD_IDS: HashMap<GuardId, u32> = HashMap::with_max_entries(4096, BP
 
 /// Break-glass tokens that were used. Written by the agent's program.
 #[map]
-pub static GUARD_USED: HashMap<[u8; 16], u64> =
-    HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+pub static GUARD_USED: HashMap<[u8; 16], u64> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 
 /// The longest name there is.
 const NAME_BYTES: u32 = 256;
@@ -175,8 +174,7 @@ pub extern "C" fn interdict_guard_tell(what: u64, inode: u64, device: u64, name:
     work.head.device = device as u32;
     if name != 0 {
         // SAFETY: the text has room for much more.
-        let bytes =
-            unsafe { copy_string(work.text.0.as_mut_ptr(), NAME_BYTES, name as *const u8) };
+        let bytes = unsafe { copy_string(work.text.0.as_mut_ptr(), NAME_BYTES, name as *const u8) };
         if bytes > 1 {
             work.head.path_bytes = masked::<255>(bytes as u64 - 1) as u16;
         }
