@@ -177,6 +177,20 @@ fn patterns_that_multiply_past_the_budget_are_named() {
 }
 
 #[test]
+fn an_expression_that_doubles_with_every_character_is_refused_before_it_takes_long() {
+    let program = program(vec![
+        vec![on_path(vec![Pattern::Regex("(a|b)*a(a|b){24}$".to_owned())])],
+        vec![on_path(vec![Pattern::Exact(b"/fine".to_vec())])],
+    ]);
+    let error = refused(&program, Budget::default());
+    let [Problem::AutomatonTooLarge { rule, budget, .. }] = &error.problems[..] else {
+        panic!("{error}");
+    };
+    // Two patterns have not the memory of thousands, so they cannot take the time of thousands either.
+    assert!(rule == "R0" && *budget < 16 << 20, "{error}");
+}
+
+#[test]
 fn more_of_anything_than_fits_is_refused() {
     let ancestor = |name: usize| Test::Ancestor {
         patterns: vec![Pattern::Exact(format!("/bin/{name}").into_bytes())],

@@ -21,10 +21,13 @@ use crate::{
 const RULES: usize = 1_000;
 
 /// Patterns of two lists together up to which they are compared.
-const PATTERNS: usize = 256;
+const PATTERNS: usize = 64;
+
+/// Lists compared in one policy: a compilation should not take longer for what is only worth a word.
+const COMPARISONS: usize = 128;
 
 /// What the automaton of two lists may take.
-const LIMITS: Limits = Limits { table_bytes: 1 << 20, work_bytes: 1 << 20, tails: false };
+const LIMITS: Limits = Limits { table_bytes: 128 << 10, work_bytes: 128 << 10, tails: false };
 
 /// Says which rules are covered by another. `said` are those of which it has been said already.
 pub(super) fn check(
@@ -37,11 +40,12 @@ pub(super) fn check(
     if program.rules.len() > RULES {
         return;
     }
+    let mut left = COMPARISONS;
     for (index, rule) in program.rules.iter().enumerate() {
         if rule.clauses.is_empty() || said[index] || in_parts(program, index) {
             continue;
         }
-        let cover = |clause: &Clause| -> Option<usize> {
+        let mut cover = |clause: &Clause| -> Option<usize> {
             let act = Act::ALL
                 .iter()
                 .find(|act| act.family() == clause.family && clause.acts & act.bit() != 0)?;
@@ -50,10 +54,13 @@ pub(super) fn check(
             matched.into_iter().map(|number| number as usize).find(|other| {
                 !said[*other]
                     && stronger(program, *other, index)
-                    && program.rules[*other].clauses.iter().any(|wide| covers(wide, clause))
+                    && program.rules[*other]
+                        .clauses
+                        .iter()
+                        .any(|wide| covers(wide, clause, &mut left))
             })
         };
-        let covers: Option<Vec<usize>> = rule.clauses.iter().map(cover).collect();
+        let covers: Option<Vec<usize>> = rule.clauses.iter().map(&mut cover).collect();
         if let Some(covers) = covers {
             said[index] = true;
             diagnostics.add(super::overlap::shadowed_by(rules, program, index, covers[0]));
@@ -69,14 +76,17 @@ fn in_parts(program: &Program, index: usize) -> bool {
 }
 
 /// Whether `wide` holds whenever `narrow` does.
-fn covers(wide: &Clause, narrow: &Clause) -> bool {
+fn covers(wide: &Clause, narrow: &Clause, left: &mut usize) -> bool {
     wide.family == narrow.family
         && narrow.acts & !wide.acts == 0
-        && wide.literals.iter().all(|wanted| narrow.literals.iter().any(|own| follows(own, wanted)))
+        && wide
+            .literals
+            .iter()
+            .all(|wanted| narrow.literals.iter().any(|own| follows(own, wanted, left)))
 }
 
 /// Whether `wanted` holds whenever `own` does.
-fn follows(own: &Literal, wanted: &Literal) -> bool {
+fn follows(own: &Literal, wanted: &Literal, left: &mut usize) -> bool {
     let plain = match (own.negated, wanted.negated) {
         (false, false) => implies(&own.test, &wanted.test),
         (true, true) => implies(&wanted.test, &own.test),
@@ -108,6 +118,8 @@ fn follows(own: &Literal, wanted: &Literal) -> bool {
             _,
         ) => return false,
     };
+    let Some(now) = left.checked_sub(1) else { return false };
+    *left = now;
     let Some(met) = meet(one, other) else { return false };
     match (own.negated, wanted.negated) {
         (false, false) => !met.one_alone,
@@ -176,6 +188,7 @@ mod tests {
             let found = follows(
                 &literal(own_negated, std::slice::from_ref(own)),
                 &literal(wanted_negated, std::slice::from_ref(&wanted)),
+                &mut 1,
             );
             assert_eq!(found, expected, "{own_negated} {own:?} {wanted_negated} {wanted:?}");
         }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use interdict_abi::ids::{Action, Mode};
+use interdict_abi::ids::{Act, Action, Mode};
 
 use crate::{
     diag::{Code, Diagnostic, Diagnostics},
+    field,
     image::PolicyImage,
     ir::Program,
     parse::{
@@ -122,6 +123,35 @@ const ON_THE_SYSTEM: &[(&str, &str, &[(&str, &str)], &str)] = &[
     ("this agent loading its programs", "cap.use", &[("name", "bpf")], AGENT),
 ];
 
+/// Other acts on files: what for, the act, the file, by whom. Those that no kernel program decides are left out.
+const FILES: &[(&str, &str, &str, &str)] = &[
+    ("the package manager unpacking", "file.create", "/usr/bin/new.dpkg-new", DPKG),
+    (
+        "the package manager putting a program in place",
+        "file.rename",
+        "/usr/bin/new.dpkg-new",
+        DPKG,
+    ),
+    ("the package manager removing a program", "file.unlink", "/usr/bin/old", DPKG),
+    ("the package manager setting modes", "file.setattr", "/usr/bin/new.dpkg-new", DPKG),
+    ("the package manager making links", "file.symlink", "/usr/lib/libnew.so", DPKG),
+    ("the package manager making directories", "file.mkdir", "/usr/share/doc/new", DPKG),
+    ("changing a password", "file.create", "/etc/nshadow", "/usr/bin/passwd"),
+    ("putting a changed password in place", "file.rename", "/etc/nshadow", "/usr/bin/passwd"),
+    ("init making folders of users", "file.mkdir", "/run/user/1000", SYSTEMD),
+    ("init mounting", "file.mount", "/run/user/1000", SYSTEMD),
+    ("a terminal changing hands", "file.setattr", "/dev/pts/0", SESSION),
+    ("the container runtime mounting", "file.mount", "/proc", RUNC),
+    (
+        "this agent opening a segment of its spool",
+        "file.create",
+        "/var/lib/interdict/spool/2.log",
+        AGENT,
+    ),
+    ("this agent keeping its place", "file.rename", "/var/lib/interdict/cursors/file.new", AGENT),
+    ("this agent removing old alerts", "file.unlink", "/var/lib/interdict/spool/1.log", AGENT),
+];
+
 /// Peers that stand for the whole world: only a rule that refuses all of them locks somebody out.
 const WORLD: &[&str] =
     &["10.11.12.13", "192.168.77.5", "172.20.3.4", "151.101.2.132", "2a04:4e42::644"];
@@ -178,6 +208,20 @@ fn vital() -> Vec<Vital> {
     }
     for (what, file, program) in WRITES {
         all.push(one(what, event("file.write", &path(file), &by(program, 0, 0))));
+    }
+    let decided = |act: &str| {
+        let act = Act::ALL.iter().copied().find(|known| known.name() == act);
+        act.and_then(field::decided).is_some()
+    };
+    for (what, act, file, program) in FILES.iter().filter(|(_, act, ..)| decided(act)) {
+        all.push(one(what, event(act, &path(file), &by(program, 0, 0))));
+    }
+    if decided("mmap.exec") {
+        for program in PROGRAMS {
+            let libc = path("/usr/lib/x86_64-linux-gnu/libc.so.6");
+            let what = format!("{program} loading the C library");
+            all.push(one(&what, event("mmap.exec", &libc, &by(program, 0, 0))));
+        }
     }
     for (what, act, given, program) in ON_THE_SYSTEM {
         let object: Vec<(&str, String)> =
