@@ -17,7 +17,7 @@ use crate::{
     bounds,
     kernel::{
         call::Call,
-        fields,
+        fields, is_null_argument,
         object::{Object, Typed},
         path, probed, task,
     },
@@ -272,8 +272,7 @@ pub fn ptrace_traceme(context: LsmContext) -> i32 {
 /// hook-signature: int task_kill(struct task_struct *p, struct kernel_siginfo *info, int sig, const struct cred *cred)
 #[lsm(hook = "task_kill")]
 pub fn task_kill(context: LsmContext) -> i32 {
-    let credentials: u64 = context.arg(3);
-    if credentials != 0 {
+    if !is_null_argument(&context, 3) {
         return 0;
     }
     aimed(Act::Signal, context.arg::<i32>(2) as u32, context.arg(0))
@@ -304,7 +303,7 @@ pub fn kernel_read_file(context: LsmContext) -> i32 {
         return 0;
     };
     let file: *const u8 = context.arg(0);
-    if file.is_null() {
+    if is_null_argument(&context, 0) || file.is_null() {
         return decide(act, |_, _| {});
     }
     decide(act, |known, area| {

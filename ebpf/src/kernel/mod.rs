@@ -11,6 +11,7 @@ pub mod task;
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
 };
+use aya_ebpf::{EbpfContext as _, programs::LsmContext};
 
 /// A value at `base + offset` in a program whose pointers carry BTF types (LSM): a plain load, which the verifier
 /// checks against the type and the kernel makes safe.
@@ -35,6 +36,13 @@ pub fn probed<T: Copy>(base: *const u8, offset: u64) -> Option<T> {
     };
     // SAFETY: the helper filled all of it.
     if read == 0 { Some(unsafe { value.assume_init() }) } else { None }
+}
+
+/// Whether argument `index` of an LSM hook is null. New kernels take hook arguments for pointers that are never null and
+/// cut away what a program does about it, even where the hook's caller passes null: so the argument is read as a number.
+#[inline(always)]
+pub fn is_null_argument(context: &LsmContext, index: usize) -> bool {
+    probed::<u64>(context.as_ptr().cast_const().cast(), index as u64 * 8) == Some(0)
 }
 
 /// Copies `bytes` from kernel memory. False if it cannot be read.

@@ -18,7 +18,7 @@ use crate::{
         with_area,
     },
     kernel::{
-        fields,
+        fields, is_null_argument,
         object::{Object, Reader, Typed},
         path::{self, Spot},
     },
@@ -222,7 +222,7 @@ pub fn mmap_file(context: LsmContext) -> i32 {
     let file: *const u8 = context.arg(0);
     let protection: u64 = context.arg(2);
     let flags: u64 = context.arg(3);
-    if file.is_null() {
+    if is_null_argument(&context, 0) || file.is_null() {
         return 0;
     }
     if protection & PROT_EXEC != 0 {

@@ -13,7 +13,7 @@ use super::{GUARD_TASKS, armed, key, name_of, reasons, refuse, standing, trusted
 use crate::{
     bounds, emit,
     kernel::{
-        fields,
+        fields, is_null_argument,
         object::{Probed, Reader, Typed},
         probed, task,
     },
@@ -76,7 +76,7 @@ pub fn guard_exit(context: RawTracePointContext) -> i32 {
 pub fn guard_mmap(context: LsmContext) -> i32 {
     let protection: u64 = context.arg(2);
     let file: *const u8 = context.arg(0);
-    if protection & PROT_EXEC == 0 || file.is_null() {
+    if protection & PROT_EXEC == 0 || file.is_null() || is_null_argument(&context, 0) {
         return 0;
     }
     let (process, _) = task::ids();
