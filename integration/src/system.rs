@@ -7,7 +7,7 @@ use crate::case::{Case, Told};
 const REFUSED: Outcome = Outcome::Refused(EPERM);
 
 /// What scripts share: `done` ends well or with the error, `junk` accepts that the kernel found nothing to run in a
-/// file, `start` starts another interpreter that waits and answers once it runs.
+/// file, `start` starts another interpreter that says that it runs, and waits.
 const PRELUDE: &str = r#"
 sub done { exit($_[0] >= 0 ? 0 : 64 + $!) }
 sub junk { exit($_[0] >= 0 || $! == 8 ? 0 : 64 + $!) }
@@ -15,9 +15,9 @@ sub start {
     my ($program) = @_;
     pipe(my $running, my $ours);
     my $pid = fork();
-    if ($pid == 0) { exec($program, "-e", "sleep 5") }
+    if ($pid == 0) { syscall(33, fileno($ours), 1); exec($program, "-e", q($| = 1; print 1; sleep 5)) }
     close($ours);
-    read($running, my $nothing, 1);
+    sysread($running, my $word, 1);
     return $pid;
 }
 "#;
