@@ -174,7 +174,7 @@ fn judge(policy: &Policy, area: Area) {
     let target: *mut [u64; WORDS] = text.0.as_mut_ptr().cast();
     // SAFETY: the particulars are so many words, and the text is larger and 8-aligned.
     unsafe { words::copy(&mut *target, &*source) };
-    report::begin(area, policy, Family::Syscall, &told);
+    report::begin(area, policy.generation, Family::Syscall, &told);
     report::actor(area);
     report::finish(area);
 }
