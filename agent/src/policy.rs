@@ -6,7 +6,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use interdict_abi::ids::{Act, Action};
+use interdict_abi::{
+    ids::{Act, Action},
+    image::header,
+    limits::{CALLINGS, SYSCALL_NUMBERS},
+};
 use interdict_rules::{
     Options, compile,
     diag::{self, Colour},
@@ -150,6 +154,8 @@ impl Policy {
     fn of(image: PolicyImage, warnings: String) -> Self {
         let digest = image.kernel_digest().iter().map(|byte| format!("{byte:02x}")).collect();
         let mut acts: Vec<Act> = image.metadata().rules.iter().flat_map(acts_of).collect();
+        acts.retain(|act| *act != Act::Syscall);
+        acts.extend(stages_of_calls(image.kernel()));
         acts.sort_unstable();
         acts.dedup();
         Self { image, digest, warnings, acts, trusted: None }
@@ -209,6 +215,20 @@ pub fn said(effect: Effect) -> &'static str {
 /// The action of a rule.
 pub fn action_of(rule: &RuleMeta) -> Action {
     Action::ALL.iter().copied().find(|action| action.name() == rule.action).unwrap_or(Action::Alert)
+}
+
+/// Whether rules are about system calls as they begin, as they end, or both: each has a program of its own, which every
+/// call of every process passes.
+fn stages_of_calls(image: &[u8]) -> impl Iterator<Item = Act> {
+    const STAGE_BYTES: usize = (CALLINGS * SYSCALL_NUMBERS / 8) as usize;
+    let word = image.get(header::SYSCALLS as usize..).and_then(|rest| rest.first_chunk());
+    let at = word.map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
+    let asked = |stage: usize| {
+        let bits = image.get(at + stage * STAGE_BYTES..).and_then(|rest| rest.get(..STAGE_BYTES));
+        at != 0 && bits.is_some_and(|bits| bits.iter().any(|byte| *byte != 0))
+    };
+    let stages = [(Act::Syscall, asked(0)), (Act::SyscallResult, asked(1))];
+    stages.into_iter().filter(|(_, asked)| *asked).map(|(act, _)| act)
 }
 
 /// The acts of a rule, by the names in its `on`.

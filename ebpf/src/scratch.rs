@@ -24,7 +24,7 @@ use crate::{
     atomic,
     cache::Remembered,
     emit,
-    hooks::{object::Question, packet::Packet, system::Known},
+    hooks::{object::Question, packet::Packet, syscall::Called, system::Known},
     kernel::{container::Ascent, cwd::Cwd, path::Climb},
     maps::{SCRATCH, SCRATCH_TAKEN},
 };
@@ -76,6 +76,8 @@ pub struct Work {
     pub decision: Decision,
     /// What is known of an act on the system.
     pub system: Known,
+    /// What is known of a system call.
+    pub called: Called,
     /// What was parsed of a packet.
     pub packet: Packet,
     /// A short string: a name, a comm, a socket address.

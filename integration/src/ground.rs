@@ -64,6 +64,7 @@ const PROGRAMS: &[&str] = &[
 const SCRIPTED: &[&str] = &[
     "/opt/sys/bpf",
     "/opt/sys/bystander",
+    "/opt/sys/calls",
     "/opt/sys/caps",
     "/opt/sys/facts",
     "/opt/sys/ids",
@@ -102,6 +103,53 @@ mount --bind /srv/named /srv/other/mount
 mount --bind /srv/dropbox /srv/other/drop
 ";
 
+/// A 64-bit program that calls the kernel as 32-bit ones do.
+const OLD_WAY: &str = "/opt/sys/int80";
+
+/// An ELF file that calls `memfd_create` by `int 0x80`, where its number is 356, and ends with 0 or the error.
+fn calling_the_old_way() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    const CODE: &[u8] = &[
+        0xb8, 0x64, 0x01, 0x00, 0x00, // mov eax, 356
+        0xbb, 0x9a, 0x00, 0x40, 0x00, // mov ebx, name
+        0x31, 0xc9, // xor ecx, ecx
+        0xcd, 0x80, // int 0x80
+        0x85, 0xc0, // test eax, eax
+        0x78, 0x04, // js failed
+        0x31, 0xff, // xor edi, edi
+        0xeb, 0x05, // jmp exit
+        0xf7, 0xd8, // failed: neg eax
+        0x8d, 0x78, 0x40, // lea edi, [rax + 64]
+        0xb8, 0x3c, 0x00, 0x00, 0x00, // exit: mov eax, 60
+        0x0f, 0x05, // syscall
+        b'x', 0x00, // name
+    ];
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let short = |file: &mut Vec<u8>, value: u16| file.extend(value.to_le_bytes());
+    let long = |file: &mut Vec<u8>, value: u64| file.extend(value.to_le_bytes());
+    // An executable for x86-64, version 1; entry, program headers, no sections.
+    short(&mut file, 2);
+    short(&mut file, 62);
+    file.extend(1u32.to_le_bytes());
+    for value in [BASE + HEADERS, 64, 0] {
+        long(&mut file, value);
+    }
+    file.extend(0u32.to_le_bytes());
+    for value in [64, 56, 1, 0, 0, 0] {
+        short(&mut file, value);
+    }
+    // One segment, readable and executable, the whole file.
+    file.extend(1u32.to_le_bytes());
+    file.extend(5u32.to_le_bytes());
+    let length = HEADERS + CODE.len() as u64;
+    for value in [0, BASE, BASE, length, length, 0x1000] {
+        long(&mut file, value);
+    }
+    file.extend(CODE);
+    file
+}
+
 /// A guest with everything cases touch, and the script in it.
 pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
     let mut guest = Guest::new(kernel, init)?
@@ -116,6 +164,7 @@ pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
     for path in PROGRAMS {
         guest = guest.add("/usr/bin/true", *path);
     }
+    guest = guest.file(OLD_WAY, 0o755, calling_the_old_way());
     for path in SCRIPTED {
         guest = guest.add("/usr/bin/perl", *path);
     }

@@ -7,7 +7,7 @@ use crate::case::{Case, Told};
 const REFUSED: Outcome = Outcome::Refused(EPERM);
 
 /// What scripts share: `done` ends well or with the error, `junk` accepts that the kernel found nothing to run in a
-/// file, `start` starts another interpreter that waits and answers once it runs.
+/// file, `start` starts another interpreter that says that it runs, and waits.
 const PRELUDE: &str = r#"
 sub done { exit($_[0] >= 0 ? 0 : 64 + $!) }
 sub junk { exit($_[0] >= 0 || $! == 8 ? 0 : 64 + $!) }
@@ -15,9 +15,9 @@ sub start {
     my ($program) = @_;
     pipe(my $running, my $ours);
     my $pid = fork();
-    if ($pid == 0) { exec($program, "-e", "sleep 5") }
+    if ($pid == 0) { syscall(33, fileno($ours), 1); exec($program, "-e", q($| = 1; print 1; sleep 5)) }
     close($ours);
-    read($running, my $nothing, 1);
+    sysread($running, my $word, 1);
     return $pid;
 }
 "#;
@@ -40,7 +40,8 @@ fn refused(name: &'static str, rules: &'static str, rule: &'static str, step: St
 
 /// All of them.
 pub fn cases() -> Vec<Case> {
-    [on_processes(), on_credentials(), on_namespaces(), on_the_kernel(), facts()].concat()
+    [on_processes(), on_credentials(), on_namespaces(), on_the_kernel(), facts(), system_calls()]
+        .concat()
 }
 
 fn on_processes() -> Vec<Case> {
@@ -442,5 +443,94 @@ fn facts() -> Vec<Case> {
             Told::enforced("T-FACT-5", "block"),
         )
         .twin(open("read on the host", &join("/sys/fs/cgroup/docker-01234567.scope"), "/etc/by-container")),
+    ]
+}
+
+fn system_calls() -> Vec<Case> {
+    let made = |name, rules, rule, step: Step| {
+        Case::new(name, rules).told(step, Outcome::Passed, Told::enforced(rule, "alert"))
+    };
+    let memory = |interpreter: &str| {
+        let code = "my $name = 'x'; done(syscall(319, $name, 0));";
+        script(interpreter, "memfd_create", code)
+    };
+    let duplicate = |onto: u32| {
+        let code = format!(
+            "socketpair(my $one, my $other, 1, 1, 0); done(syscall(33, fileno($one), {onto}));"
+        );
+        script("calls", &format!("a socket duplicated onto {onto}"), &code)
+    };
+    let open = |path: &str| {
+        let code = format!("open(my $file, '<', '{path}'); done(0);");
+        script("calls", &format!("open {path}"), &code)
+    };
+    let old_way = Step::new("", Act::Run { command: vec!["/opt/sys/int80".to_owned()] });
+    vec![
+        made(
+            "a_system_call_is_told_by_its_name",
+            r#"
+- id: T-CALL-1
+  title: A file in memory
+  on: [syscall]
+  when: process.exe == "/opt/sys/calls" and syscall.name == memfd_create and syscall.arg1 == 0
+  action: alert
+"#,
+            "T-CALL-1",
+            memory("calls"),
+        )
+        .twin(memory("other")),
+        Case::new(
+            "who_makes_a_deadly_system_call_dies",
+            r#"
+- id: T-CALL-2
+  title: Call and die
+  on: [syscall]
+  when: process.exe == "/opt/sys/calls" and syscall.name in [userfaultfd, process_vm_writev]
+  action: kill
+"#,
+        )
+        .told(
+            script("calls", "userfaultfd", "done(syscall(323, 1));"),
+            Outcome::Killed(9),
+            Told::enforced("T-CALL-2", "kill"),
+        ),
+        made(
+            "a_socket_that_becomes_a_standard_stream_is_told",
+            r#"
+- id: T-CALL-3
+  title: A socket as standard stream
+  on: [syscall]
+  when: process.exe == "/opt/sys/calls" and syscall.name in [dup, dup2, dup3] and syscall.result in [0..2] and process.stdio_is_socket
+  action: alert
+"#,
+            "T-CALL-3",
+            duplicate(0),
+        )
+        .twin(duplicate(17)),
+        made(
+            "a_system_call_that_fails_is_told_by_its_error",
+            r#"
+- id: T-CALL-4
+  title: Below a file
+  on: [syscall]
+  when: process.exe == "/opt/sys/calls" and syscall.name in [open, openat] and syscall.error == 20
+  action: alert
+"#,
+            "T-CALL-4",
+            open("/etc/hostname/below"),
+        )
+        .twin(open("/etc/hostname")),
+        made(
+            "a_system_call_made_the_32_bit_way_has_the_name_it_has_there",
+            r#"
+- id: T-CALL-5
+  title: The other number
+  on: [syscall]
+  when: process.exe == "/opt/sys/int80" and syscall.name == memfd_create and syscall.abi == i386
+  action: alert
+"#,
+            "T-CALL-5",
+            old_way,
+        ),
     ]
 }

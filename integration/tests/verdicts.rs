@@ -105,6 +105,11 @@ on_every_kernel! {
     a_rule_on_the_login_sees_whose_it_was
     a_rule_on_sockets_as_standard_streams_sees_them
     a_cgroup_named_as_a_container_is_one
+    a_system_call_is_told_by_its_name
+    who_makes_a_deadly_system_call_dies
+    a_socket_that_becomes_a_standard_stream_is_told
+    a_system_call_that_fails_is_told_by_its_error
+    a_system_call_made_the_32_bit_way_has_the_name_it_has_there
 }
 
 #[test]

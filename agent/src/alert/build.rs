@@ -5,9 +5,9 @@
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use interdict_abi::ids::{Act, Action, Family, Fault, object_flags};
+use interdict_abi::ids::{Act, Action, Calling, Family, Fault, object_flags};
 use interdict_rules::{
-    field::{Words, number_words},
+    field::{Words, number_words, syscall_name},
     meta::{Metadata, RuleMeta, Severity, ThrottleMeta},
     told::{Condition, Known},
 };
@@ -16,7 +16,7 @@ use super::{
     fields,
     message::{self, Template},
     model::{
-        Agent, Alert, AncestorInfo, ContainerInfo, DecisionInfo, FlowInfo, HostInfo, Kind,
+        Agent, Alert, AncestorInfo, CallInfo, ContainerInfo, DecisionInfo, FlowInfo, HostInfo, Kind,
         NoticeInfo, ObjectInfo, PolicyInfo, ProcessInfo, RuleInfo, SCHEMA, Word,
     },
     redact::Redaction,
@@ -461,9 +461,40 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
             }
         }
         Family::Net | Family::Packet => object.flow = Some(flow(decision)),
-        Family::System | Family::Syscall | Family::Dns => object.number = Some(decision.number),
+        Family::Syscall => object.syscall = Some(call(decision)),
+        Family::System | Family::Dns => object.number = Some(decision.number),
     }
     object
+}
+
+/// The system call that the record's second string tells of: see `ebpf/src/hooks/syscall.rs`.
+fn call(decision: &Decision<'_>) -> CallInfo {
+    const MAX_ERRNO: u64 = 4095;
+    let word = |at: usize| {
+        let bytes = decision.second.get(at * 8..).and_then(|rest| rest.first_chunk::<8>());
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    };
+    let value = decision.number;
+    let calling =
+        u8::try_from(value >> Calling::SHIFT).ok().and_then(|raw| Calling::try_from(raw).ok());
+    let (answer, ended, unknown) = (word(1), word(2) != 0, word(3));
+    let failed = ended && (1..=MAX_ERRNO).contains(&answer.wrapping_neg());
+    CallInfo {
+        abi: calling.map_or(Word::Borrowed("unknown"), |calling| Word::Borrowed(calling.name())),
+        arguments: (0..6)
+            .map(|at| {
+                if unknown >> at & 1 != 0 {
+                    "unknown".to_owned()
+                } else {
+                    format!("{:#x}", word(4 + at))
+                }
+            })
+            .collect(),
+        error: failed.then(|| u32::try_from(answer.wrapping_neg()).unwrap_or(u32::MAX)),
+        name: syscall_name(value)
+            .map_or_else(|| Word::Owned((value & 0xffff).to_string()), Word::Borrowed),
+        result: (ended && !failed).then(|| format!("{answer:#x}")),
+    }
 }
 
 /// The types of namespaces, as the rule language names them.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use interdict_abi::ids::Act;
 use interdict_rules::field::{Type, number_words};
 
-use super::model::{Alert, FlowInfo, ObjectInfo, ProcessInfo};
+use super::model::{Alert, CallInfo, FlowInfo, ObjectInfo, ProcessInfo};
 
 /// The text of a field.
 pub fn value<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
@@ -163,6 +163,9 @@ fn end(flow: &FlowInfo, remote: bool, port: bool) -> Option<Cow<'_, str>> {
 /// The act's own number has a name for each act.
 fn number<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
     let object = alert.object.as_ref()?;
+    if let Some(call) = &object.syscall {
+        return syscall(call, name);
+    }
     if name == "ns.type" {
         return (!object.flags.is_empty()).then(|| object.flags.join(",").into());
     }
@@ -191,6 +194,19 @@ fn number<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
             None => number.to_string().into(),
         },
         _ => number.to_string().into(),
+    })
+}
+
+fn syscall<'a>(call: &'a CallInfo, name: &str) -> Option<Cow<'a, str>> {
+    Some(match name {
+        "syscall.name" => call.name.as_ref().into(),
+        "syscall.abi" => call.abi.as_ref().into(),
+        "syscall.result" => call.result.as_deref()?.into(),
+        "syscall.error" => call.error?.to_string().into(),
+        other => {
+            let index: usize = other.strip_prefix("syscall.arg")?.parse().ok()?;
+            call.arguments.get(index)?.as_str().into()
+        }
     })
 }
 

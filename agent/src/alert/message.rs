@@ -139,6 +139,9 @@ pub fn object_text(alert: &Alert) -> String {
             None => ip.clone(),
         });
     }
+    parts.extend(
+        object.syscall.as_ref().map(|call| format!("{}({})", call.name, call.arguments.join(", "))),
+    );
     parts.extend(object.target_pid.map(|pid| format!("of process {pid}")));
     if !object.args.is_empty() {
         parts.push(format!("with arguments {}", object.args.join(" ")));

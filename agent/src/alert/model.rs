@@ -340,12 +340,32 @@ pub struct ObjectInfo {
     /// New name of a rename or link, interpreter of a script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_path: Option<String>,
+    /// System call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscall: Option<CallInfo>,
     /// Program of the process the act is aimed at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_exe: Option<String>,
     /// Process the act is aimed at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_pid: Option<u32>,
+}
+
+/// A system call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallInfo {
+    /// The way it was called, as `x86_64`.
+    pub abi: Word,
+    /// Its arguments, hexadecimal.
+    pub arguments: Vec<String>,
+    /// The error it failed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<u32>,
+    /// Its name, or the number if it has none here.
+    pub name: Word,
+    /// What it answered, if it has and did not fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// A flow.

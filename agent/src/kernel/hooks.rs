@@ -270,6 +270,20 @@ pub const HOOKS: &[Hook] = &[
         acts: &[Act::NetConnect],
         strongest: Strongest::Refuse,
     },
+    Hook {
+        program: "syscall_begins",
+        attach: Attach::Tracepoint("sys_enter"),
+        when: When::OnDemand,
+        acts: &[Act::Syscall],
+        strongest: Strongest::Kill,
+    },
+    Hook {
+        program: "syscall_ends",
+        attach: Attach::Tracepoint("sys_exit"),
+        when: When::OnDemand,
+        acts: &[Act::SyscallResult],
+        strongest: Strongest::Kill,
+    },
     lsm("ptrace_access_check", "ptrace_access_check", &[Act::Ptrace]),
     lsm("ptrace_traceme", "ptrace_traceme", &[Act::Ptrace]),
     lsm("task_kill", "task_kill", &[Act::Signal]),
@@ -394,7 +408,7 @@ pub const fn usable(when: When, lsm: bool) -> bool {
 
 /// Without LSM, execs are judged again once they happened.
 fn usable_kill(act: Act, lsm: bool) -> bool {
-    act == Act::ExecArgs || (act == Act::Exec && !lsm)
+    matches!(act, Act::ExecArgs | Act::Syscall | Act::SyscallResult) || (act == Act::Exec && !lsm)
 }
 
 /// The families that a hook decides.

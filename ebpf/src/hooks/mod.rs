@@ -11,6 +11,7 @@ pub mod object;
 pub mod packet;
 pub mod process;
 pub mod report;
+pub mod syscall;
 pub mod system;
 
 use interdict_abi::ids::{Family, Fault, Mode};

@@ -15,7 +15,7 @@ use super::{judge::Case, report, report::Told};
 use crate::{
     kernel::call::Call,
     policy::{self, Policy},
-    scratch::{self, Area},
+    scratch::{self, Area, Work},
     words,
 };
 
@@ -33,6 +33,9 @@ pub struct Called {
     unknown: u64,
     arguments: [u64; 6],
 }
+
+/// Words of [`Called`].
+const WORDS: usize = size_of::<Called>() / 8;
 
 /// Whether some rule is about the beginning (0) or end (1) of a call.
 #[inline(always)]
@@ -165,14 +168,13 @@ fn judge(policy: &Policy, area: Area) {
     if !case.decide() {
         return;
     }
-    let decision = &mut area.work().decision;
-    decision.verdict = report::without_lsm(decision.verdict);
     // The call's particulars are the record's second string.
-    let called = area.work().called;
-    let text: *mut Called = area.work().text.0.as_mut_ptr().cast();
-    // SAFETY: the text is larger, and 8-aligned.
-    unsafe { text.write_volatile(called) };
-    report::begin(area, policy, Family::Syscall, &told);
+    let Work { called, text, .. } = area.work();
+    let source: *const [u64; WORDS] = (&raw const *called).cast();
+    let target: *mut [u64; WORDS] = text.0.as_mut_ptr().cast();
+    // SAFETY: the particulars are so many words, and the text is larger and 8-aligned.
+    unsafe { words::copy(&mut *target, &*source) };
+    report::begin(area, policy.generation, Family::Syscall, &told);
     report::actor(area);
     report::finish(area);
 }

@@ -209,6 +209,15 @@ fn action(rule: &Rule, kernel_act: Act, act: &Spanned<Act>, diagnostics: &mut Di
     let Some(row) = field::decided(kernel_act) else { return };
     let written = &rule.action;
     match written.value.action {
+        Action::Block if !row.refusable && act.value == Act::Syscall => diagnostics.add(
+            Diagnostic::error(
+                Code::ActionNotPossible,
+                written.span,
+                "a rule on system calls cannot block",
+            )
+            .label("a tracepoint sees the call and cannot stop it")
+            .help("use `action: kill`, or name the act itself: `interdict fields --acts` lists what can be refused"),
+        ),
         Action::Block if !row.refusable => diagnostics.add(
             Diagnostic::error(
                 Code::ActionNotPossible,

@@ -73,6 +73,30 @@ const MOVED: [Fact; 6] = [
 /// What does not exist yet.
 const NEW: [Fact; 2] = [Fact::Path, Fact::Name];
 
+/// What is known of a system call as it begins.
+const CALL: [Fact; 7] = [
+    Fact::Number,
+    Fact::Argument0,
+    Fact::Argument1,
+    Fact::Argument2,
+    Fact::Argument3,
+    Fact::Argument4,
+    Fact::Argument5,
+];
+
+/// What is known of a system call when it is over.
+const ANSWERED: [Fact; 9] = [
+    Fact::Number,
+    Fact::Argument0,
+    Fact::Argument1,
+    Fact::Argument2,
+    Fact::Argument3,
+    Fact::Argument4,
+    Fact::Argument5,
+    Fact::Result,
+    Fact::Error,
+];
+
 const SOCKET: [Fact; 5] =
     [Fact::RemoteIp, Fact::RemotePort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
 
@@ -294,6 +318,27 @@ pub const DECIDED: &[Decided] = &[
         sets: &[],
         object_flags: 0,
         process_flags: 0,
+        address_families: &[],
+    },
+    // Tracepoints see a call and cannot stop it.
+    Decided {
+        act: Act::Syscall,
+        refusable: false,
+        killable: true,
+        facts: facts!(CALL, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families: &[],
+    },
+    Decided {
+        act: Act::SyscallResult,
+        refusable: false,
+        killable: true,
+        facts: facts!(ANSWERED, PROCESS),
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
         address_families: &[],
     },
     Decided {

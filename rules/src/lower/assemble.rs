@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use interdict_abi::{
-    ids::{ACT_COMBINATIONS, Fact, Family},
+    ids::{ACT_COMBINATIONS, Act, Calling, Fact, Family},
     image::{
         CLAUSE_BYTES, COLUMN_BYTES, FAMILY_BYTES, TableKind, clause, clause_flags, column, family,
         header,
     },
-    limits::SET_WORDS,
+    limits::{CALLINGS, SET_WORDS, SYSCALL_NUMBERS},
 };
 
 use super::{
@@ -23,7 +23,11 @@ use super::{
     sweep::Ranges,
     values::{Lists, Values},
 };
-use crate::{dfa::longest, image::arena::Arena, ir::Program};
+use crate::{
+    dfa::longest,
+    image::arena::Arena,
+    ir::{Program, Test},
+};
 
 /// Entries a direct table of numbers may have.
 const DIRECT_NUMBERS: u32 = 1 << 16;
@@ -118,6 +122,12 @@ impl Writer<'_> {
                 self.arena.put_bytes(place, &mask.to_le_bytes());
             }
             self.arena.put(header::CAP_MASKS, at);
+        }
+        if let Some(of_calls) = families.iter().find(|each| each.family == Family::Syscall) {
+            let bits = system_calls(of_calls);
+            let at = self.arena.reserve(bits.len() as u32);
+            self.arena.put_bytes(at, &bits);
+            self.arena.put(header::SYSCALLS, at);
         }
         for (at, family) in families.iter().enumerate() {
             let directory = directories[at];
@@ -380,6 +390,39 @@ fn is_about(numbered: &Numbered<'_>, mask: u32) -> bool {
 fn covering(family: &FamilyClauses<'_>) -> Vec<bool> {
     let all = acts_of(family.family);
     family.clauses.iter().map(|numbered| all & !numbered.clause.acts == 0).collect()
+}
+
+/// Which system calls some clause can be about, as their beginning and their end: see `header::SYSCALLS`.
+fn system_calls(family: &FamilyClauses<'_>) -> Vec<u8> {
+    let mut bits = vec![0u8; (2 * CALLINGS * SYSCALL_NUMBERS / 8) as usize];
+    let matches = family.clauses.iter().filter(|numbered| !numbered.exception);
+    for numbered in matches {
+        let clause = numbered.clause;
+        let of_number = clause.literals.iter().filter_map(|literal| match &literal.test {
+            Test::Number { fact: Fact::Number, ranges } => Some((literal.negated, ranges)),
+            Test::Text { .. }
+            | Test::Number { .. }
+            | Test::Flags { .. }
+            | Test::Address { .. }
+            | Test::Ancestor { .. }
+            | Test::Argument { .. }
+            | Test::Capabilities { .. } => None,
+        });
+        let tests: Vec<_> = of_number.collect();
+        for place in 0..CALLINGS * SYSCALL_NUMBERS {
+            let value = (place / SYSCALL_NUMBERS) << Calling::SHIFT | place % SYSCALL_NUMBERS;
+            let may_hold = tests.iter().all(|(negated, ranges)| {
+                ranges.iter().any(|(first, last)| (*first..=*last).contains(&value)) != *negated
+            });
+            for (stage, act) in (0..).zip([Act::Syscall, Act::SyscallResult]) {
+                if may_hold && clause.acts & act.bit() != 0 {
+                    let bit = stage * CALLINGS * SYSCALL_NUMBERS + place;
+                    bits[(bit / 8) as usize] |= 1 << (bit % 8);
+                }
+            }
+        }
+    }
+    bits
 }
 
 fn bit_set(bits: impl Iterator<Item = u32>) -> [u64; SET_WORDS] {

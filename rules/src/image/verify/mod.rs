@@ -15,8 +15,8 @@ use interdict_abi::{
         clause_flags, column, family, header, residual,
     },
     limits::{
-        BLOCK_BITS, CAPABILITY_MASKS, CLAUSES_PER_FAMILY, COLUMNS_USED, RESIDUALS, SET_BITS,
-        SET_WORDS, SLOT_BYTES_MAX,
+        BLOCK_BITS, CALLINGS, CAPABILITY_MASKS, CLAUSES_PER_FAMILY, COLUMNS_USED, RESIDUALS,
+        SET_BITS, SET_WORDS, SLOT_BYTES_MAX, SYSCALL_NUMBERS,
     },
 };
 
@@ -171,6 +171,14 @@ impl Shared {
             }
             tables.part("masks of capabilities", masks, 1, 8 + count * 8)?;
             sets |= 1 << SetFact::Caps as u32;
+        }
+        let calls = tables.word(header::SYSCALLS)?;
+        let family = header::FAMILIES + Family::Syscall as u32 * 4;
+        if (calls == 0) != (tables.word(family)? == 0) {
+            return Err(broken(header::SYSCALLS, "system calls without rules or rules without"));
+        }
+        if calls != 0 {
+            tables.part("system calls", calls, 1, 2 * CALLINGS * SYSCALL_NUMBERS / 8)?;
         }
         Ok(Self { exe_labels: (exe != 0).then_some(labels), sets })
     }
