@@ -40,7 +40,7 @@ numbered! {
         File = 2 => "file",
         /// A socket is made, connected, bound or sent through, with the process in hand.
         Net = 3 => "net",
-        /// A packet came in: XDP. No process.
+        /// A packet came in at an interface (XDP), or passes a socket. No process.
         Packet = 4 => "packet",
         /// Acts on other tasks, credentials, namespaces, modules, BPF.
         System = 5 => "system",
@@ -91,18 +91,24 @@ numbered! {
         MprotectExec = 29 => "mprotect.exec",
         /// An outbound connection, or the destination of a datagram socket.
         NetConnect = 32 => "net.connect",
-        /// A message with a destination of its own.
+        /// A message is sent, to an address of its own or to whom the socket is connected.
         NetSend = 33 => "net.send",
         /// A local address is taken.
         NetBind = 34 => "net.bind",
         /// A socket starts to listen.
         NetListen = 35 => "net.listen",
-        /// A connection is accepted.
+        /// A connection is about to be accepted.
         NetAccept = 36 => "net.accept",
         /// A socket is made.
         NetSocket = 37 => "net.socket",
         /// A packet arrives at an interface.
         PacketIn = 48 => "packet.in",
+        /// A packet leaves a socket of this host, whoever sent it.
+        PacketOut = 49 => "packet.out",
+        /// A packet that leaves asks for a connection.
+        PacketConnect = 50 => "packet.connect",
+        /// A packet that arrives at a socket asks for a connection.
+        PacketAccept = 51 => "packet.accept",
         /// Another task's memory or registers are reached for.
         Ptrace = 64 => "ptrace",
         /// A signal is sent to another process.
@@ -160,7 +166,9 @@ impl Act {
             | Self::NetListen
             | Self::NetAccept
             | Self::NetSocket => Family::Net,
-            Self::PacketIn => Family::Packet,
+            Self::PacketIn | Self::PacketOut | Self::PacketConnect | Self::PacketAccept => {
+                Family::Packet
+            }
             Self::Ptrace
             | Self::Signal
             | Self::ModuleLoad
@@ -204,19 +212,30 @@ impl Act {
 
 /// Masks of acts that one hook call can be, indexed by the value of [`Fact::Act`]: sixteen single acts, then the
 /// combinations that hooks produce.
-pub const ACT_COMBINATIONS: [u32; 17] = {
-    let mut masks = [0; 17];
+pub const ACT_COMBINATIONS: [u32; 18] = {
+    let mut masks = [0; 18];
     let mut bit = 0;
     while bit < 16 {
         masks[bit] = 1 << bit;
         bit += 1;
     }
     masks[READ_AND_WRITE as usize] = Act::FileRead.bit() | Act::FileWrite.bit();
+    masks[OUT_AND_CONNECT as usize] = Act::PacketOut.bit() | Act::PacketConnect.bit();
     masks
 };
 
 /// The value of [`Fact::Act`] for a file opened for reading and writing.
 pub const READ_AND_WRITE: u32 = 16;
+
+/// The value of [`Fact::Act`] for a message that asks for the connection it is sent over: the same two bits.
+pub const CONNECT_AND_SEND: u32 = READ_AND_WRITE;
+
+const _: () = assert!(
+    ACT_COMBINATIONS[CONNECT_AND_SEND as usize] == Act::NetConnect.bit() | Act::NetSend.bit()
+);
+
+/// The value of [`Fact::Act`] for a packet that leaves and asks for a connection.
+pub const OUT_AND_CONNECT: u32 = 17;
 
 numbered! {
     /// One thing that is known about an act, and that rules can test. Also the index of its column in a family.
@@ -461,6 +480,8 @@ numbered! {
         ExecTable = 13 => "exec_table_full",
         /// The table of names is full, or an object has more names than it keeps.
         Names = 14 => "names_full",
+        /// A table of what packets did is full: they are judged, but not counted, or told again.
+        PacketTable = 28 => "packet_table_full",
         /// A program's path or a process's ancestors could not be kept: after the next policy nothing is claimed about it.
         Lineage = 26 => "lineage_lost",
         /// The guard's table of processes that run the agent's program is full: one more is not trusted.

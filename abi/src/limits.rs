@@ -95,6 +95,21 @@ pub const PROGRAMS: u32 = 8_192;
 /// Execs that may be between `bprm_check_security` and `sched_process_exec` at one time.
 pub const EXECS_IN_FLIGHT: u32 = 4_096;
 
+/// Rules whose packets are counted, over all generations.
+pub const RULE_TALLIES: u32 = 8_192;
+
+/// Rules with a rate, over the generation in force and the one being staged.
+pub const RATES: u32 = 2_048;
+
+/// Pairs of rule and peer whose rate is watched; those not heard from for longest give way.
+pub const RATED_PEERS: u32 = 131_072;
+
+/// Alerts on packets a second, for each rule and CPU; what is more is counted.
+pub const PACKET_ALERTS: u64 = 64;
+
+/// Pairs of rule and peer that are remembered, so that floods are not told packet by packet.
+pub const TOLD_PEERS: u32 = 16_384;
+
 /// Bytes of the event ring. At 300 bytes an alert: 7,000 alerts of slack while the agent is busy.
 pub const RING_BYTES: u32 = 2 << 20;
 

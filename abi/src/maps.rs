@@ -26,6 +26,10 @@ pub mod names {
     pub const FAULTS: &str = "FAULTS";
     /// Per-CPU array of u64 decision counters, indexed by `family * 4 + verdict`.
     pub const DECISIONS: &str = "DECISIONS";
+    /// Per-CPU hash of [`super::RuleKey`] to [`super::RuleTally`].
+    pub const RULE_TALLIES: &str = "RULE_TALLIES";
+    /// Hash of [`super::RuleKey`] to [`super::Rate`].
+    pub const RATES: &str = "RATES";
 }
 
 /// What the agent tells the kernel programs. Each word is written atomically.
@@ -45,6 +49,46 @@ pub struct Control {
     /// Thread that is telling the kernel which objects go by which names: what it asks the attributes of is remembered
     /// under the path it asked by. 0: none.
     pub seeder: u64,
+    /// Whether packets inside packets are judged too: 0 or 1.
+    pub inside: u64,
+    /// Whether some rule of the policy in force has a rate: 0 or 1.
+    pub rates: u64,
+    /// How packets that come in at an interface may pass without being judged.
+    pub gate: Gate,
+}
+
+/// Fronts of address tables that answer for most packets: see `engine::facts::gate`. Each word is [`Gate::word`], so that
+/// one read tells both a front and the policy it belongs to. A word of another generation says nothing.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Gate {
+    /// Of remote IPv4 addresses.
+    pub remote_v4: u64,
+    /// Of remote IPv6 addresses.
+    pub remote_v6: u64,
+    /// Of local IPv4 addresses.
+    pub local_v4: u64,
+    /// Of local IPv6 addresses.
+    pub local_v6: u64,
+}
+
+impl Gate {
+    /// A front at `offset` (a multiple of 8; 0: no clause asks for this address) that looks at `prefix` bits.
+    pub const fn word(generation: u32, offset: u32, prefix: u32) -> u64 {
+        (generation as u64) << 32 | (offset as u64 >> 3) << 7 | prefix as u64 & 0x7f
+    }
+
+    /// The generation of a word.
+    pub const fn generation(word: u64) -> u64 {
+        word >> 32
+    }
+
+    /// The offset and the number of bits in a word.
+    pub const fn front(word: u64) -> (u32, u32) {
+        (((word as u32) >> 7) << 3, word as u32 & 0x7f)
+    }
 }
 
 /// A live process under one generation. Rows of several generations live side by side: the kernel keeps those of the
@@ -150,7 +194,74 @@ pub fn program_id(path: &[u8]) -> u64 {
     state | 1
 }
 
-const _: () = assert!(size_of::<Control>() == 40);
+/// A rule of one generation.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RuleKey {
+    /// Generation of the policy.
+    pub generation: u32,
+    /// Number of the rule in it.
+    pub rule: u32,
+}
+
+/// Flows and packets that a rule matched as the strongest.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RuleTally {
+    /// How many.
+    pub hits: u64,
+    /// Bytes of the packets among them.
+    pub bytes: u64,
+    /// When the second began that `told` is about, ns on `CLOCK_BOOTTIME`.
+    pub since_ns: u64,
+    /// Alerts on packets in that second.
+    pub told: u64,
+}
+
+/// The packets of one peer that a rule lets be: one every `interval_ns`, and as many ahead of time as fit `burst_ns`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Rate {
+    /// Time that one packet takes.
+    pub interval_ns: u64,
+    /// Time by which packets may be ahead.
+    pub burst_ns: u64,
+}
+
+/// A peer that a rule has told of.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ToldKey {
+    /// Halves of its address, host order, IPv4 as mapped IPv6.
+    pub remote: [u64; 2],
+    /// Generation of the policy.
+    pub generation: u32,
+    /// Number of the rule in it.
+    pub rule: u32,
+}
+
+/// When a rule last told of a peer.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ToldAt {
+    /// Ns on `CLOCK_BOOTTIME`.
+    pub at_ns: u64,
+    /// Packets that were not told since.
+    pub silent: u64,
+}
+
+const _: () = assert!(size_of::<Control>() == 88);
+const _: () = assert!(size_of::<ToldKey>() == 24);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);
 const _: () = assert!(size_of::<KnownName>() == 256);
@@ -173,4 +284,10 @@ mod user {
     unsafe impl aya::Pod for super::ProgramPath {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Lineage {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::RuleKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::RuleTally {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Rate {}
 }

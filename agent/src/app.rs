@@ -213,6 +213,8 @@ impl App {
         let next = self.slots.next()?;
         let view = PolicyView::new(next.0, policy.digest.clone(), policy.image.metadata().clone());
         self.pipeline.policy(Arc::new(view));
+        self.slots.rates(policy.rates());
+        self.slots.look_inside(self.config.look_inside)?;
         self.teach(policy)?;
         if !policy.has_canaries() {
             self.pipeline.notice(Notice::Other {

@@ -10,6 +10,7 @@ use interdict_abi::{
     ids::{Act, Action},
     image::header,
     limits::{CALLINGS, SYSCALL_NUMBERS},
+    maps::Rate,
 };
 use interdict_rules::{
     Options, compile,
@@ -153,12 +154,30 @@ impl Policy {
 
     fn of(image: PolicyImage, warnings: String) -> Self {
         let digest = image.kernel_digest().iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut acts: Vec<Act> = image.metadata().rules.iter().flat_map(acts_of).collect();
+        let rules = &image.metadata().rules;
+        let mut acts: Vec<Act> =
+            rules.iter().flat_map(|rule| acts_of(rule).chain(backstops_of(rule))).collect();
         acts.retain(|act| *act != Act::Syscall);
         acts.extend(stages_of_calls(image.kernel()));
         acts.sort_unstable();
         acts.dedup();
         Self { image, digest, warnings, acts, trusted: None }
+    }
+
+    /// Rates of the rules that have one, by rule.
+    pub fn rates(&self) -> Vec<(u32, Rate)> {
+        const SECOND_NS: u64 = 1_000_000_000;
+        (0..)
+            .zip(&self.image.metadata().rules)
+            .filter_map(|(number, rule)| {
+                let rate = rule.rate?;
+                let interval_ns =
+                    u64::from(rate.per_seconds) * SECOND_NS / u64::from(rate.packets.max(1));
+                // A burst of one is one packet and nothing ahead of time.
+                let ahead = u64::from(rate.burst.max(1) - 1);
+                Some((number, Rate { interval_ns, burst_ns: interval_ns.saturating_mul(ahead) }))
+            })
+            .collect()
     }
 
     /// What every rule comes to on a host with or without BPF LSM.
@@ -169,8 +188,14 @@ impl Policy {
             .map(|parts| {
                 let rule = &parts[0];
                 let action = action_of(rule);
-                let acts = acts_of(rule).map(|act| (act, effect(act, action, lsm))).collect();
-                (rule, acts)
+                let packets: Vec<Act> = backstops_of(rule).collect();
+                let acts = acts_of(rule).map(|act| {
+                    let effect = effect(act, action, lsm);
+                    // Without LSM a stream that is connected is seen in its packets alone.
+                    let partly = !lsm && act == Act::NetSend && !packets.contains(&Act::PacketOut);
+                    (act, if partly { Effect::Partly } else { effect })
+                });
+                (rule, acts.collect())
             })
             .collect()
     }
@@ -207,6 +232,9 @@ pub fn said(effect: Effect) -> &'static str {
     match effect {
         Effect::Refused => "refused before it happens",
         Effect::Killed => "killed as it happens",
+        Effect::Partly => {
+            "datagrams only: without BPF LSM, streams are judged by their packets, which have no process"
+        }
         Effect::Told => "told only",
         Effect::Unseen => "not seen on this host",
     }
@@ -234,6 +262,11 @@ fn stages_of_calls(image: &[u8]) -> impl Iterator<Item = Act> {
 /// The acts of a rule, by the names in its `on`.
 pub fn acts_of(rule: &RuleMeta) -> impl Iterator<Item = Act> + '_ {
     Act::ALL.iter().copied().filter(|act| rule.acts.iter().any(|name| name == act.name()))
+}
+
+/// The acts on packets that enforce a rule where no process is seen.
+pub fn backstops_of(rule: &RuleMeta) -> impl Iterator<Item = Act> + '_ {
+    Act::ALL.iter().copied().filter(|act| rule.backstops.iter().any(|name| name == act.name()))
 }
 
 /// Today, `YYYY-MM-DD`, UTC.

@@ -2,14 +2,17 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
 use interdict_abi::{
     ids::{FAMILIES, FAULTS as FAULT_COUNT},
     limits::{
-        self, CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RING_BYTES, SLOT_BYTES_MIN, WORK_AREAS,
+        self, CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RATED_PEERS, RATES as RATES_MAX, RING_BYTES,
+        RULE_TALLIES as RULE_TALLIES_MAX, SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
     },
-    maps::{AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey},
+    maps::{
+        AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey, Rate, RuleKey, RuleTally, ToldAt, ToldKey,
+    },
 };
 
 use crate::scratch::Work;
@@ -68,6 +71,23 @@ pub static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FAULT_COUNT 
 /// Acts told, by `family * 4 + verdict`. Written by programs, read by the agent.
 #[map]
 pub static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FAMILIES as u32 * 4, 0);
+
+/// Packets by rule. Written by programs, read by the agent; generations that are gone give way to new ones.
+#[map]
+pub static RULE_TALLIES: LruPerCpuHashMap<RuleKey, RuleTally> =
+    LruPerCpuHashMap::with_max_entries(RULE_TALLIES_MAX, 0);
+
+/// Rates of rules that have one. Written by the agent before their policy comes into force.
+#[map]
+pub static RATES: HashMap<RuleKey, Rate> = HashMap::with_max_entries(RATES_MAX, 0);
+
+/// When the packets of a peer so far would be over at the rate of a rule, ns on `CLOCK_BOOTTIME`. Programs only.
+#[map]
+pub static RATED: LruHashMap<ToldKey, u64> = LruHashMap::with_max_entries(RATED_PEERS, 0);
+
+/// Peers that rules have told of. Programs only.
+#[map]
+pub static TOLD: LruHashMap<ToldKey, ToldAt> = LruHashMap::with_max_entries(TOLD_PEERS, 0);
 
 /// Scratch areas; which are taken is in `SCRATCH_TAKEN`. Programs only.
 #[map]

@@ -77,6 +77,22 @@ pub fn active() -> Option<Policy> {
     })
 }
 
+/// Whether packets inside packets are judged too.
+#[inline(always)]
+pub fn looks_inside() -> bool {
+    let Some(control) = CONTROL.get_ptr(0) else { return false };
+    // SAFETY: as in `active`.
+    unsafe { (&raw const (*control).inside).read_volatile() != 0 }
+}
+
+/// Whether some rule of the policy in force has a rate.
+#[inline(always)]
+pub fn has_rates() -> bool {
+    let Some(control) = CONTROL.get_ptr(0) else { return false };
+    // SAFETY: as in `active`.
+    unsafe { (&raw const (*control).rates).read_volatile() != 0 }
+}
+
 /// The generation in force and the one being staged, 0 for none.
 #[inline(always)]
 pub fn generations() -> (Generation, Generation) {

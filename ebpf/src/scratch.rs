@@ -24,7 +24,7 @@ use crate::{
     atomic,
     cache::Remembered,
     emit,
-    hooks::{object::Question, packet::Packet, syscall::Called, system::Known},
+    hooks::{object::Question, syscall::Called, system::Known, wire::Packet},
     kernel::{container::Ascent, cwd::Cwd, path::Climb},
     maps::{SCRATCH, SCRATCH_TAKEN},
 };

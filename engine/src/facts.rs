@@ -6,7 +6,7 @@
 
 use interdict_abi::{
     ids::{FACTS, FAMILIES, Fact, Family, SetFact},
-    image::{COLUMN_BYTES, TableKind, column, family, header},
+    image::{CLAUSE_BYTES, COLUMN_BYTES, TableKind, clause, column, family, front, header},
     limits::{
         BLOCK_BITS, CAPABILITY_MASKS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES, PATH_BYTES, SET_WORDS,
     },
@@ -91,6 +91,13 @@ pub fn directory<M: Memory + ?Sized>(image: &M, family: Family) -> u32 {
     image.word(header::FAMILIES + family as u32 * 4)
 }
 
+/// The rule that a clause of a family belongs to.
+#[inline(always)]
+pub fn rule<M: Memory + ?Sized>(image: &M, family: Family, number: u32) -> u32 {
+    let records = image.word(directory(image, family) + family::CLAUSE_RECORDS);
+    image.word(records.wrapping_add(number.wrapping_mul(CLAUSE_BYTES)) + clause::RULE)
+}
+
 /// The blocks of the family at `directory` in which a clause may hold when `fact` has the label or small number `value`.
 /// For a first look without any memory to work in: what is ruled out here need not be narrowed.
 #[inline(always)]
@@ -136,6 +143,47 @@ pub fn part_possible<M: Memory + ?Sized>(image: &M, part: u32, label: u32) -> u6
 #[inline(always)]
 pub fn next_part<M: Memory + ?Sized>(image: &M, part: u32) -> u32 {
     image.word(part + column::NEXT)
+}
+
+/// Where the fronts of a column of addresses are: for IPv4, for IPv6, and how many bits that looks at. Offset 0: no
+/// front has to be asked, because no clause tests the fact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fronts {
+    /// Offset of the front for IPv4.
+    pub v4: u32,
+    /// Offset of the front for IPv6.
+    pub v6: u32,
+    /// Bits of an IPv6 address it looks at.
+    pub prefix: u32,
+}
+
+/// The fronts that together answer for an act of `family` by its remote and its local address: where both bits are clear
+/// no clause can hold. `None` if there is no such short cut, because a clause may hold of addresses no table lists.
+pub fn gate<M: Memory + ?Sized>(image: &M, family: Family, act: u32) -> Option<(Fronts, Fronts)> {
+    let directory = directory(image, family);
+    if directory == 0 {
+        return None;
+    }
+    let mut alive =
+        image.long(directory + family::ALL) & possible(image, directory, Fact::Act, act);
+    let mut fronts = [Fronts::default(); 2];
+    for (fact, fronts) in [Fact::RemoteIp, Fact::LocalIp].into_iter().zip(&mut fronts) {
+        let column = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
+        if image.word(column + column::KIND) != TableKind::Addresses as u32 {
+            continue;
+        }
+        let (v4, v6) = (image.word(column + column::TABLE), image.word(column + column::TABLE_V6));
+        *fronts = Fronts {
+            v4: image.word(v4 + front::OFFSET),
+            v6: image.word(v6 + front::OFFSET),
+            prefix: image.word(v6 + front::PREFIX),
+        };
+        if fronts.v4 == 0 || fronts.v6 == 0 {
+            return None;
+        }
+        alive &= sets::summary(image, image.word(column + column::BASE), 0);
+    }
+    (alive == 0).then_some((fronts[0], fronts[1]))
 }
 
 /// The narrowing of one act: which clauses can still hold.

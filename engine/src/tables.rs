@@ -66,7 +66,7 @@ pub fn ranges_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: u
 /// Whether the front of the table at `table` says that delta 0 holds. Most addresses are not listed, and this is the one
 /// read it takes to know.
 #[inline(always)]
-fn unlisted<M: Memory + ?Sized>(image: &M, front: u32, bit: u32) -> bool {
+pub fn unlisted<M: Memory + ?Sized>(image: &M, front: u32, bit: u32) -> bool {
     front != 0 && (image.byte(front + (bit >> 3)) >> (bit & 7)) & 1 == 0
 }
 

@@ -40,6 +40,12 @@ pub struct RuleMeta {
     pub tags: Vec<String>,
     /// Names of the acts in `on`.
     pub acts: Vec<String>,
+    /// Names of the acts on packets that enforce it too, where no process is seen.
+    #[serde(default)]
+    pub backstops: Vec<String>,
+    /// It matches only packets beyond this rate.
+    #[serde(default)]
+    pub rate: Option<RateMeta>,
     /// What it does, as `Action::name`.
     pub action: String,
     /// `enforce` or `audit`, after rule, policy and overrides were combined.
@@ -75,6 +81,17 @@ pub struct ExceptionMeta {
     pub expires: String,
     /// Line, 1-based.
     pub line: u32,
+}
+
+/// `rate: { over, per, burst }`: packets of one peer that a rule lets be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateMeta {
+    /// So many in a period.
+    pub packets: u32,
+    /// The period, seconds.
+    pub per_seconds: u32,
+    /// So many at once.
+    pub burst: u32,
 }
 
 /// `throttle: { by, burst, per }`.

@@ -162,6 +162,10 @@ fn rule(key: &str) -> Value {
             "burst" => json!({ "type": "integer", "minimum": 1 }),
             _ => duration(),
         }),
+        "rate" => object(keys::RATE, &["over", "per"], |key| match key {
+            "over" | "burst" => json!({ "type": "integer", "minimum": 1 }),
+            _ => duration(),
+        }),
         "tests" => json!({ "type": "array", "items": case() }),
         _ => text(),
     }

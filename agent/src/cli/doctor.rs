@@ -18,7 +18,7 @@ use crate::{
         hooks::{Attach, Effect, HOOKS, usable},
         loader::{Deciding, Loaded, Options, remove_instance},
     },
-    policy::{Policy, PolicyError, said},
+    policy::{Policy, PolicyError, acts_of, backstops_of, said},
     trust::Trust,
 };
 
@@ -166,6 +166,8 @@ fn human(
                     Attach::Lsm(name) => format!("lsm {name}"),
                     Attach::Tracepoint(name) => format!("tracepoint {name}"),
                     Attach::Cgroup => "cgroup".to_owned(),
+                    Attach::CgroupOut => "cgroup, packets out".to_owned(),
+                    Attach::CgroupIn => "cgroup, packets in".to_owned(),
                     Attach::Xdp => "XDP".to_owned(),
                     Attach::Sysctl => "cgroup sysctl".to_owned(),
                 };
@@ -204,6 +206,17 @@ fn rules(policy: &Policy, lsm: bool) -> String {
                 said(effect)
             ));
         }
+        let packets: Vec<Act> = backstops_of(rule).collect();
+        for act in &packets {
+            out.push_str(&format!("{:<32} {:<23} dropped, whoever sent it\n", "", act.name()));
+        }
+        let flows = acts_of(rule).any(|act| matches!(act, Act::NetConnect | Act::NetSend));
+        if flows && packets.is_empty() && rule.action != "alert" {
+            out.push_str(&format!(
+                "{:<32} {:<23} not held: the rule asks for more than a packet shows\n",
+                "", "packets without process"
+            ));
+        }
     }
     let weaker = weaker(policy, lsm);
     if weaker.is_empty() {
@@ -235,7 +248,7 @@ fn machine(
     let rules = policy.as_ref().map(|policy| {
         let rows = policy.effects(lsm).into_iter().flat_map(|(rule, acts)| {
             acts.into_iter().map(move |(act, effect)| {
-                json!({ "rule": rule.id, "action": rule.action, "mode": rule.mode, "act": act.name(), "effect": effect })
+                json!({ "rule": rule.id, "action": rule.action, "mode": rule.mode, "act": act.name(), "effect": effect, "packets": &rule.backstops })
             })
         });
         rows.collect::<Vec<_>>()

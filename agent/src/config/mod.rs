@@ -75,6 +75,8 @@ pub struct Config {
     pub log: String,
     /// Interfaces whose incoming packets are judged; `[all]`: every one but the loopback.
     pub interfaces: Vec<String>,
+    /// Judge packets inside packets too: IP in IP, GRE and VXLAN, two levels deep.
+    pub look_inside: bool,
     /// Use BPF LSM where the kernel has it; `false`: act as on a host without.
     pub lsm: bool,
     /// Cgroup whose processes' flows are judged on hosts without BPF LSM. Default: where cgroup v2 is mounted.
@@ -106,6 +108,7 @@ impl Default for Config {
             pins: "/sys/fs/bpf/interdict".into(),
             log: "info".to_owned(),
             interfaces: Vec::new(),
+            look_inside: false,
             lsm: true,
             cgroup: None,
             containers: ContainersConfig::default(),

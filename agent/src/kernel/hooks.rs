@@ -9,8 +9,12 @@ pub enum Attach {
     Lsm(&'static str),
     /// A raw tracepoint.
     Tracepoint(&'static str),
-    /// The cgroup given in the configuration, the root one by default.
+    /// The cgroup given in the configuration, the root one by default: calls that name an address.
     Cgroup,
+    /// The same cgroup: packets that leave its sockets.
+    CgroupOut,
+    /// The same cgroup: packets that arrive at its sockets.
+    CgroupIn,
     /// The network interfaces given in the configuration.
     Xdp,
     /// Sysctls of the processes in the cgroup given in the configuration, the root one by default.
@@ -299,6 +303,42 @@ pub const HOOKS: &[Hook] = &[
     lsm("task_fix_setgid", "task_fix_setgid", &[Act::Setgid]),
     lsm("task_fix_setgroups", "task_fix_setgroups", &[Act::Setgroups]),
     Hook {
+        program: "socket_sendmsg",
+        attach: Attach::Lsm("socket_sendmsg"),
+        when: When::WithLsm,
+        // Fast open connects by sending.
+        acts: &[Act::NetSend, Act::NetConnect],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "socket_create",
+        attach: Attach::Lsm("socket_create"),
+        when: When::WithLsm,
+        acts: &[Act::NetSocket],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "socket_bind",
+        attach: Attach::Lsm("socket_bind"),
+        when: When::WithLsm,
+        acts: &[Act::NetBind],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "socket_listen",
+        attach: Attach::Lsm("socket_listen"),
+        when: When::WithLsm,
+        acts: &[Act::NetListen],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "socket_accept",
+        attach: Attach::Lsm("socket_accept"),
+        when: When::WithLsm,
+        acts: &[Act::NetAccept],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
         program: "connect4",
         attach: Attach::Cgroup,
         when: When::WithoutLsm,
@@ -310,6 +350,48 @@ pub const HOOKS: &[Hook] = &[
         attach: Attach::Cgroup,
         when: When::WithoutLsm,
         acts: &[Act::NetConnect],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "sendmsg4",
+        attach: Attach::Cgroup,
+        when: When::WithoutLsm,
+        acts: &[Act::NetSend],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "sendmsg6",
+        attach: Attach::Cgroup,
+        when: When::WithoutLsm,
+        acts: &[Act::NetSend],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "bind4",
+        attach: Attach::Cgroup,
+        when: When::WithoutLsm,
+        acts: &[Act::NetBind],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "bind6",
+        attach: Attach::Cgroup,
+        when: When::WithoutLsm,
+        acts: &[Act::NetBind],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "packet_out",
+        attach: Attach::CgroupOut,
+        when: When::OnDemand,
+        acts: &[Act::PacketOut, Act::PacketConnect],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "packet_accept",
+        attach: Attach::CgroupIn,
+        when: When::OnDemand,
+        acts: &[Act::PacketAccept],
         strongest: Strongest::Refuse,
     },
     Hook {
@@ -374,6 +456,8 @@ pub enum Effect {
     Refused,
     /// The process is killed: the act may have begun, the program has not run on.
     Killed,
+    /// Only in some of the ways there are: the rest is not seen on this host.
+    Partly,
     /// It is told.
     Told,
     /// Nothing: no hook on this host sees the act.

@@ -17,8 +17,8 @@ use aya::{
     Btf as KernelBtf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{Map, MapData},
     programs::{
-        CgroupAttachMode, CgroupSockAddr, CgroupSysctl, Lsm, ProgramError, RawTracePoint, Xdp,
-        XdpMode, links::FdLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, CgroupSysctl, Lsm,
+        ProgramError, RawTracePoint, Xdp, XdpMode, links::FdLink,
     },
 };
 use interdict_abi::{
@@ -159,6 +159,8 @@ const MAPS: &[&str] = &[
     guard::names::TASKS,
     guard::names::IDS,
     guard::names::USED,
+    names::RULE_TALLIES,
+    names::RATES,
 ];
 
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
@@ -657,6 +659,23 @@ impl Loaded {
                 pin(link, hook.program)?;
             }
             Attach::Sysctl => return Err(LoadError::Missing("link to a cgroup's sysctls")),
+            Attach::CgroupOut | Attach::CgroupIn => {
+                let cgroup =
+                    File::open(&self.options.cgroup).map_err(pin_error(&self.options.cgroup))?;
+                let program: &mut CgroupSkb = program.try_into().map_err(refused)?;
+                let way = if hook.attach == Attach::CgroupOut {
+                    CgroupSkbAttachType::Egress
+                } else {
+                    CgroupSkbAttachType::Ingress
+                };
+                let id = program.attach(cgroup, way, CgroupAttachMode::Single).map_err(refused)?;
+                let link = program.take_link(id).map_err(refused)?;
+                let link = FdLink::try_from(link).map_err(|error| LoadError::Pin {
+                    path: hook.program.to_owned(),
+                    source: io::Error::other(error),
+                })?;
+                pin(link, hook.program)?;
+            }
             Attach::Xdp => {
                 let program: &mut Xdp = program.try_into().map_err(refused)?;
                 for interface in &self.options.interfaces {
@@ -683,6 +702,11 @@ impl Loaded {
         }
         self.attached.push(hook.program);
         Ok(())
+    }
+
+    /// A loaded program, for measurements and comparisons. `None` when adopted.
+    pub fn program_mut(&mut self, name: &str) -> Option<&mut aya::programs::Program> {
+        self.ebpf.as_mut()?.program_mut(name)
     }
 
     /// Attaches the program that learns names from what this thread asks, for as long as the answer lives. `None`: no
@@ -779,7 +803,12 @@ fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
         .iter()
         .filter_map(|hook| match hook.attach {
             Attach::Lsm(name) => Some(format!("bpf_lsm_{name}")),
-            Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp | Attach::Sysctl => None,
+            Attach::Tracepoint(_)
+            | Attach::Cgroup
+            | Attach::CgroupOut
+            | Attach::CgroupIn
+            | Attach::Xdp
+            | Attach::Sysctl => None,
         })
         .collect();
     let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
@@ -791,7 +820,12 @@ fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
 fn there(hook: &Hook, btf: &Btf) -> bool {
     match hook.attach {
         Attach::Lsm(name) => twin(hook.program).is_none() || btf.has_lsm_hook(name),
-        Attach::Tracepoint(_) | Attach::Cgroup | Attach::Xdp | Attach::Sysctl => true,
+        Attach::Tracepoint(_)
+        | Attach::Cgroup
+        | Attach::CgroupOut
+        | Attach::CgroupIn
+        | Attach::Xdp
+        | Attach::Sysctl => true,
     }
 }
 
@@ -807,9 +841,12 @@ fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
             .iter()
             .map(|interface| format!("{}@{interface}", hook.program))
             .collect(),
-        Attach::Lsm(_) | Attach::Tracepoint(_) | Attach::Cgroup | Attach::Sysctl => {
-            vec![hook.program.to_owned()]
-        }
+        Attach::Lsm(_)
+        | Attach::Tracepoint(_)
+        | Attach::Cgroup
+        | Attach::CgroupOut
+        | Attach::CgroupIn
+        | Attach::Sysctl => vec![hook.program.to_owned()],
     }
 }
 
@@ -831,6 +868,10 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook, btf: &KernelBtf) -> Result
         }
         Attach::Sysctl => {
             let program: &mut CgroupSysctl = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
+        }
+        Attach::CgroupOut | Attach::CgroupIn => {
+            let program: &mut CgroupSkb = program.try_into().map_err(refused)?;
             program.load().map_err(refused)
         }
         Attach::Xdp => {

@@ -9,11 +9,12 @@
 
 use std::{io, mem::offset_of, path::Path};
 
-use aya::maps::{Array, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use interdict_abi::{
-    ids::{Generation, Mode},
-    maps::{Control, names},
+    ids::{Act, Family, Generation, Mode},
+    maps::{Control, Gate, Rate, RuleKey, names},
 };
+use interdict_engine::facts;
 use thiserror::Error;
 
 use super::{
@@ -60,6 +61,20 @@ pub enum SwapError {
     },
 }
 
+/// How packets may pass an interface under `image` without being judged; nothing where there is no such short cut.
+fn gate(generation: Generation, image: &[u8]) -> Gate {
+    let Some((remote, local)) = facts::gate(image, Family::Packet, Act::PacketIn.value()) else {
+        return Gate::default();
+    };
+    let word = |offset, prefix| Gate::word(generation.0, offset, prefix);
+    Gate {
+        remote_v4: word(remote.v4, 0),
+        remote_v6: word(remote.v6, remote.prefix),
+        local_v4: word(local.v4, 0),
+        local_v6: word(local.v6, local.prefix),
+    }
+}
+
 /// The two image slots of a loaded instance.
 pub struct Slots {
     control: Array<MapData, Control>,
@@ -67,6 +82,8 @@ pub struct Slots {
     memory: MappedArray,
     slot_bytes: usize,
     labels: Labels,
+    rate_map: HashMap<MapData, RuleKey, Rate>,
+    rates: Vec<(u32, Rate)>,
     /// Generations up to this one are taken by other instances: a number must not come back, or records would be read
     /// with another policy's words.
     taken: Generation,
@@ -92,6 +109,9 @@ impl Slots {
             memory,
             slot_bytes: loaded.slot_bytes(),
             labels: Labels::open(loaded)?,
+            rate_map: HashMap::try_from(loaded.map(names::RATES)?)
+                .map_err(refused(names::RATES))?,
+            rates: Vec::new(),
             taken: Generation(0),
         })
     }
@@ -127,6 +147,12 @@ impl Slots {
             (offset_of!(Control, agent), control.agent),
             (offset_of!(Control, seeder), control.seeder),
             (offset_of!(Control, mode), control.mode),
+            (offset_of!(Control, inside), control.inside),
+            (offset_of!(Control, rates), control.rates),
+            (offset_of!(Control, gate.remote_v4), control.gate.remote_v4),
+            (offset_of!(Control, gate.remote_v6), control.gate.remote_v6),
+            (offset_of!(Control, gate.local_v4), control.gate.local_v4),
+            (offset_of!(Control, gate.local_v6), control.gate.local_v6),
             (offset_of!(Control, active), control.active),
             (offset_of!(Control, staged), control.staged),
         ];
@@ -186,6 +212,7 @@ impl Slots {
             return Err(SwapError::ReadBack);
         }
         self.labels.sweep(&[Generation(before.active as u32)])?;
+        self.stage_rates(next)?;
         let agent = u64::from(std::process::id());
         self.tell(Control { staged: u64::from(next.0), agent, ..before })?;
         // Whoever forked or executed before this knew nothing of the new generation: let them finish.
@@ -201,11 +228,46 @@ impl Slots {
             staged: 0,
             mode: mode as u64,
             agent,
+            gate: gate(next, image),
+            rates: u64::from(!self.rates.is_empty()),
             ..before
         })?;
         barrier::grace_period().map_err(SwapError::Grace)?;
         self.labels.sweep(&[next])?;
+        self.sweep_rates(next);
         Ok(next)
+    }
+
+    /// Rates of the rules of the next policy, by rule.
+    pub fn rates(&mut self, rates: Vec<(u32, Rate)>) {
+        self.rates = rates;
+    }
+
+    fn stage_rates(&mut self, generation: Generation) -> Result<(), SwapError> {
+        for (rule, rate) in &self.rates {
+            let key = RuleKey { generation: generation.0, rule: *rule };
+            self.rate_map
+                .insert(key, rate, 0)
+                .map_err(|source| SwapError::Map { map: names::RATES, source })?;
+        }
+        Ok(())
+    }
+
+    /// Takes rates of other generations away. What stays behind costs room and says nothing.
+    fn sweep_rates(&mut self, keep: Generation) {
+        let keys: Vec<RuleKey> = self.rate_map.keys().filter_map(Result::ok).collect();
+        for key in keys.iter().filter(|key| key.generation != keep.0) {
+            let _gone = self.rate_map.remove(key);
+        }
+    }
+
+    /// Changes whether packets inside packets are judged too.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn look_inside(&mut self, inside: bool) -> Result<(), SwapError> {
+        let control = self.control()?;
+        self.tell(Control { inside: u64::from(inside), ..control })
     }
 
     /// Names the thread whose questions teach the kernel programs names; 0 for none.

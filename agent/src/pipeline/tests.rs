@@ -165,6 +165,8 @@ fn rule(id: &str) -> interdict_rules::meta::RuleMeta {
         severity: interdict_rules::meta::Severity::Low,
         attack: Vec::new(),
         tags: Vec::new(),
+        backstops: Vec::new(),
+        rate: None,
         acts: Vec::new(),
         action: "block".to_owned(),
         mode: "enforce".to_owned(),

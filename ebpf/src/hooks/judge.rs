@@ -4,7 +4,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::xdp_action::XDP_PASS, helpers::generated::bpf_loop};
+use aya_ebpf::helpers::generated::bpf_loop;
 use interdict_abi::{
     event::flags,
     ids::{Fact, Family, Fault, Generation, Mode, SetFact, process_flags},
@@ -613,22 +613,50 @@ fn narrow_label(area: u32, slot: u32, fact: Fact, value: Option<u32>) -> u64 {
     }
 }
 
-/// Decides the packet in the area. Answers an XDP action.
+/// Decides the packet in the area, met at a `packet::place`. Answers 1 if it passes and nothing is to be told, else 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_packet(area: u32, slot: u32, generation: u32, mode: u32) -> u64 {
-    let Some(area) = scratch::numbered(area) else { return u64::from(XDP_PASS) };
-    let Some(image) = policy::slot(slot) else { return u64::from(XDP_PASS) };
-    let mode = if mode == Mode::Enforce as u32 { Mode::Enforce } else { Mode::Audit };
-    let policy = Policy { image, generation: Generation(generation), mode };
-    u64::from(packet::decide(&policy, area))
+extern "C" fn interdict_packet(area: u32, slot: u32, generation: u32, mode: u32, at: u32) -> u64 {
+    let Some(area) = scratch::numbered(area) else { return 1 };
+    let Some(policy) = policy_of(slot, generation, mode) else { return 1 };
+    u64::from(packet::decide(&policy, area, at))
 }
 
-/// Decides the packet in the area. Answers an XDP action.
+/// Does and tells what [`interdict_packet`] decided. Answers 1 if the packet passes, else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_packet_finish(
+    area: u32,
+    slot: u32,
+    generation: u32,
+    mode: u32,
+    at: u32,
+) -> u64 {
+    let Some(area) = scratch::numbered(area) else { return 1 };
+    let Some(policy) = policy_of(slot, generation, mode) else { return 1 };
+    u64::from(packet::finish(&policy, area, at))
+}
+
+/// A policy from its numbers.
 #[inline(always)]
-pub fn packet(area: Area, policy: &Policy) -> u32 {
+fn policy_of(slot: u32, generation: u32, mode: u32) -> Option<Policy> {
+    let image = policy::slot(slot)?;
+    let mode = if mode == Mode::Enforce as u32 { Mode::Enforce } else { Mode::Audit };
+    Some(Policy { image, generation: Generation(generation), mode })
+}
+
+/// Calls [`interdict_packet`].
+#[inline(always)]
+pub fn packet(area: Area, policy: &Policy, at: u32) -> u64 {
     let generation = policy.generation;
-    interdict_packet(area.number, generation.slot(), generation.0, policy.mode as u32) as u32
+    interdict_packet(area.number, generation.slot(), generation.0, policy.mode as u32, at)
+}
+
+/// Calls [`interdict_packet_finish`].
+#[inline(always)]
+pub fn packet_finish(area: Area, policy: &Policy, at: u32) -> u64 {
+    let generation = policy.generation;
+    interdict_packet_finish(area.number, generation.slot(), generation.0, policy.mode as u32, at)
 }
 
 /// What [`step`] works on.

@@ -2,17 +2,22 @@
 //! and acts. To add a hook: write its kernel prototype on a `hook-signature:` line, gather the facts its family needs,
 //! `decide`, `report`; then name it in the agent's `kernel::hooks` table.
 
+pub mod cgroup;
 pub mod exec;
 pub mod file;
+pub mod gate;
 pub mod guard;
 pub mod judge;
+pub mod measure;
 pub mod net;
 pub mod object;
 pub mod packet;
 pub mod process;
+pub mod rate;
 pub mod report;
 pub mod syscall;
 pub mod system;
+pub mod wire;
 
 use interdict_abi::ids::{Family, Fault, Mode};
 use interdict_engine::{Memory, facts};

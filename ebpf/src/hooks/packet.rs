@@ -1,242 +1,281 @@
-//! Packets that come in at an interface: XDP.
+//! Packets: at an interface (XDP) and at the sockets of a cgroup (`cgroup_skb`), which no process is asked about.
 //!
-//! The addresses of an IP header sit at fixed places, so they are judged whatever follows: options, fragments,
-//! extension headers. VLAN tags are followed up to `TAGS`; a packet with more is dropped if any rule is about packets.
+//! A packet is judged by its own addresses and, where the agent is configured to look inside, by those of the packets in
+//! it, up to [`LEVELS`]. What cannot be parsed is dropped if any rule on packets is enforced, and counted.
 
 use core::mem;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use interdict_abi::ids::{Act, Action, Fact, Family, Fault};
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_action, xdp_md},
+    helpers::generated::{bpf_skb_cgroup_id, bpf_skb_load_bytes},
+    macros::{cgroup_skb, xdp},
+    programs::{SkBuffContext, XdpContext},
+};
+use interdict_abi::{
+    ids::{Act, Action, Fact, Family, Fault, OUT_AND_CONNECT},
+    limits::PACKET_ALERTS,
+    maps::{RuleKey, RuleTally, ToldKey},
+};
 use interdict_engine::facts;
 
 use super::{
-    enforces,
+    enforces, gate,
     judge::{self, Case},
-    net::mapped,
-    report,
+    rate, report,
     report::Told,
+    wire::{self, NO_PORTS, PORTS, Parsed, REACH, Source, inside},
 };
 use crate::{
+    atomic,
     bounds::masked,
     emit,
+    maps::{RULE_TALLIES, TOLD},
     policy::{self, Policy},
     scratch::{self, Area, Work},
 };
 
-const ETHERNET_BYTES: u64 = 14;
-const TAG_BYTES: u64 = 4;
-/// VLAN tags that are looked behind.
-const TAGS: u32 = 4;
-/// IPv6 extension headers that are looked behind for ports; addresses are known before.
-const EXTENSIONS: u32 = 8;
+/// Packets in packets that are judged, the outermost included.
+const LEVELS: u32 = 3;
 
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-const ETH_P_8021Q: u16 = 0x8100;
-const ETH_P_8021AD: u16 = 0x88a8;
-const ETH_P_QINQ1: u16 = 0x9100;
+/// How often one rule tells of one peer: see [`recently_told`].
+const TOLD_EVERY_NS: u64 = 1_000_000_000;
 
-const TCP: u16 = 6;
-const UDP: u16 = 17;
-const DCCP: u16 = 33;
-const SCTP: u16 = 132;
-const UDPLITE: u16 = 136;
-
-/// What a parser makes of a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Parsed {
-    /// An IP packet.
-    Packet,
-    /// Nothing rules are about.
-    Other,
-    /// Cut short or too deep: see the module.
-    Malformed,
+/// Where a packet was met.
+pub mod place {
+    /// At an interface, coming in.
+    pub const INTERFACE: u32 = 0;
+    /// At a socket, going out.
+    pub const OUT: u32 = 1;
+    /// At a socket, coming in.
+    pub const IN: u32 = 2;
 }
 
-/// What is known of a packet; lives in the scratch area.
-#[repr(C)]
-pub struct Packet {
-    /// High and low half in host order, IPv4 as mapped IPv6.
-    source: [u64; 2],
-    /// As `source`.
-    destination: [u64; 2],
-    version: u16,
-    protocol: u16,
-    source_port: u16,
-    destination_port: u16,
-    /// See [`PORTS`].
-    has_ports: u64,
-}
-
-/// The packet should have ports, but they are not in it: a later fragment, or cut short.
-const UNKNOWN_PORTS: u64 = 0;
-/// Its ports are known.
-const PORTS: u64 = 1;
-/// Its protocol has none.
-const NO_PORTS: u64 = 2;
-
-/// A packet arrives.
+/// A packet arrives at an interface.
 #[xdp]
 pub fn packet_in(context: XdpContext) -> u32 {
+    judged_at_interface(&context)
+}
+
+/// What [`packet_in`] does, for `measure` too.
+#[inline(always)]
+pub fn judged_at_interface(context: &XdpContext) -> u32 {
+    if gate::passes(context) {
+        return xdp_action::XDP_PASS;
+    }
     let Some(policy) = policy::active() else { return xdp_action::XDP_PASS };
     let directory = facts::directory(&policy.image, Family::Packet);
     if directory == 0 {
         return xdp_action::XDP_PASS;
     }
-    let unjudged =
-        if enforces(&policy, directory) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS };
-    let Some(claim) = scratch::claim() else { return unjudged };
-    let answer = match parse(&context, &mut claim.area.work().packet) {
-        Parsed::Packet => judge::packet(claim.area, &policy),
-        Parsed::Other => xdp_action::XDP_PASS,
-        Parsed::Malformed => {
-            emit::count(Fault::Packet);
-            unjudged
-        }
-    };
-    claim.release();
-    answer
-}
-
-/// `T` at `offset`, if the packet is that long.
-#[inline(always)]
-fn at<T: Copy>(context: &XdpContext, offset: u64) -> Option<T> {
-    let start = context.data() as u64 + masked::<0xfff>(offset);
-    if start + mem::size_of::<T>() as u64 > context.data_end() as u64 {
-        return None;
+    let length = (context.data_end() - context.data()) as u64;
+    let taken_apart = |area, kind, offset| interdict_frame_layer(context.ctx, area, kind, offset);
+    let meeting = Meeting { place: place::INTERFACE, kind: inside::FRAME, length, cgroup: 0 };
+    if passes(&meeting, &policy, directory, taken_apart) {
+        xdp_action::XDP_PASS
+    } else {
+        xdp_action::XDP_DROP
     }
-    // SAFETY: checked against the end of the packet; packets have no alignment.
-    Some(unsafe { (start as *const T).read_unaligned() })
+}
+
+/// A packet leaves a socket: of a connection made before the policy, accepted, raw, or the kernel's own. Answers 1 to
+/// let it pass, 0 to drop it (the sender sees `EPERM`).
+#[cgroup_skb(egress)]
+pub fn packet_out(context: SkBuffContext) -> i32 {
+    at_socket(&context, place::OUT)
+}
+
+/// A packet arrives at a socket. As [`packet_out`].
+#[cgroup_skb(ingress)]
+pub fn packet_accept(context: SkBuffContext) -> i32 {
+    at_socket(&context, place::IN)
 }
 
 #[inline(always)]
-fn parse(context: &XdpContext, packet: &mut Packet) -> Parsed {
-    let Some(kind) = at::<[u8; 2]>(context, 12) else { return Parsed::Malformed };
-    let mut kind = u16::from_be_bytes(kind);
-    let mut offset = ETHERNET_BYTES;
-    let mut tags = 0;
-    while tags < TAGS {
-        if kind != ETH_P_8021Q && kind != ETH_P_8021AD && kind != ETH_P_QINQ1 {
+fn at_socket(context: &SkBuffContext, place: u32) -> i32 {
+    let Some(policy) = policy::active() else { return 1 };
+    let directory = facts::directory(&policy.image, Family::Packet);
+    if directory == 0 {
+        return 1;
+    }
+    // SAFETY: the context is live for the whole program.
+    let cgroup = unsafe { bpf_skb_cgroup_id(context.skb.skb) };
+    let length = u64::from(context.len());
+    let taken_apart =
+        |area, kind, offset| interdict_socket_layer(context.skb.skb, area, kind, offset);
+    let meeting = Meeting { place, kind: inside::NOTHING, length, cgroup };
+    i32::from(passes(&meeting, &policy, directory, taken_apart))
+}
+
+/// A packet and where it was met.
+struct Meeting {
+    place: u32,
+    /// What it starts with, [`inside::NOTHING`] for an IP header of either version.
+    kind: u64,
+    length: u64,
+    cgroup: u64,
+}
+
+/// Takes apart the layer of a frame that starts at `offset` with `kind`, into the area. Answers a [`Parsed`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_frame_layer(
+    context: *mut xdp_md,
+    area: u32,
+    kind: u32,
+    offset: u32,
+) -> u64 {
+    layer(&XdpContext::new(context), area, kind, offset)
+}
+
+/// [`interdict_frame_layer`] for packets at sockets.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_socket_layer(
+    context: *mut __sk_buff,
+    area: u32,
+    kind: u32,
+    offset: u32,
+) -> u64 {
+    layer(&SkBuffContext::new(context), area, kind, offset)
+}
+
+#[inline(always)]
+fn layer<S: Source>(source: &S, area: u32, kind: u32, offset: u32) -> u64 {
+    let Some(area) = scratch::numbered(area) else { return Parsed::Malformed as u64 };
+    let packet = &mut area.work().packet;
+    let offset = u64::from(offset);
+    let parsed = match u64::from(kind) {
+        inside::FRAME => wire::frame(source, offset, packet),
+        inside::V4 => wire::v4(source, offset, packet),
+        inside::V6 => wire::v6(source, offset, packet),
+        inside::NOTHING => wire::internet(source, offset, packet),
+        _ => Parsed::Malformed,
+    };
+    parsed as u64
+}
+
+/// Whether a packet passes.
+#[inline(always)]
+fn passes(
+    meeting: &Meeting,
+    policy: &Policy,
+    directory: u32,
+    taken_apart: impl Fn(u32, u32, u32) -> u64,
+) -> bool {
+    let unjudged = !enforces(policy, directory);
+    let Some(claim) = scratch::claim() else { return unjudged };
+    let mut pass = true;
+    let mut kind = meeting.kind;
+    let mut offset = 0;
+    let mut level = 0;
+    while level < LEVELS {
+        let packet = &mut claim.area.work().packet;
+        packet.bytes = meeting.length;
+        packet.cgroup = meeting.cgroup;
+        let parsed = taken_apart(claim.area.number, kind as u32, offset as u32);
+        if parsed == Parsed::Other as u64 {
             break;
         }
-        let Some(next) = at::<[u8; 2]>(context, offset + 2) else { return Parsed::Malformed };
-        kind = u16::from_be_bytes(next);
-        offset += TAG_BYTES;
-        tags += 1;
+        if parsed != Parsed::Packet as u64 {
+            emit::count(Fault::Packet);
+            pass = unjudged;
+            break;
+        }
+        let packet = &claim.area.work().packet;
+        (kind, offset) = (packet.inner, packet.inner_offset);
+        if judge::packet(claim.area, policy, meeting.place) == 0
+            && judge::packet_finish(claim.area, policy, meeting.place) == 0
+        {
+            pass = false;
+            break;
+        }
+        if kind == inside::NOTHING || !policy::looks_inside() {
+            break;
+        }
+        level += 1;
     }
-    match kind {
-        ETH_P_IP => parse_v4(context, offset, packet),
-        ETH_P_IPV6 => parse_v6(context, offset, packet),
-        ETH_P_8021Q | ETH_P_8021AD | ETH_P_QINQ1 => Parsed::Malformed,
-        _ => Parsed::Other,
+    if level == LEVELS {
+        emit::count(Fault::Packet);
+        pass = unjudged;
+    }
+    claim.release();
+    pass
+}
+
+impl Source for XdpContext {
+    #[inline(always)]
+    fn at<T: Copy>(&self, offset: u64) -> Option<T> {
+        let offset = masked::<0x3fff>(offset);
+        if offset >= REACH {
+            return None;
+        }
+        let start = self.data() as u64 + offset;
+        if start + mem::size_of::<T>() as u64 > self.data_end() as u64 {
+            return None;
+        }
+        // SAFETY: checked against the end of the packet; packets have no alignment.
+        Some(unsafe { (start as *const T).read_unaligned() })
     }
 }
 
-#[inline(always)]
-fn parse_v4(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
-    let Some(header) = at::<[u8; 20]>(context, offset) else { return Parsed::Malformed };
-    if header[0] >> 4 != 4 || header[0] & 15 < 5 {
-        return Parsed::Malformed;
-    }
-    let source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
-    let destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
-    let first = u16::from_be_bytes([header[6], header[7]]) & 0x1fff == 0;
-    let transport = offset + u64::from(header[0] & 15) * 4;
-    packet.source[0] = 0;
-    packet.source[1] = mapped(source);
-    packet.destination[0] = 0;
-    packet.destination[1] = mapped(destination);
-    packet.version = 2;
-    packet.protocol = u16::from(header[9]);
-    packet.has_ports = UNKNOWN_PORTS;
-    if first {
-        ports(context, transport, packet);
-    }
-    Parsed::Packet
-}
-
-#[inline(always)]
-fn parse_v6(context: &XdpContext, offset: u64, packet: &mut Packet) -> Parsed {
-    let Some(start) = at::<[u8; 8]>(context, offset) else { return Parsed::Malformed };
-    let Some(source) = at::<[u64; 2]>(context, offset + 8) else { return Parsed::Malformed };
-    packet.source[0] = u64::from_be(source[0]);
-    packet.source[1] = u64::from_be(source[1]);
-    let Some(destination) = at::<[u64; 2]>(context, offset + 24) else {
-        return Parsed::Malformed;
-    };
-    packet.destination[0] = u64::from_be(destination[0]);
-    packet.destination[1] = u64::from_be(destination[1]);
-    if start[0] >> 4 != 6 {
-        return Parsed::Malformed;
-    }
-    let mut next = start[6];
-    let mut transport = offset + 40;
-    let mut first = true;
-    let mut extensions = 0;
-    while extensions < EXTENSIONS {
-        let bytes = match next {
-            0 | 43 | 60 | 135 | 139 | 140 => {
-                let Some(head) = at::<[u8; 2]>(context, transport) else { break };
-                next = head[0];
-                (u64::from(head[1]) + 1) * 8
-            }
-            44 => {
-                let Some(head) = at::<[u8; 8]>(context, transport) else { break };
-                next = head[0];
-                first = first && u16::from_be_bytes([head[2], head[3]]) >> 3 == 0;
-                8
-            }
-            51 => {
-                let Some(head) = at::<[u8; 2]>(context, transport) else { break };
-                next = head[0];
-                (u64::from(head[1]) + 2) * 4
-            }
-            _ => break,
+impl Source for SkBuffContext {
+    #[inline(always)]
+    fn at<T: Copy>(&self, offset: u64) -> Option<T> {
+        let offset = masked::<0x3fff>(offset);
+        if offset >= REACH {
+            return None;
+        }
+        let mut value = mem::MaybeUninit::<T>::uninit();
+        // SAFETY: the destination is `T`-sized; the helper checks the packet's end.
+        let read = unsafe {
+            bpf_skb_load_bytes(
+                self.skb.skb.cast(),
+                offset as u32,
+                value.as_mut_ptr().cast(),
+                mem::size_of::<T>() as u32,
+            )
         };
-        transport = masked::<0xfff>(transport + bytes);
-        extensions += 1;
-    }
-    packet.version = 10;
-    packet.protocol = u16::from(next);
-    packet.has_ports = UNKNOWN_PORTS;
-    if first {
-        ports(context, transport, packet);
-    }
-    Parsed::Packet
-}
-
-#[inline(always)]
-fn ports(context: &XdpContext, offset: u64, packet: &mut Packet) {
-    if !matches!(packet.protocol, TCP | UDP | SCTP | DCCP | UDPLITE) {
-        packet.has_ports = NO_PORTS;
-        return;
-    }
-    if let Some(ports) = at::<[u8; 4]>(context, offset) {
-        packet.source_port = u16::from_be_bytes([ports[0], ports[1]]);
-        packet.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
-        packet.has_ports = PORTS;
+        // SAFETY: the helper filled all of it.
+        if read == 0 { Some(unsafe { value.assume_init() }) } else { None }
     }
 }
 
-/// Decides the packet in the area. Answers an XDP action.
+/// Decides the packet in the area, met at `place`. Answers whether it passes, and nothing is to be told.
 #[inline(always)]
-pub fn decide(policy: &Policy, area: Area) -> u32 {
-    let Some(case) = Case::start(policy, area, Family::Packet) else {
-        return xdp_action::XDP_PASS;
-    };
+pub fn decide(policy: &Policy, area: Area, place: u32) -> bool {
+    let Some(case) = Case::start(policy, area, Family::Packet) else { return true };
     let packet = &area.work().packet;
-    if !case.number(Fact::Act, Act::PacketIn.value())
-        || !case.address(Fact::RemoteIp, packet.source[0], packet.source[1])
-        || !case.address(Fact::LocalIp, packet.destination[0], packet.destination[1])
+    // A rule on everything but some networks is not meant to take the host off its link.
+    if place == place::OUT && packet.link != 0 {
+        return true;
+    }
+    let asks = packet.asks != 0;
+    if place == place::IN && !asks {
+        return true;
+    }
+    let (act, _) = acts_at(place, asks);
+    let (remote, local) = if place == place::OUT {
+        (&packet.destination, &packet.source)
+    } else {
+        (&packet.source, &packet.destination)
+    };
+    if !case.number(Fact::Act, act)
+        || !case.address(Fact::RemoteIp, remote[0], remote[1])
+        || !case.address(Fact::LocalIp, local[0], local[1])
         || !case.number(Fact::Protocol, u32::from(packet.protocol))
         || !case.number(Fact::AddressFamily, u32::from(packet.version))
     {
-        return xdp_action::XDP_PASS;
+        return true;
     }
-    match packet.has_ports {
+    let (remote_port, local_port) = if place == place::OUT {
+        (packet.destination_port, packet.source_port)
+    } else {
+        (packet.source_port, packet.destination_port)
+    };
+    match packet.ports {
         PORTS => {
-            case.number(Fact::RemotePort, u32::from(packet.source_port));
-            case.number(Fact::LocalPort, u32::from(packet.destination_port));
+            case.number(Fact::RemotePort, u32::from(remote_port));
+            case.number(Fact::LocalPort, u32::from(local_port));
         }
         NO_PORTS => {
             case.absent(Fact::RemotePort);
@@ -248,23 +287,163 @@ pub fn decide(policy: &Policy, area: Area) -> u32 {
         }
     }
     judge::clear(&mut area.work().sets);
-    if !case.decide() {
-        return xdp_action::XDP_PASS;
+    !case.decide()
+}
+
+/// The acts that a packet met at `place` is: the value of `Fact::Act`, and their mask.
+#[inline(always)]
+fn acts_at(place: u32, asks: bool) -> (u32, u32) {
+    match place {
+        place::OUT if asks => (OUT_AND_CONNECT, Act::PacketOut.bit() | Act::PacketConnect.bit()),
+        place::OUT => (Act::PacketOut.value(), Act::PacketOut.bit()),
+        place::IN => (Act::PacketAccept.value(), Act::PacketAccept.bit()),
+        _ => (Act::PacketIn.value(), Act::PacketIn.bit()),
     }
-    let told = Told { acts: Act::PacketIn.bit(), ..Told::default() };
+}
+
+/// Does what was decided about the packet in the area, and tells it. Answers whether it passes. Apart from [`decide`],
+/// because the stack has not room for both.
+#[inline(always)]
+pub fn finish(policy: &Policy, area: Area, place: u32) -> bool {
+    let packet = &area.work().packet;
+    let (_, acts) = acts_at(place, packet.asks != 0);
+    let remote = if place == place::OUT { &packet.destination } else { &packet.source };
+    rate::within(policy, area, [remote[0], remote[1]]);
+    if !area.work().decision.tells() {
+        return true;
+    }
+    let verdict = refusal(area.work().decision.verdict);
+    area.work().decision.verdict = verdict;
+    emit::count_decision(Family::Packet as u8, verdict);
+    let pass = (verdict as u8) < Action::Block as u8;
+    if !tally(policy, area) {
+        return pass;
+    }
+    let halves = [remote[0], remote[1]];
+    let suppressed = recently_told(policy, area, halves);
+    if suppressed == u64::MAX {
+        return pass;
+    }
+    let told = Told { acts, number: suppressed as u32, ..Told::default() };
     report::begin(area, policy.generation, Family::Packet, &told);
-    let Work { head, packet, decision, .. } = area.work();
-    report::address(&mut head.remote_ip, packet.source[0], packet.source[1]);
-    report::address(&mut head.local_ip, packet.destination[0], packet.destination[1]);
+    let Work { head, packet, .. } = area.work();
+    report::address(&mut head.remote_ip, halves[0], halves[1]);
+    let local = if place == place::OUT { &packet.source } else { &packet.destination };
+    report::address(&mut head.local_ip, local[0], local[1]);
     head.protocol = packet.protocol;
     head.address_family = packet.version;
-    if packet.has_ports == PORTS {
-        head.remote_port = packet.source_port;
-        head.local_port = packet.destination_port;
+    head.cgroup = packet.cgroup;
+    if packet.ports == PORTS {
+        (head.remote_port, head.local_port) = if place == place::OUT {
+            (packet.destination_port, packet.source_port)
+        } else {
+            (packet.source_port, packet.destination_port)
+        };
     }
-    let verdict = decision.verdict;
-    emit::count_decision(Family::Packet as u8, verdict);
     // Floods of packets must not take the room kept for refused acts of processes.
     emit::send(area.work(), emit::Weight::Audit);
-    if verdict as u8 >= Action::Block as u8 { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    pass
+}
+
+/// A packet has no process to kill: the rule's other half, refusing, is what is left.
+#[inline(always)]
+fn refusal(verdict: Action) -> Action {
+    match verdict {
+        Action::Pass => Action::Pass,
+        Action::Alert => Action::Alert,
+        Action::Block | Action::Kill => Action::Block,
+    }
+}
+
+/// The rule of the first clause that matched.
+#[inline(always)]
+fn first_rule(policy: &Policy, area: Area) -> u32 {
+    facts::rule(&policy.image, Family::Packet, u32::from(area.work().decision.clauses[0]))
+}
+
+/// Counts the packet for the strongest rule that matched. Answers whether the rule has alerts left in this second.
+#[inline(always)]
+fn tally(policy: &Policy, area: Area) -> bool {
+    let key = RuleKey { generation: policy.generation.0, rule: first_rule(policy, area) };
+    let bytes = area.work().packet.bytes;
+    if let Some(tally) = RULE_TALLIES.get_ptr_mut(&key) {
+        // SAFETY: live map values of eight bytes each.
+        unsafe {
+            atomic::add(&raw mut (*tally).hits, 1);
+            atomic::add(&raw mut (*tally).bytes, bytes);
+        }
+        // SAFETY: as above. Two programs of one CPU that begin a second at once tell a few alerts more.
+        unsafe {
+            if (*tally).told < PACKET_ALERTS {
+                atomic::add(&raw mut (*tally).told, 1);
+                return true;
+            }
+            let now = emit::now();
+            if now.wrapping_sub((*tally).since_ns) < TOLD_EVERY_NS {
+                return false;
+            }
+            (*tally).since_ns = now;
+            (*tally).told = 1;
+        }
+        return true;
+    }
+    let first = RuleTally { hits: 1, bytes, since_ns: emit::now(), told: 1 };
+    if RULE_TALLIES.insert(&key, &first, 0).is_err() {
+        emit::count(Fault::PacketTable);
+    }
+    true
+}
+
+/// Whether this rule has told of this peer within the last second: then `u64::MAX`, else how many packets were not told
+/// since. Floods would fill the ring with what one alert says.
+#[inline(always)]
+fn recently_told(policy: &Policy, area: Area, remote: [u64; 2]) -> u64 {
+    let rule = first_rule(policy, area);
+    let key = ToldKey { remote, generation: policy.generation.0, rule };
+    let now = emit::now();
+    let Some(told) = TOLD.get_ptr_mut(&key) else {
+        mark(&key, now);
+        return 0;
+    };
+    // SAFETY: live map values of eight bytes each.
+    unsafe {
+        if now.wrapping_sub((*told).at_ns) < TOLD_EVERY_NS {
+            atomic::add(&raw mut (*told).silent, 1);
+            return u64::MAX;
+        }
+        let silent = (*told).silent;
+        (*told).at_ns = now;
+        (*told).silent = 0;
+        silent
+    }
+}
+
+/// Notes that a rule has told of a peer.
+#[inline(always)]
+fn mark(key: &ToldKey, now: u64) {
+    let value = interdict_abi::maps::ToldAt { at_ns: now, silent: 0 };
+    if TOLD.insert(key, &value, 0).is_err() {
+        emit::count(Fault::PacketTable);
+    }
+}
+
+/// Notes that the act in the area is told with its process: counts it, and its packets are not told again.
+#[inline(always)]
+pub fn told_with_process(policy: &Policy, area: Area, family: Family, remote: [u64; 2]) {
+    let clause = u32::from(area.work().decision.clauses[0]);
+    let rule = facts::rule(&policy.image, family, clause);
+    let (generation, now) = (policy.generation.0, emit::now());
+    if remote[0] | remote[1] != 0 {
+        mark(&ToldKey { remote, generation, rule }, now);
+    }
+    let key = RuleKey { generation, rule };
+    if let Some(tally) = RULE_TALLIES.get_ptr_mut(&key) {
+        // SAFETY: a live map value of eight bytes.
+        unsafe { atomic::add(&raw mut (*tally).hits, 1) };
+        return;
+    }
+    let first = RuleTally { hits: 1, bytes: 0, since_ns: now, told: 0 };
+    if RULE_TALLIES.insert(&key, &first, 0).is_err() {
+        emit::count(Fault::PacketTable);
+    }
 }

@@ -163,6 +163,8 @@ fn policy() -> PolicyView {
         severity: Severity::High,
         attack: vec!["T1003.008".to_owned(), "T1552".to_owned()],
         tags: vec!["linux".to_owned()],
+        backstops: Vec::new(),
+        rate: None,
         acts: vec!["file.read".to_owned()],
         action: "block".to_owned(),
         mode: "enforce".to_owned(),

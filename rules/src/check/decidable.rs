@@ -130,6 +130,9 @@ fn instead(field: &Field) -> &'static str {
 fn families(leaf: &Leaf, act: Act, diagnostics: &mut Diagnostics) {
     let LeafTest::Ranges(ranges) = &leaf.test else { return };
     let decided = field::decided(act).map_or(&[][..], |row| row.address_families);
+    if decided.is_empty() {
+        return;
+    }
     let strange = ranges.iter().any(|(first, last)| first != last || !decided.contains(first));
     if strange {
         let words = field::number_words(field::Words::AddressFamily);
@@ -170,7 +173,7 @@ fn counterpart(field: &Field, act: Act) -> Option<&'static str> {
     let (_, last) = field.name.split_once('.')?;
     let object = match act {
         Act::Exec | Act::ExecArgs => "exec",
-        Act::PacketIn => "net",
+        _ if matches!(act.family(), Family::Net | Family::Packet) => "net",
         _ if act.family() == Family::File => "file",
         _ => return None,
     };

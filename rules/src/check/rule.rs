@@ -1,6 +1,6 @@
 //! One rule: its acts, its action, its mode, and whether each of its tests can be decided for each of its acts.
 
-use interdict_abi::ids::{Act, Action, Mode};
+use interdict_abi::ids::{Act, Action, Family, Mode};
 
 use super::{
     CheckedException, CheckedRule, Environment, Leaf, Predicate,
@@ -67,7 +67,7 @@ pub(super) fn check<'p>(
         if !scope_told {
             scope(policy, rule, act, diagnostics);
             // Once for each rule: it is the same for all its acts, but for packets.
-            scope_told = policy.scope.told() && act.value != Act::PacketIn;
+            scope_told = policy.scope.told() && act.value.family() != Family::Packet;
         }
         acts.push(Spanned { value: kernel_act, span: act.span });
     }
@@ -92,6 +92,20 @@ pub(super) fn check<'p>(
         for word in &throttle.by {
             subject(word, &acts, diagnostics);
         }
+    }
+    if let Some(rate) = &rule.rate
+        && let Some(act) = acts.iter().find(|act| act.value.family() != Family::Packet)
+    {
+        diagnostics.add(
+            Diagnostic::error(
+                Code::ActionNotPossible,
+                rate.span,
+                format!("`{}` has no rate: packets have", act.value.name()),
+            )
+            .label("not possible here")
+            .related(act.span, "this act")
+            .help("make a rule of its own for the acts of `packet`"),
+        );
     }
     let mode = mode(policy, rule, diagnostics)?;
     let when = when?;
@@ -262,7 +276,7 @@ fn scope(policy: &Policy, rule: &Rule, act: &Spanned<Act>, diagnostics: &mut Dia
         );
         return;
     }
-    if act.value == Act::PacketIn
+    if act.value.family() == Family::Packet
         && !policy.scope.everything()
         && let Some(span) = policy.scope.span
     {

@@ -1,6 +1,6 @@
 //! Where a policy holds, as a predicate on its rules.
 
-use interdict_abi::ids::Act;
+use interdict_abi::ids::{Act, Family};
 
 use super::{Leaf, LeafTest, Predicate, expression::leaf, names::Values, pattern, value};
 use crate::{
@@ -21,7 +21,7 @@ pub(super) fn scoped(
     diagnostics: &mut Diagnostics,
 ) -> Predicate {
     let scope = &policy.scope;
-    if scope.everything() || acts.iter().all(|act| act.value == Act::PacketIn) {
+    if scope.everything() || acts.iter().all(|act| act.value.family() == Family::Packet) {
         return when;
     }
     let span = scope.span.unwrap_or(policy.name.span);

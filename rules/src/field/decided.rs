@@ -22,7 +22,7 @@ pub struct Decided {
     pub object_flags: u32,
     /// Known bits of `ProcessFlags`.
     pub process_flags: u32,
-    /// Values `AddressFamily` has when the act is decided: acts of other families are not looked at.
+    /// Values `AddressFamily` has when the act is decided: acts of other families are not looked at. Empty: any.
     pub address_families: &'static [u32],
 }
 
@@ -99,6 +99,14 @@ const ANSWERED: [Fact; 9] = [
 
 const SOCKET: [Fact; 5] =
     [Fact::RemoteIp, Fact::RemotePort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
+
+const OWN: [Fact; 5] =
+    [Fact::LocalIp, Fact::LocalPort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
+
+const MADE: [Fact; 3] = [Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
+
+const PACKET: &[Fact] =
+    &[Fact::RemoteIp, Fact::LocalIp, Fact::RemotePort, Fact::LocalPort, Fact::Protocol];
 
 /// Several lists of facts as one.
 macro_rules! facts {
@@ -300,26 +308,17 @@ pub const DECIDED: &[Decided] = &[
         process_flags: PROCESS_FLAGS,
         address_families: &[],
     },
-    Decided {
-        act: Act::NetConnect,
-        refusable: true,
-        killable: true,
-        facts: facts!(SOCKET, PROCESS),
-        sets: &PROCESS_SETS,
-        object_flags: 0,
-        process_flags: PROCESS_FLAGS,
-        address_families: &[2, 10],
-    },
-    Decided {
-        act: Act::PacketIn,
-        refusable: true,
-        killable: false,
-        facts: &[Fact::RemoteIp, Fact::LocalIp, Fact::RemotePort, Fact::LocalPort, Fact::Protocol],
-        sets: &[],
-        object_flags: 0,
-        process_flags: 0,
-        address_families: &[],
-    },
+    socket(Act::NetConnect, facts!(SOCKET, PROCESS), &[2, 10]),
+    socket(Act::NetSend, facts!(SOCKET, PROCESS), &[2, 10]),
+    socket(Act::NetBind, facts!(OWN, PROCESS), &[2, 10]),
+    socket(Act::NetListen, facts!(OWN, PROCESS), &[2, 10]),
+    // Whose connection it is, is not known yet: that is for `packet.accept`.
+    socket(Act::NetAccept, facts!(OWN, PROCESS), &[2, 10]),
+    socket(Act::NetSocket, facts!(MADE, PROCESS), &[]),
+    packet(Act::PacketIn),
+    packet(Act::PacketOut),
+    packet(Act::PacketConnect),
+    packet(Act::PacketAccept),
     // Tracepoints see a call and cannot stop it.
     Decided {
         act: Act::Syscall,
@@ -452,6 +451,36 @@ pub const DECIDED: &[Decided] = &[
         address_families: &[],
     },
 ];
+
+const fn socket(
+    act: Act,
+    facts: &'static [Fact],
+    address_families: &'static [u32],
+) -> Decided {
+    Decided {
+        act,
+        refusable: true,
+        killable: true,
+        facts,
+        sets: &PROCESS_SETS,
+        object_flags: 0,
+        process_flags: PROCESS_FLAGS,
+        address_families,
+    }
+}
+
+const fn packet(act: Act) -> Decided {
+    Decided {
+        act,
+        refusable: true,
+        killable: false,
+        facts: PACKET,
+        sets: &[],
+        object_flags: 0,
+        process_flags: 0,
+        address_families: &[],
+    }
+}
 
 /// The row of an act, if the kernel decides it.
 pub fn decided(act: Act) -> Option<&'static Decided> {

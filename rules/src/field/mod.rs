@@ -248,7 +248,7 @@ impl Field {
         }
         let (remote, local) = match act {
             // The peer is the source of what comes in, the destination of what goes out.
-            Act::PacketIn | Act::NetAccept => (true, false),
+            Act::PacketIn | Act::PacketAccept | Act::NetAccept => (true, false),
             _ => (false, true),
         };
         let end = |is_remote: bool, end: End| match (is_remote, end) {

@@ -3,6 +3,7 @@
 //! `not` is pushed down to the literals, alternatives over one fact become one literal, what contradicts itself is
 //! dropped. Tests of class U are taken out before ([`told`]). `or` inside `and` multiplies: there is a budget, and going over it is said with the count and the way out.
 
+mod backstop;
 mod clauses;
 mod fact;
 mod told;
@@ -19,7 +20,7 @@ use crate::{
     check::{Checked, CheckedRule, Predicate},
     diag::{Code, Diagnostic, Diagnostics},
     ir::{self, Clause, Test},
-    meta::{ExceptionMeta, Metadata, RuleMeta, ThrottleMeta},
+    meta::{ExceptionMeta, Metadata, RateMeta, RuleMeta, ThrottleMeta},
     parse::source::Sources,
     told::ToldTest,
 };
@@ -50,7 +51,7 @@ pub fn normalise(
                     exception.acts.iter().map(|act| (*act, exception.when.clone())).collect();
                 exceptions.extend(unfold(rule, &about, exception.index, diagnostics));
             }
-            program.rules.push(ir::Rule {
+            let mut lowered = ir::Rule {
                 id: rule.rule.id.value.clone(),
                 action: rule.rule.action.value.action,
                 errno: rule.rule.action.value.errno,
@@ -59,8 +60,10 @@ pub fn normalise(
                 clauses,
                 exceptions,
                 narrowed: part.tests.clone(),
-            });
-            metadata.rules.push(describe(rule, part.tests, sources));
+            };
+            let backstops = backstop::add(&mut lowered);
+            program.rules.push(lowered);
+            metadata.rules.push(RuleMeta { backstops, ..describe(rule, part.tests, sources) });
         }
         if !any && !diagnostics.failed() {
             diagnostics.add(
@@ -228,6 +231,12 @@ fn describe(checked: &CheckedRule<'_>, narrowed: Vec<ToldTest>, sources: &Source
         attack: rule.attack.clone(),
         tags: rule.tags.clone(),
         acts: rule.on.iter().map(|act| act.value.clone()).collect(),
+        backstops: Vec::new(),
+        rate: rule.rate.as_ref().map(|rate| RateMeta {
+            packets: rate.packets,
+            per_seconds: rate.per_seconds,
+            burst: rate.burst,
+        }),
         action: RuleMeta::action_name(rule.action.value.action),
         mode: RuleMeta::mode_name(match checked.mode {
             Mode::Enforce => Mode::Enforce,

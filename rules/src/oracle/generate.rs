@@ -323,6 +323,8 @@ pub fn metadata(program: &Program) -> Metadata {
         severity: Severity::Info,
         attack: Vec::new(),
         tags: Vec::new(),
+        backstops: Vec::new(),
+        rate: None,
         acts: Vec::new(),
         action: rule.action.name().to_owned(),
         mode: rule.mode.name().to_owned(),

@@ -48,6 +48,7 @@ pub const RULE: &[&str] = &[
     "attack",
     "tags",
     "throttle",
+    "rate",
     "message",
     "tests",
     "description",
@@ -81,6 +82,9 @@ pub const EXCEPTION: &[&str] = &["name", "on", "when", "owner", "reason", "expir
 
 /// Keys of what a profile allows.
 pub const ALLOW: &[&str] = &["name", "on", "when"];
+
+/// Keys of `rate`.
+pub const RATE: &[&str] = &["over", "per", "burst"];
 
 /// Keys of `throttle`.
 pub const THROTTLE: &[&str] = &["by", "burst", "per"];

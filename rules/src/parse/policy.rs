@@ -216,10 +216,25 @@ pub struct Rule {
     pub tags: Vec<String>,
     /// `throttle`.
     pub throttle: Option<Throttle>,
+    /// `rate`.
+    pub rate: Option<Rate>,
     /// `message`.
     pub message: Option<Text>,
     /// `tests`.
     pub tests: Vec<Case>,
+}
+
+/// `rate`: the rule is about packets beyond it.
+#[derive(Debug)]
+pub struct Rate {
+    /// Where.
+    pub span: Span,
+    /// Packets of one peer per period that are let be.
+    pub packets: u32,
+    /// Seconds.
+    pub per_seconds: u32,
+    /// Packets that may come at once.
+    pub burst: u32,
 }
 
 /// `throttle`.

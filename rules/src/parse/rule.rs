@@ -7,7 +7,7 @@ use interdict_abi::ids::Action;
 
 use super::{
     cases, expression, keys,
-    policy::{Exception, Rule, Spanned, Throttle, WrittenAction},
+    policy::{Exception, Rate, Rule, Spanned, Throttle, WrittenAction},
     shape::{Fields, Shape},
     words::{attack, duration, identifier, is_date},
     yaml::Node,
@@ -87,6 +87,7 @@ fn read(
     let attack = fields.find("attack").map(|node| attack(shape, node)).unwrap_or_default();
     let tags = fields.find("tags").map(|node| shape.plain_list(node, "`tags`"));
     let throttle = fields.find("throttle").and_then(|node| throttle(shape, node));
+    let rate = fields.find("rate").and_then(|node| rate(shape, node));
     let message = fields.find("message").and_then(|node| shape.text(node, "`message`"));
     let mut tests = Vec::new();
     if let Some(node) = fields.find("tests") {
@@ -117,6 +118,7 @@ fn read(
         attack,
         tags: tags.unwrap_or_default().into_iter().map(|tag| tag.value).collect(),
         throttle,
+        rate,
         message,
         tests,
     }
@@ -224,6 +226,25 @@ fn action(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Spanned<WrittenActio
         shape.wrong(node, "`action`", "`alert`, `block` or `kill`");
     }
     found
+}
+
+fn rate(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Rate> {
+    let fields = shape.fields(node, "`rate`", keys::RATE)?;
+    let span = fields.head();
+    let over = shape.required(&fields, "over")?;
+    let over = shape.number(over, "`rate.over`")?;
+    let per = shape.required(&fields, "per")?;
+    let per_seconds = duration(shape, per)?;
+    let burst = fields.find("burst").and_then(|node| shape.number(node, "`rate.burst`"));
+    let burst = burst.map_or(over.value, |burst| burst.value);
+    if over.value == 0 || burst == 0 {
+        shape.diagnostics.add(
+            Diagnostic::error(Code::Pointless, over.span, "a rate of 0 would let no packet be")
+                .help("without `rate` the rule is about every packet"),
+        );
+        return None;
+    }
+    Some(Rate { span, packets: over.value, per_seconds, burst })
 }
 
 fn throttle(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Throttle> {

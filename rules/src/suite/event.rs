@@ -153,7 +153,7 @@ fn other_end(event: &Event, act: Act) -> Option<Event> {
 fn ordinary(act: Act) -> Event {
     let number = |value: u32| Value::Number(value);
     let mut event = Event::new(act);
-    if act != Act::PacketIn {
+    if act.family() != Family::Packet {
         for fact in [Fact::Uid, Fact::Euid, Fact::Gid] {
             event = event.with(fact, number(1000));
         }
@@ -523,7 +523,7 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
             (None, _) => return Err(missing("path", "path: /usr/bin/id")),
         },
         "net" => {
-            let peer = if act == Act::PacketIn {
+            let peer = if matches!(act, Act::PacketIn | Act::PacketAccept) {
                 "src: { ip: 192.0.2.1 }"
             } else {
                 "dst: { ip: 192.0.2.1 }"
@@ -534,16 +534,28 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
                         interdict_engine::tables::Address::V4(_) => 2,
                         interdict_engine::tables::Address::V6(..) => 10,
                     };
-                    if act != Act::PacketIn && *event.value(Fact::AddressFamily) == Value::Absent {
+                    if act.family() != Family::Packet
+                        && *event.value(Fact::AddressFamily) == Value::Absent
+                    {
                         event.facts.insert(Fact::AddressFamily, Value::Number(family));
                     }
                 }
-                Value::Absent if *event.value(Fact::AddressFamily) == Value::Absent => {
+                Value::Absent
+                    if *event.value(Fact::AddressFamily) == Value::Absent
+                        && field::decided(act).is_some_and(|row| row.knows(Fact::RemoteIp)) =>
+                {
                     return Err(missing("address", peer));
+                }
+                Value::Absent if *event.value(Fact::AddressFamily) == Value::Absent => {
+                    let family = match event.value(Fact::LocalIp) {
+                        Value::Address(interdict_engine::tables::Address::V6(..)) => 10,
+                        _ => 2,
+                    };
+                    event.facts.insert(Fact::AddressFamily, Value::Number(family));
                 }
                 Value::Absent | Value::Number(_) | Value::Text(_) | Value::Unknown => {}
             }
-            if act != Act::PacketIn && *event.value(Fact::SocketType) == Value::Absent {
+            if act.family() != Family::Packet && *event.value(Fact::SocketType) == Value::Absent {
                 let kind = match event.value(Fact::Protocol) {
                     Value::Number(17) => 2,
                     _ => 1,
@@ -553,7 +565,7 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
         }
         _ => {}
     }
-    if act != Act::PacketIn {
+    if act.family() != Family::Packet {
         if *event.value(Fact::Comm) == Value::Absent
             && let Some(program) = text(event, Fact::Exe)
         {

@@ -32,6 +32,8 @@ fn policy() -> PolicyView {
         severity: Severity::Critical,
         attack: vec!["T1003.008".to_owned()],
         tags: Vec::new(),
+        backstops: Vec::new(),
+        rate: None,
         acts: vec!["file.read".to_owned()],
         action: "block".to_owned(),
         mode: "enforce".to_owned(),
