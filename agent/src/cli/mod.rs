@@ -8,9 +8,11 @@ mod compile;
 mod diff;
 mod doctor;
 mod explain;
+mod feeds;
 mod fields;
 mod inspect;
 mod keys;
+mod net;
 mod policies;
 mod protect;
 mod report;
@@ -43,6 +45,8 @@ struct Arguments {
 enum Command {
     Run(run::Arguments),
     Doctor(doctor::Arguments),
+    Net(net::Arguments),
+    Feeds(feeds::Arguments),
     Unload(unload::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -72,6 +76,8 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Net(arguments) => net::run(&arguments),
+        Command::Feeds(arguments) => feeds::run(&arguments),
         Command::Unload(arguments) => unload::run(&arguments),
         Command::Completions(arguments) => shell::completions(&arguments),
         Command::Man(arguments) => shell::man(&arguments),
