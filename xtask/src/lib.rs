@@ -10,6 +10,7 @@ pub mod bench;
 pub mod demo;
 pub mod deploy;
 pub mod ebpf;
+pub mod fuzz;
 pub mod paths;
 pub mod receivers;
 pub mod run;

@@ -25,6 +25,8 @@ enum Command {
     Ebpf(xtask::ebpf::Arguments),
     /// Run a command in a guest with a stock kernel, the agent and some policies.
     Vm(Box<xtask::vm::command::Arguments>),
+    /// Compare what the kernel programs make of packets with what a reference parser says.
+    FuzzPackets(xtask::fuzz::Arguments),
 }
 
 fn exit_code(status: i32) -> ExitCode {
@@ -48,6 +50,9 @@ fn main() -> ExitCode {
         }
         Command::Bench(arguments) => xtask::bench::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::FuzzPackets(arguments) => {
+            xtask::fuzz::main(&arguments).map(|()| ExitCode::SUCCESS)
+        }
         Command::Vm(arguments) => xtask::vm::command::main(&arguments).map(exit_code),
     };
     result.unwrap_or_else(|error| {

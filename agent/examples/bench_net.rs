@@ -1,0 +1,179 @@
+//! What a packet costs at an interface with a feed of a million prefixes: the kernel's own word, from
+//! `BPF_PROG_TEST_RUN`. As root; nothing is attached. Prints one JSON object; `cargo xtask bench net` runs it.
+//!
+//! `cargo run --release -p interdict --example bench_net -- [PREFIXES] [ROUNDS]`
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measurement that goes wrong should stop"
+)]
+
+use std::{fmt::Write as _, path::PathBuf, time::Instant};
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use interdict_abi::ids::{Act, Mode};
+use interdict_agent::{
+    kernel::{
+        loader::{Loaded, Options, remove_instance},
+        slots::Slots,
+    },
+    policy::Policy,
+    trust::Trust,
+};
+use serde_json::json;
+
+/// What the kernel object's `measure` programs step the source of IPv4 packets by.
+const fn step(address: u32) -> u32 {
+    address.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)
+}
+
+/// Where the walk over listed addresses starts.
+const FIRST: u32 = 0x0102_0304;
+/// Where the walk over addresses that are seldom listed starts.
+const ELSEWHERE: u32 = 0x9e37_79b9;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// A feed like published ones: seven in ten IPv4, of those nine in ten single addresses, the rest networks of /20 to /31;
+/// IPv6 from /32 to /128, half of them /64. The IPv4 prefixes hold the walk from [`FIRST`], so that each of its first
+/// steps is a hit.
+fn feed(prefixes: usize) -> (String, usize) {
+    let mut random = Random(7);
+    let mut text = String::with_capacity(prefixes * 24);
+    let mut address = FIRST;
+    let v4 = prefixes * 7 / 10;
+    for _ in 0..v4 {
+        address = step(address);
+        let bits = if random.next() % 10 < 9 { 32 } else { 20 + (random.next() % 12) as u32 };
+        let network = address & (u32::MAX << (32 - bits));
+        let _ = writeln!(text, "{}/{bits}", std::net::Ipv4Addr::from(network));
+    }
+    for _ in v4..prefixes {
+        let bits = match random.next() % 10 {
+            0 => 32,
+            1 | 2 => 48,
+            3..=7 => 64,
+            _ => 128,
+        };
+        let upper = 0x2000_0000_0000_0000 | random.next() >> 3;
+        let whole = u128::from(upper) << 64 | u128::from(random.next());
+        let network = whole & (u128::MAX << (128 - bits));
+        let _ = writeln!(text, "{}/{bits}", std::net::Ipv6Addr::from(network));
+    }
+    (text, v4)
+}
+
+fn frame_v4(source: u32) -> Vec<u8> {
+    let mut frame = vec![0; 64];
+    frame[12..14].copy_from_slice(&[8, 0]);
+    frame[14] = 0x45;
+    frame[17] = 50;
+    frame[23] = 17;
+    frame[26..30].copy_from_slice(&source.to_be_bytes());
+    frame[30..34].copy_from_slice(&[192, 0, 2, 1]);
+    frame
+}
+
+fn frame_v6(second: u32) -> Vec<u8> {
+    let mut frame = vec![0; 80];
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    frame[14] = 0x60;
+    frame[20] = 17;
+    frame[22..26].copy_from_slice(&[0x2a, 0x04, 0x4e, 0x42]);
+    frame[26..30].copy_from_slice(&second.to_be_bytes());
+    frame[38] = 0x20;
+    frame
+}
+
+struct Bench {
+    loaded: Loaded,
+    rounds: usize,
+}
+
+impl Bench {
+    /// The fastest of several rounds, ns a packet, and what the last packet came to.
+    fn run(&mut self, program: &str, frame: &[u8], repeat: u32) -> (u64, u32) {
+        let program: &mut Xdp = self.loaded.program_mut(program).unwrap().try_into().unwrap();
+        let mut best = (u64::MAX, 0);
+        for _ in 0..self.rounds {
+            let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+            let result = program.test_run(options).unwrap();
+            best = (best.0.min(result.duration.as_nanos() as u64), result.return_value);
+        }
+        best
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let prefixes: usize = arguments.next().map_or(1_000_000, |text| text.parse().unwrap());
+    let rounds: usize = arguments.next().map_or(9, |text| text.parse().unwrap());
+    let folder = std::env::temp_dir().join(format!("interdict-bench-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("feeds")).unwrap();
+    let (text, v4) = feed(prefixes);
+    std::fs::write(folder.join("feeds/bench.cidr"), text).unwrap();
+    let rules = format!(
+        "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: {{ name: bench }}\nspec:\n  mode: enforce\n  lists:\n    \
+         feed: {{ type: cidr, feed: {{ file: feeds/bench.cidr, max: {} }} }}\n  rules:\n    \
+         - {{ id: B-1, title: feed, on: [packet.in], when: net.src.ip in feed, action: block }}\n",
+        prefixes.max(1)
+    );
+    std::fs::write(folder.join("bench.yaml"), rules).unwrap();
+    let start = Instant::now();
+    let policy = Policy::open(&folder, &Trust::Folder).unwrap();
+    let compile_ms = start.elapsed().as_millis();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-bench-{}", std::process::id()));
+    let options = Options {
+        pins: pins.clone(),
+        cgroup: PathBuf::from("/sys/fs/cgroup"),
+        interfaces: Vec::new(),
+        without_lsm: true,
+    };
+    let image = policy.image.kernel();
+    let mut loaded = Loaded::start(options, image.len(), &[Act::PacketIn]).unwrap();
+    let slot_bytes = loaded.slot_bytes();
+    let mut slots = Slots::open(&loaded).unwrap();
+    let start = Instant::now();
+    slots.swap(image, Mode::Enforce).unwrap();
+    let swap_ms = start.elapsed().as_millis();
+    for name in ["measure_nothing", "measure_walk", "measure_judged"] {
+        let program: &mut Xdp = loaded.program_mut(name).unwrap().try_into().unwrap();
+        program.load().unwrap();
+    }
+    let mut bench = Bench { loaded, rounds };
+    let hits = v4 as u32;
+    let (nothing, _) = bench.run("measure_nothing", &frame_v4(0), 1_000_000);
+    let (walk, _) = bench.run("measure_walk", &frame_v4(ELSEWHERE), 1_000_000);
+    let (walk_v6, _) = bench.run("measure_walk", &frame_v6(ELSEWHERE), 1_000_000);
+    let (random_miss, _) = bench.run("measure_judged", &frame_v4(ELSEWHERE), 1_000_000);
+    let (random_miss_v6, _) = bench.run("measure_judged", &frame_v6(ELSEWHERE), 1_000_000);
+    let (random_hit, last) = bench.run("measure_judged", &frame_v4(FIRST), hits.max(1));
+    assert_eq!(last, 1, "the last of the listed addresses was let through");
+    let (hot_miss, passed) = bench.run("packet_in", &frame_v4(0x0a00_0001), 1_000_000);
+    assert_eq!(passed, 2, "an address that is not listed was dropped");
+    let (hot_hit, _) = bench.run("packet_in", &frame_v4(step(FIRST)), 1_000_000);
+    remove_instance(bench.loaded.directory());
+    let _gone = std::fs::remove_dir(&pins);
+    let report = json!({
+        "prefixes": prefixes, "image_bytes": image.len(), "slot_bytes": slot_bytes,
+        "compile_ms": compile_ms as u64, "swap_ms": swap_ms as u64,
+        "nothing_ns": nothing, "walk_ns": walk,
+        "miss_random_above_ns": random_miss as i64 - walk as i64,
+        "miss_random_v6_above_ns": random_miss_v6 as i64 - walk_v6 as i64,
+        "miss_hot_above_ns": hot_miss as i64 - nothing as i64,
+        "hit_random_above_ns": random_hit as i64 - walk as i64,
+        "hit_hot_above_ns": hot_hit as i64 - nothing as i64,
+    });
+    println!("{report}");
+}
