@@ -11,6 +11,8 @@ pub struct Case {
     pub rules: &'static str,
     /// In order.
     pub steps: Vec<Expected>,
+    /// What is dropped is sent again by the kernel, and may be told again.
+    pub repeats: bool,
 }
 
 /// A step and what it must come to.
@@ -50,7 +52,7 @@ impl Told {
 impl Case {
     /// A case without steps yet.
     pub fn new(name: &'static str, rules: &'static str) -> Self {
-        Self { name, rules, steps: Vec::new() }
+        Self { name, rules, steps: Vec::new(), repeats: false }
     }
 
     /// A step that must come to this, and be told.
@@ -74,6 +76,13 @@ impl Case {
     pub fn twin(mut self, step: Step) -> Self {
         let outcome = Outcome::Passed;
         self.steps.push(Expected { step: self.named(step), outcome, told: Vec::new() });
+        self
+    }
+
+    /// Alerts may come more than once.
+    #[must_use]
+    pub fn repeating(mut self) -> Self {
+        self.repeats = true;
         self
     }
 

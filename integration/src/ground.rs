@@ -11,6 +11,9 @@ use xtask::vm::command::PUBLIC_KEY;
 pub const SCRIPT: &str = "/usr/lib/guest/script.json";
 const NETWORK: &str = "/usr/lib/guest/network.sh";
 
+/// The kernel of this machine, in namespaces and a cgroup of their own: the host without BPF LSM.
+pub const NATIVE: &str = "native";
+
 /// Programs that act, by the names rules know them by.
 const ACTORS: &[&str] = &[PERFORMER, "/usr/local/bin/trusted", "/usr/local/bin/web"];
 
@@ -90,6 +93,7 @@ ip address add 198.51.100.1/24 dev gate
 ip link set gate up
 ip -n far address add 198.51.100.7/24 dev far0
 ip -n far address add 198.51.100.8/24 dev far0
+for last in 21 22 23 24 25 26 27 28 29; do ip -n far address add 198.51.100.$last/24 dev far0; done
 ip -n far link set far0 up
 mkdir -p /dev/shm/deep/er
 cp /usr/bin/true /dev/shm/true
@@ -152,9 +156,9 @@ fn calling_the_old_way() -> Vec<u8> {
 
 /// A guest with everything cases touch, and the script in it.
 pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
-    let mut guest = Guest::new(kernel, init)?
-        .file(SCRIPT, 0o644, serde_json::to_vec(script)?)
-        .file(NETWORK, 0o644, PREPARATION);
+    let guest = if kernel == NATIVE { Guest::native(init)? } else { Guest::new(kernel, init)? };
+    let mut guest =
+        guest.file(SCRIPT, 0o644, serde_json::to_vec(script)?).file(NETWORK, 0o644, PREPARATION);
     for path in ACTORS {
         guest = guest.actor(path);
     }

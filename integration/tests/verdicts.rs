@@ -82,6 +82,14 @@ on_every_kernel! {
     a_blocked_port_leaves_other_ports_open
     a_caller_of_a_deadly_address_is_killed
     a_packet_from_a_blocked_network_is_dropped
+    a_datagram_to_a_blocked_address_is_not_sent
+    raw_packets_to_a_blocked_address_are_not_sent
+    the_header_counts_not_where_a_call_says_it_goes
+    connections_are_refused_however_they_are_asked_for
+    an_accepted_connection_is_no_way_out
+    a_connection_from_a_blocked_address_does_not_come_about
+    a_server_is_refused_its_port
+    sockets_below_the_network_are_refused_by_rule
     a_rule_in_audit_mode_tells_and_does_not_act
     an_alert_tells_and_lets_through
     the_strongest_of_several_rules_acts_and_all_are_told

@@ -6,6 +6,7 @@
 
 mod files;
 mod perform;
+mod sockets;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use files::FileAct;
 pub use perform::run_if_asked;
+pub use sockets::SocketAct;
 
 /// Name of the performer's own program in a guest.
 pub const PERFORMER: &str = "/usr/bin/act";
@@ -99,6 +101,8 @@ pub enum Act {
     },
     /// Something with a file.
     File(FileAct),
+    /// Something with a socket.
+    Socket(SocketAct),
 }
 
 impl fmt::Display for Act {
@@ -111,6 +115,7 @@ impl fmt::Display for Act {
             Self::Script { what, interpreter, .. } => write!(formatter, "{what} by {interpreter}"),
             Self::File(act) => act.fmt(formatter),
             Self::Connect { to } => write!(formatter, "connect to {to}"),
+            Self::Socket(act) => act.fmt(formatter),
             Self::Send { from, to, .. } => write!(formatter, "a packet from {} to {to}", from.ip()),
         }
     }

@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{AWAIT, Act, EACCES, EPERM, ERRNO_STATUS, Outcome, PERFORM, PERFORMER, Step, files};
+use super::{
+    AWAIT, Act, EACCES, EPERM, ERRNO_STATUS, Outcome, PERFORM, PERFORMER, Step, files, sockets,
+};
 
 /// One act in a process of its own: the act as JSON follows; what came of it is told by the exit status.
 const ONE: &str = "one";
 /// Only sends; run in another network namespace.
 const SEND: &str = "send";
+/// The exit status of an act whose packets did not come through.
+const LOST_STATUS: i32 = 4;
 /// More than any packet needs within one machine, even one that is emulated and busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an alert may take to its receiver.
@@ -34,6 +38,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
         [ONE, act] => return Some(one(act)),
         [files::DRAIN] => return Some(ExitCode::from(files::drain())),
         [SEND, from, to] => send(from, to),
+        [sockets::CALL, from, to] => sockets::call(from, to),
+        [sockets::WATCH, address] => sockets::watch(address),
         [AWAIT, file, texts @ ..] => await_lines(file, texts),
         _ => return None,
     };
@@ -72,6 +78,17 @@ fn step_outcome(step: &Step) -> Result<Outcome> {
         | Act::Write { .. }
         | Act::Run { .. }
         | Act::Cat { .. }
+        | Act::Send { .. }
+        | Act::Script { .. }
+        | Act::Socket(_) => None,
+    };
+    let watcher = match &step.act {
+        Act::Socket(act) => act.watched().map(sockets::Watcher::start).transpose()?,
+        Act::Read { .. }
+        | Act::Write { .. }
+        | Act::Run { .. }
+        | Act::Cat { .. }
+        | Act::Connect { .. }
         | Act::Script { .. }
         | Act::Send { .. }
         | Act::File(_) => None,
@@ -82,12 +99,21 @@ fn step_outcome(step: &Step) -> Result<Outcome> {
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("the actor {actor}"))?;
-    told(status)
+    let outcome = told(status)?;
+    let Some(watcher) = watcher else { return Ok(outcome) };
+    // What is refused has not been sent at all, and what passed was really sent.
+    Ok(match (outcome, watcher.count()?) {
+        (Outcome::Passed, 0) => Outcome::Lost,
+        (Outcome::Passed, _) => Outcome::Passed,
+        (outcome, 0) => outcome,
+        (outcome, count) => Outcome::Unclear(format!("{outcome}, and {count} packets left")),
+    })
 }
 
 fn told(status: ExitStatus) -> Result<Outcome> {
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(Outcome::Passed),
+        (Some(LOST_STATUS), _) => Ok(Outcome::Lost),
         (Some(code), _) if code >= ERRNO_STATUS => Ok(Outcome::Refused(code - ERRNO_STATUS)),
         (Some(code), _) => Ok(Outcome::Unclear(format!("exit status {code}"))),
         (None, Some(signal)) => Ok(Outcome::Killed(signal)),
@@ -107,6 +133,9 @@ fn one(act: &str) -> ExitCode {
                 let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
             }
             ExitCode::from(3)
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
+            ExitCode::from(4)
         }
         Err(error) => {
             let status =
@@ -147,6 +176,7 @@ fn attempt(act: &Act) -> io::Result<Option<i32>> {
         Act::Script { interpreter, code, .. } => script(interpreter, code),
         Act::File(act) => files::attempt(act).map(|()| None),
         Act::Connect { to } => TcpStream::connect(to).map(|_| None),
+        Act::Socket(act) => sockets::attempt(act).map(|()| None),
         Act::Send { .. } => Err(io::Error::other("packets are sent by the performer itself")),
     }
 }

@@ -1,0 +1,51 @@
+//! Flows on a host without BPF LSM: this machine's kernel, where the cgroup programs and the packets carry the rules.
+//!
+//! The same cases as on guests, those whose rules ask for nothing but what a packet shows. In namespaces and a cgroup of
+//! their own; only rules on flows, so nothing outside is touched.
+
+use std::path::Path;
+
+use interdict_integration::case::Case;
+use interdict_integration::observe::{broken_promises, observe};
+use interdict_integration::{cases, ground::NATIVE};
+
+const CASES: &[&str] = &[
+    "a_blocked_ipv4_address_is_not_connected_to",
+    "a_blocked_ipv6_network_is_not_connected_to",
+    "a_blocked_port_leaves_other_ports_open",
+    "a_packet_from_a_blocked_network_is_dropped",
+    "a_datagram_to_a_blocked_address_is_not_sent",
+    "raw_packets_to_a_blocked_address_are_not_sent",
+    "the_header_counts_not_where_a_call_says_it_goes",
+    "connections_are_refused_however_they_are_asked_for",
+    "a_connection_from_a_blocked_address_does_not_come_about",
+];
+
+/// Namespaces, cgroups and BPF programs of this machine are for root.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self")
+        .is_ok_and(|about| std::os::unix::fs::MetadataExt::uid(&about) == 0)
+}
+
+#[test]
+fn flows_are_refused_without_bpf_lsm() {
+    if !is_root() {
+        eprintln!("not tried: this needs root");
+        return;
+    }
+    let all = cases::all();
+    let chosen: Vec<Case> = CASES
+        .iter()
+        .map(|name| all.iter().find(|case| case.name == *name).expect("the case exists").clone())
+        .collect();
+    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
+    let observed = observe(NATIVE, init, &chosen).expect("the run");
+    let broken: Vec<String> = chosen
+        .iter()
+        .flat_map(|case| {
+            let said = broken_promises(case, &observed);
+            said.into_iter().map(|line| format!("{}: {line}", case.name))
+        })
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
