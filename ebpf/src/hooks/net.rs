@@ -402,7 +402,6 @@ pub fn decide(flow: &Flow, policy: &Policy, area: Area) -> bool {
     head.local_port = flow.local.port;
     head.protocol = flow.protocol;
     head.address_family = flow.family;
-    let remote = [flow.remote.ip.0, flow.remote.ip.1];
-    packet::told_with_process(policy, area, Family::Net, remote);
+    packet::flow_told(policy, area, flow.remote.ip);
     true
 }

@@ -427,23 +427,41 @@ fn mark(key: &ToldKey, now: u64) {
     }
 }
 
-/// Notes that the act in the area is told with its process: counts it, and its packets are not told again.
-#[inline(always)]
-pub fn told_with_process(policy: &Policy, area: Area, family: Family, remote: [u64; 2]) {
+/// Notes that the flow in the area is told with its process: counts it, and its packets are not told again. A function of
+/// its own, because the stack of its callers is needed below them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_flow_told(
+    area: u32,
+    slot: u32,
+    generation: u32,
+    upper: u64,
+    lower: u64,
+) -> u64 {
+    let Some(area) = scratch::numbered(area) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
     let clause = u32::from(area.work().decision.clauses[0]);
-    let rule = facts::rule(&policy.image, family, clause);
-    let (generation, now) = (policy.generation.0, emit::now());
-    if remote[0] | remote[1] != 0 {
-        mark(&ToldKey { remote, generation, rule }, now);
+    let rule = facts::rule(&image, Family::Net, clause);
+    let now = emit::now();
+    if upper | lower != 0 {
+        mark(&ToldKey { remote: [upper, lower], generation, rule }, now);
     }
     let key = RuleKey { generation, rule };
     if let Some(tally) = RULE_TALLIES.get_ptr_mut(&key) {
         // SAFETY: a live map value of eight bytes.
         unsafe { atomic::add(&raw mut (*tally).hits, 1) };
-        return;
+        return 1;
     }
     let first = RuleTally { hits: 1, bytes: 0, since_ns: now, told: 0 };
     if RULE_TALLIES.insert(&key, &first, 0).is_err() {
         emit::count(Fault::PacketTable);
     }
+    1
+}
+
+/// Calls [`interdict_flow_told`].
+#[inline(always)]
+pub fn flow_told(policy: &Policy, area: Area, remote: (u64, u64)) {
+    let generation = policy.generation;
+    interdict_flow_told(area.number, generation.slot(), generation.0, remote.0, remote.1);
 }

@@ -56,9 +56,11 @@ fn shown(clause: &Clause) -> bool {
         Test::Number { fact, .. } => {
             matches!(fact, Fact::RemotePort | Fact::Protocol | Fact::AddressFamily)
         }
-        Test::Text { .. } | Test::Flags { .. } | Test::Ancestor { .. } | Test::Argument { .. } => {
-            false
-        }
+        Test::Text { .. }
+        | Test::Flags { .. }
+        | Test::Capabilities { .. }
+        | Test::Ancestor { .. }
+        | Test::Argument { .. } => false,
     })
 }
 
