@@ -134,7 +134,7 @@ fn spooled(count: u32, batch: usize) -> (f64, f64, f64) {
         match events::decode(&record).unwrap() {
             KernelEvent::Fork(fork) => enricher.forked(&fork),
             KernelEvent::Exec(exec) => enricher.executed(&exec),
-            KernelEvent::Exit(_) | KernelEvent::Decision(_) => {}
+            KernelEvent::Exit(_) | KernelEvent::Decision(_) | KernelEvent::Guard(_) => {}
         }
     }
     let records: Vec<Vec<u8>> = (0..count).map(decision).collect();
