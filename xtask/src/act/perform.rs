@@ -80,6 +80,7 @@ fn step_outcome(step: &Step) -> Result<Outcome> {
         | Act::Cat { .. }
         | Act::Send { .. }
         | Act::Script { .. }
+        | Act::File(_)
         | Act::Socket(_) => None,
     };
     let watcher = match &step.act {
