@@ -107,7 +107,8 @@ fn main() {
     let options = Options {
         pins: pins.clone(),
         cgroup: PathBuf::from("/sys/fs/cgroup"),
-        interfaces: Vec::new(),
+        // So that the program is loaded; nothing is attached.
+        interfaces: vec!["lo".to_owned()],
         without_lsm: true,
     };
     let image = policy.image.kernel();
