@@ -1,104 +1,56 @@
-//! `workload [REPETITIONS]`: does each operation many times and prints what one costs its caller.
+//! The program whose acts are counted in guests, without a C library's part in them.
 //!
-//! One line per operation and repetition: name, repetition, nanoseconds of processor time, nanoseconds passed. In a guest
-//! whose clock counts instructions, nanoseconds are instructions. Files are made first; what is matched by a policy is
-//! allowed to be refused, everything else must succeed.
+//! `workload prepare`, before an agent runs; then `operations`, `spent`, `latency`, `storm`. Every command prints lines
+//! of words, one figure each. In a guest whose clock counts instructions, nanoseconds are instructions. What is matched
+//! by a policy is allowed to be refused; everything else must succeed.
 
+mod latency;
+mod operations;
+mod places;
+mod spent;
+mod storm;
 mod sys;
 
-use std::ffi::CStr;
-use std::fs;
+use std::process::ExitCode;
 
-const FILE: &CStr = c"/tmp/w/data.txt";
-const DEEP: &CStr = c"/tmp/w/a/very/deep/tree/of/directories/with/a/longish/path/name/file.txt";
-const MATCHED: &CStr = c"/etc/secret/f7.key";
-const PROGRAM: &CStr = c"/tmp/w/bin/true";
-const CLOSED_PORT: u16 = 9;
-const ECONNREFUSED: i32 = 111;
+const USAGE: &str = "\
+workload prepare
+workload operations REPETITIONS [NAME,...]
+workload spent PROCESS REPETITIONS TIMES
+workload latency FILE TIMES
+workload storm open|exec TIMES PER_SECOND
+workload drained PROCESS";
 
-struct Operation {
-    name: &'static str,
-    times: u32,
-    run: fn() -> bool,
+fn number(text: Option<&String>) -> Result<u32, String> {
+    let text = text.ok_or_else(|| USAGE.to_owned())?;
+    text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
-fn open_and_close(path: &CStr) -> bool {
-    sys::open(path).map(sys::close).is_ok()
-}
-
-const OPERATIONS: &[Operation] = &[
-    Operation {
-        name: "getppid",
-        times: 20_000,
-        run: || {
-            sys::getppid();
-            true
-        },
-    },
-    Operation { name: "stat", times: 10_000, run: || sys::stat(FILE) },
-    Operation { name: "open", times: 10_000, run: || open_and_close(FILE) },
-    Operation {
-        name: "open-read",
-        times: 5_000,
-        run: || {
-            sys::open(FILE).is_ok_and(|file| {
-                let read = sys::read(file);
-                sys::close(file);
-                read
-            })
-        },
-    },
-    Operation { name: "open-deep", times: 5_000, run: || open_and_close(DEEP) },
-    Operation { name: "fork", times: 300, run: || sys::fork(None) },
-    Operation { name: "fork-exec", times: 300, run: || sys::fork(Some(PROGRAM)) },
-    Operation { name: "connect", times: 2_000, run: || sys::connect(CLOSED_PORT) == ECONNREFUSED },
-    Operation {
-        name: "open-matched",
-        times: 500,
-        run: || {
-            open_and_close(MATCHED);
-            true
-        },
-    },
-];
-
-fn prepare() -> std::io::Result<()> {
-    fs::create_dir_all("/tmp/w/a/very/deep/tree/of/directories/with/a/longish/path/name")?;
-    for file in [FILE, DEEP] {
-        fs::write(file.to_str().map_err(std::io::Error::other)?, "hello\n")?;
-    }
-    Ok(())
-}
-
-fn main() {
-    let repetitions: u32 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
-    if let Err(error) = prepare() {
-        eprintln!("workload: {error}");
-        std::process::exit(2);
-    }
-    for operation in OPERATIONS {
-        for _ in 0..operation.times.min(50) {
-            demand(operation);
+fn run(arguments: &[String]) -> Result<(), String> {
+    let word = |at: usize| arguments.get(at);
+    match word(0).map(String::as_str) {
+        Some("prepare") => places::prepare().map_err(|error| error.to_string()),
+        Some("operations") => operations::measure(number(word(1))?, word(2).map(String::as_str)),
+        Some("spent") => spent::measure(number(word(1))?, number(word(2))?, number(word(3))?),
+        Some("latency") => {
+            latency::measure(word(1).ok_or_else(|| USAGE.to_owned())?, number(word(2))?)
         }
-        for repetition in 0..repetitions {
-            let (passed, used) =
-                (sys::clock(sys::MONOTONIC), sys::clock(sys::PROCESS) + sys::children());
-            for _ in 0..operation.times {
-                demand(operation);
-            }
-            let used = sys::clock(sys::PROCESS) + sys::children() - used;
-            let passed = sys::clock(sys::MONOTONIC) - passed;
-            let times = i64::from(operation.times);
-            println!("{} {repetition} {} {}", operation.name, used / times, passed / times);
+        Some("storm") => {
+            let act = word(1).and_then(|name| storm::Act::named(name));
+            storm::raise(act.ok_or_else(|| USAGE.to_owned())?, number(word(2))?, number(word(3))?)
         }
+        Some("drained") => spent::drain(number(word(1))?),
+        Some(_) | None => Err(USAGE.to_owned()),
     }
-    let denied = sys::open(MATCHED);
-    println!("# matched: {denied:?}");
 }
 
-fn demand(operation: &Operation) {
-    if !(operation.run)() {
-        eprintln!("workload: {} failed", operation.name);
-        std::process::exit(1);
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("workload: {problem}");
+            ExitCode::FAILURE
+        }
     }
 }

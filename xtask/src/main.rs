@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         Command::Test(arguments) => {
             xtask::test::main(&arguments).map(|all_well| ExitCode::from(u8::from(!all_well)))
         }
-        Command::Bench(arguments) => xtask::bench::main(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => {
+            xtask::bench::main(&arguments).map(|no_worse| ExitCode::from(u8::from(!no_worse)))
+        }
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::FuzzPackets(arguments) => {
             xtask::fuzz::main(&arguments).map(|()| ExitCode::SUCCESS)
