@@ -42,42 +42,41 @@ use crate::{
 /// tracepoint: sched_process_fork(struct task_struct *parent, struct task_struct *child)
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(context: RawTracePointContext) -> i32 {
-    let parent: *const u8 = context.arg(0);
-    let child: *const u8 = context.arg(1);
-    let Some(process) = probed::<u32>(child, fields::task_tgid()) else { return 0 };
-    let Some(thread) = probed::<u32>(child, fields::task_pid()) else { return 0 };
-    let Some(ancestor) = probed::<u32>(parent, fields::task_tgid()) else { return 0 };
+    let Some((thread, process)) = task::ids_of(context.arg(1)) else { return 0 };
     if process != thread {
         return 0;
     }
+    // The parent of the tracepoint is the task that forks.
+    let (ancestor, _) = task::ids();
     let (active, staged) = policy::generations();
     lineage::forked(ancestor, process);
     inherit(active, ancestor, process);
     inherit(staged, ancestor, process);
-    let leader: *const u8 = probed(parent, fields::task_group_leader()).unwrap_or(parent);
-    let start_ns = probed(leader, fields::task_start()).unwrap_or(0);
     if let Some(claim) = scratch::claim() {
         let work = claim.area.work();
         emit::begin(work, kind::FORK);
         work.head.pid = ancestor;
         work.head.target = process;
-        work.head.start_ns = start_ns;
+        work.head.start_ns = task::start_ns();
         emit::send(work, Weight::Lifecycle);
         claim.release();
     }
     0
 }
 
+/// The image of `generation`, if it asks what processes run: under others no process has a row.
+#[inline(always)]
+fn labelling(generation: Generation) -> Option<Image> {
+    if generation.0 == 0 {
+        return None;
+    }
+    policy::slot(generation.slot()).filter(|image| image.word(header::EXE_AUTOMATON) != 0)
+}
+
 /// Gives a child its parent's program, and its parent's ancestors with the parent among them.
 #[inline(never)]
 fn inherit(generation: Generation, parent: u32, child: u32) {
-    if generation.0 == 0 {
-        return;
-    }
-    let Some(image) = policy::slot(generation.slot()) else { return };
-    if image.word(header::EXE_AUTOMATON) == 0 {
-        return;
-    }
+    let Some(image) = labelling(generation) else { return };
     let Some(exe) = task::exe(generation, parent) else { return };
     let key = ProcessKey { generation: generation.0, process: child };
     if EXES.insert(&key, &exe, 0).is_err() {
@@ -182,14 +181,8 @@ pub fn labelled(path_bytes: u64, area: Area) -> ExecInFlight {
 /// The label under `generation`, and `generation`, or zeros if there is none.
 #[inline(always)]
 fn label(generation: Generation, area: Area) -> (u32, u32) {
-    if generation.0 == 0 {
-        return (0, 0);
-    }
-    let Some(image) = policy::slot(generation.slot()) else { return (0, 0) };
+    let Some(image) = labelling(generation) else { return (0, 0) };
     let automaton = image.word(header::EXE_AUTOMATON);
-    if automaton == 0 {
-        return (0, 0);
-    }
     match judge::label(area, generation.slot(), automaton) {
         Some(label) => (label, generation.0),
         None => (0, 0),
@@ -239,7 +232,7 @@ fn renamed(process: u32, found: &ExecInFlight) {
 
 #[inline(always)]
 fn rename(generation: Generation, process: u32, found: &ExecInFlight) {
-    if generation.0 == 0 {
+    if labelling(generation).is_none() {
         return;
     }
     let key = ProcessKey { generation: generation.0, process };
@@ -259,11 +252,7 @@ fn rename(generation: Generation, process: u32, found: &ExecInFlight) {
 /// Reads the arguments behind the path. Answers their bytes, and whether there were more.
 #[inline(always)]
 fn arguments(path_bytes: u64, text: &mut Text) -> (u64, bool) {
-    let Some(memory) = probed::<*const u8>(task::current(), fields::task_mm()) else {
-        return (0, false);
-    };
-    let start = probed::<u64>(memory, fields::mm_arg_start()).unwrap_or(0);
-    let end = probed::<u64>(memory, fields::mm_arg_end()).unwrap_or(0);
+    let Some((start, end)) = task::arguments() else { return (0, false) };
     if end <= start {
         return (0, false);
     }
@@ -399,20 +388,21 @@ fn exec_without_lsm(file: *const u8, built: Built, policy: &Policy, area: Area) 
 ///
 /// tracepoint: sched_process_exit(struct task_struct *p, ...)
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn process_exit(context: RawTracePointContext) -> i32 {
-    let exiting: *const u8 = context.arg(0);
+pub fn process_exit(_context: RawTracePointContext) -> i32 {
     let (process, thread) = task::ids();
     let _none = EXECS.remove(&thread);
-    let Some(signal) = probed::<*const u8>(exiting, fields::task_signal()) else { return 0 };
-    let live: u32 = probed(signal, fields::signal_live()).unwrap_or(0);
-    if live != 0 {
+    // The task of the tracepoint is the one that exits.
+    if task::threads_left().unwrap_or(0) != 0 {
         return 0;
     }
     let Some(claim) = scratch::claim() else { return 0 };
     let work = claim.area.work();
+    // Who it was is known from its start; the record says that it is over.
     emit::begin(work, kind::EXIT);
-    work.head.number = probed(exiting, fields::task_exit_code()).unwrap_or(0);
-    report::actor(claim.area);
+    work.head.pid = process;
+    work.head.tid = thread;
+    work.head.start_ns = task::start_ns();
+    work.head.number = task::exit_code();
     emit::send(work, Weight::Lifecycle);
     claim.release();
     let (active, staged) = policy::generations();
@@ -424,10 +414,10 @@ pub fn process_exit(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn forget(generation: Generation, process: u32) {
-    if generation.0 == 0 {
-        return;
-    }
+    let Some(image) = labelling(generation) else { return };
     let key = ProcessKey { generation: generation.0, process };
     let _none = EXES.remove(&key);
-    let _none = ANCESTORS.remove(&key);
+    if image.word(header::ANCESTOR_SETS) != 0 {
+        let _none = ANCESTORS.remove(&key);
+    }
 }

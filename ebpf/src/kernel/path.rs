@@ -109,9 +109,9 @@ impl Spot {
 #[repr(C)]
 pub struct Climb {
     dentry: u64,
-    mount: u64,
     /// Where the process's root is, as `d_path` takes it: zeros to walk to the root of the mount namespace.
     root: Spot,
+    mounted: Mounted,
     /// Where in the region the path starts so far.
     position: u64,
     state: u64,
@@ -124,14 +124,73 @@ const ARRIVED: u64 = 1;
 /// Something could not be read, or the path is too long.
 const LOST: u64 = 2;
 
+/// What is asked of a mount, in the order the kernel has it: see [`Mounted::read`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Mounted {
+    /// The mount it is mounted on; itself if none.
+    parent: u64,
+    /// The dentry there.
+    mountpoint: u64,
+    /// Its topmost dentry.
+    root: u64,
+    /// `struct mount` itself.
+    mount: u64,
+}
+
+impl Mounted {
+    const NONE: Self = Self { parent: 0, mountpoint: 0, root: 0, mount: 0 };
+
+    /// One probe where the kernel keeps the three side by side, as all do so far; what is compared are constants.
+    #[inline(always)]
+    fn read(mount: *const u8) -> Option<Self> {
+        let beside = fields::mount_mountpoint() == fields::mount_parent() + 8
+            && fields::mount_mnt() == fields::mount_parent() + 16
+            && fields::vfsmount_root() == 0;
+        let [parent, mountpoint, root] = if beside {
+            probed::<[u64; 3]>(mount, fields::mount_parent())?
+        } else {
+            [
+                probed(mount, fields::mount_parent())?,
+                probed(mount, fields::mount_mountpoint())?,
+                probed(mount, fields::mount_mnt() + fields::vfsmount_root())?,
+            ]
+        };
+        Some(Self { parent, mountpoint, root, mount: mount as u64 })
+    }
+}
+
+/// A dentry's parent, and length and address of its name.
+#[inline(always)]
+fn named(dentry: *const u8) -> Option<(u64, u32, u64)> {
+    let beside = fields::dentry_name() == fields::dentry_parent() + 8
+        && fields::qstr_len() == 4
+        && fields::qstr_name() == 8;
+    if beside {
+        let [parent, hash_and_length, name] = probed::<[u64; 3]>(dentry, fields::dentry_parent())?;
+        return Some((parent, (hash_and_length >> 32) as u32, name));
+    }
+    Some((
+        probed(dentry, fields::dentry_parent())?,
+        probed(dentry, fields::dentry_name() + fields::qstr_len())?,
+        probed(dentry, fields::dentry_name() + fields::qstr_name())?,
+    ))
+}
+
 impl Climb {
     /// At `spot`, on the way to `root`.
     #[inline(always)]
     pub fn start(spot: Spot, root: Spot, text: &mut Text) -> Self {
         text.0[REGION + PATH_BYTES - 1] = 0;
         let position = PATH_BYTES as u64 - 1;
-        let state = if spot.dentry == 0 || spot.mount == 0 { LOST } else { CLIMBING };
-        Self { dentry: spot.dentry, mount: spot.mount, root, position, state }
+        if spot.dentry != 0
+            && spot.mount != 0
+            && let Some(mounted) =
+                Mounted::read((spot.mount as *const u8).wrapping_sub(fields::mount_mnt() as usize))
+        {
+            return Self { dentry: spot.dentry, mounted, root, position, state: CLIMBING };
+        }
+        Self { dentry: 0, mounted: Mounted::NONE, root, position, state: LOST }
     }
 
     /// One component up. Answers whether the climb is over. For `bpf_loop`, `DEPTH` times.
@@ -145,25 +204,20 @@ impl Climb {
 
     #[inline(always)]
     fn component(&mut self, text: &mut Text) -> Option<u64> {
-        if self.dentry == self.root.dentry && self.mount == self.root.mount {
+        if self.dentry == self.root.dentry
+            && self.mounted.mount + fields::mount_mnt() == self.root.mount
+        {
             return Some(ARRIVED);
         }
-        let dentry = self.dentry as *const u8;
-        let mnt = self.mount as *const u8;
-        let root: *const u8 = probed(mnt, fields::vfsmount_root())?;
-        if dentry == root {
-            let mount = mnt.wrapping_sub(fields::mount_mnt() as usize);
-            let parent: *const u8 = probed(mount, fields::mount_parent())?;
-            if parent == mount {
+        if self.dentry == self.mounted.root {
+            if self.mounted.parent == self.mounted.mount {
                 return Some(ARRIVED);
             }
-            self.dentry = probed(mount, fields::mount_mountpoint())?;
-            self.mount = parent.wrapping_add(fields::mount_mnt() as usize) as u64;
+            self.dentry = self.mounted.mountpoint;
+            self.mounted = Mounted::read(self.mounted.parent as *const u8)?;
             return Some(CLIMBING);
         }
-        let parent: *const u8 = probed(dentry, fields::dentry_parent())?;
-        let name: *const u8 = probed(dentry, fields::dentry_name() + fields::qstr_name())?;
-        let length: u32 = probed(dentry, fields::dentry_name() + fields::qstr_len())?;
+        let (parent, length, name) = named(self.dentry as *const u8)?;
         let length = masked::<255>(u64::from(length));
         let position = masked::<{ PATH_BYTES as u64 - 1 }>(self.position);
         if position < length + 1 {
@@ -175,11 +229,12 @@ impl Climb {
         // SAFETY: position is below PATH_BYTES and length below 256; the text has 4096 bytes of slack behind.
         let target = unsafe { text.0.as_mut_ptr().add(REGION + position as usize + 1) };
         // SAFETY: as above.
-        if !unsafe { copy(target, length, name) } {
+        if !unsafe { copy(target, length, name as *const u8) } {
             return None;
         }
-        self.dentry = parent as u64;
-        Some(if parent == dentry { ARRIVED } else { CLIMBING })
+        let top = parent == self.dentry;
+        self.dentry = parent;
+        Some(if top { ARRIVED } else { CLIMBING })
     }
 
     /// Bytes of the path with its terminator, moved to `at` in the text; 0: deeper than `DEPTH`, longer than `PATH_BYTES`,

@@ -2,7 +2,10 @@
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task},
+    generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task,
+        bpf_get_current_task_btf,
+    },
 };
 use interdict_abi::{
     ids::{Generation, process_flags},
@@ -11,14 +14,34 @@ use interdict_abi::{
     offsets::MISSING,
 };
 
-use super::{fields, path::Spot, probed};
+use super::{
+    fields,
+    object::{Reader, Typed},
+    path::Spot,
+    probed,
+};
 use crate::maps::{ANCESTORS, EXES};
 
-/// `struct task_struct` of the acting task.
+/// `struct task_struct` of the acting task, for probe reads.
 #[inline(always)]
 pub fn current() -> *const u8 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_get_current_task() as *const u8 }
+}
+
+/// The same through a pointer whose type the verifier knows in programs of every kind: what is behind it is read by plain
+/// loads. A probe read costs a hundred instructions.
+#[inline(always)]
+fn acting() -> *const u8 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task_btf() as *const u8 }
+}
+
+/// What a field that is a pointer holds, unless it is null: newer kernels want that looked at before it is followed.
+#[inline(always)]
+fn followed(base: *const u8, offset: u64) -> Option<*const u8> {
+    let pointer: *const u8 = Typed::read(base, offset)?;
+    if pointer.is_null() { None } else { Some(pointer) }
 }
 
 /// Thread group and thread id of the acting task, initial PID namespace.
@@ -38,8 +61,37 @@ pub fn owner() -> (u32, u32) {
 /// Effective user id.
 #[inline(always)]
 pub fn euid() -> Option<u32> {
-    let credentials: *const u8 = probed(current(), fields::task_cred())?;
-    probed(credentials, fields::cred_euid())
+    Typed::read(followed(acting(), fields::task_cred())?, fields::cred_euid())
+}
+
+/// Thread and thread group id of another task.
+#[inline(always)]
+pub fn ids_of(task: *const u8) -> Option<(u32, u32)> {
+    // Neighbours in every kernel there is, so one read does; what is compared are constants.
+    if fields::task_tgid() == fields::task_pid() + 4 {
+        let both: u64 = probed(task, fields::task_pid())?;
+        return Some((both as u32, (both >> 32) as u32));
+    }
+    Some((probed(task, fields::task_pid())?, probed(task, fields::task_tgid())?))
+}
+
+/// Threads of the acting process that have not begun to exit.
+#[inline(always)]
+pub fn threads_left() -> Option<u32> {
+    Typed::read(followed(acting(), fields::task_signal())?, fields::signal_live())
+}
+
+/// The exit code of the acting task, once it exits.
+#[inline(always)]
+pub fn exit_code() -> u32 {
+    Typed::read(acting(), fields::task_exit_code()).unwrap_or(0)
+}
+
+/// Where the arguments of the acting process begin and end in its memory.
+#[inline(always)]
+pub fn arguments() -> Option<(u64, u64)> {
+    let memory = followed(acting(), fields::task_mm())?;
+    Some((Typed::read(memory, fields::mm_arg_start())?, Typed::read(memory, fields::mm_arg_end())?))
 }
 
 /// Cgroup id, cgroup v2.
@@ -60,10 +112,10 @@ pub fn comm(buffer: &mut [u8; COMM_BYTES]) -> bool {
 #[inline(always)]
 pub fn flags() -> Option<u32> {
     let task = current();
-    let pid: *const u8 = probed(task, fields::task_thread_pid())?;
-    let level: u32 = probed(pid, fields::pid_level())?;
-    let signal: *const u8 = probed(task, fields::task_signal())?;
-    let terminal: u64 = probed(signal, fields::signal_tty())?;
+    let level: u32 =
+        Typed::read(followed(acting(), fields::task_thread_pid())?, fields::pid_level())?;
+    let terminal: u64 =
+        Typed::read(followed(acting(), fields::task_signal())?, fields::signal_tty())?;
     let mut flags = if level > 0 { process_flags::CONTAINER } else { 0 };
     if terminal != 0 {
         flags |= process_flags::TTY;
@@ -117,8 +169,7 @@ pub fn capabilities() -> Option<u64> {
 /// Whole seconds since the acting process started.
 #[inline(always)]
 pub fn age_seconds() -> u32 {
-    let (_, start) = lineage();
-    let age = crate::emit::now().saturating_sub(start) / 1_000_000_000;
+    let age = crate::emit::now().saturating_sub(start_ns()) / 1_000_000_000;
     if age > u64::from(u32::MAX) { u32::MAX } else { age as u32 }
 }
 
@@ -151,15 +202,23 @@ fn looks_at_host_namespaces() -> Option<bool> {
     Some(initial != 0 && own == initial && owner == initial && top == root.dentry)
 }
 
-/// Thread group of the acting task's parent, and when the acting process started, ns on `CLOCK_BOOTTIME`.
+/// When the acting process started, ns on `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn start_ns() -> u64 {
+    match followed(acting(), fields::task_group_leader()) {
+        Some(leader) => Typed::read(leader, fields::task_start()).unwrap_or(0),
+        None => 0,
+    }
+}
+
+/// Thread group of the acting task's parent, and [`start_ns`].
 #[inline(always)]
 pub fn lineage() -> (u32, u64) {
-    let task = current();
-    let parent = probed::<*const u8>(task, fields::task_real_parent())
-        .and_then(|parent| probed(parent, fields::task_tgid()))
-        .unwrap_or(0);
-    let leader: *const u8 = probed(task, fields::task_group_leader()).unwrap_or(task);
-    (parent, probed(leader, fields::task_start()).unwrap_or(0))
+    let parent = match followed(acting(), fields::task_real_parent()) {
+        Some(parent) => Typed::read(parent, fields::task_tgid()).unwrap_or(0),
+        None => 0,
+    };
+    (parent, start_ns())
 }
 
 /// The executable label of a process.
