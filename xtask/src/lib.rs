@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod bench;
+pub mod budget;
 pub mod demo;
 pub mod deploy;
 pub mod ebpf;

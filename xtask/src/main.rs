@@ -21,6 +21,8 @@ enum Command {
     Test(xtask::test::Arguments),
     /// Measure what interdict costs.
     Bench(xtask::bench::Arguments),
+    /// Show what the kernel programs come to on each kernel, and what they may.
+    Budget(xtask::budget::Arguments),
     /// Build the kernel object into ebpf/prebuilt, or compare the one there with its sources.
     Ebpf(xtask::ebpf::Arguments),
     /// Run a command in a guest with a stock kernel, the agent and some policies.
@@ -50,6 +52,9 @@ fn main() -> ExitCode {
         }
         Command::Bench(arguments) => {
             xtask::bench::main(&arguments).map(|no_worse| ExitCode::from(u8::from(!no_worse)))
+        }
+        Command::Budget(arguments) => {
+            xtask::budget::main(&arguments).map(|all_well| ExitCode::from(u8::from(!all_well)))
         }
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::FuzzPackets(arguments) => {
