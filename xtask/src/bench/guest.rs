@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use serde::Deserialize;
 
 use super::finish;
 use super::record::{Begun, Figure};
 use super::workload::Programs;
-use crate::step;
 use crate::vm::Outcome;
 use crate::vm::kernel::Kernel;
+use crate::{step, tools};
 
 /// Measures instructions per operation.
 #[derive(Debug, Args)]
@@ -60,8 +61,23 @@ const SPENT: u32 = 500;
 /// Alerts that are waited for, one by one.
 const AWAITED: u32 = 25;
 
+/// Operations by which each kernel program's own cost is told.
+const BY_PROGRAM: &[&str] = &["open", "open-deep", "fork-exec", "connect", "open-matched"];
+
+/// Lets the kernel count what each program takes, and asks it before and after every operation.
+fn by_program() -> String {
+    format!(
+        "echo 1 > /proc/sys/kernel/bpf_stats_enabled && for op in {}; do \
+         bpftool prog show -j > /out/before.$op && workload operations 1 $op > /dev/null && \
+         bpftool prog show -j > /out/after.$op || exit 1; done; \
+         echo 0 > /proc/sys/kernel/bpf_stats_enabled",
+        BY_PROGRAM.join(" ")
+    )
+}
+
 /// Runs the command.
 pub(super) fn main(arguments: &Arguments) -> Result<()> {
+    tools::packages(&["bpftool"], "counting what each kernel program takes")?;
     let programs = Programs::build(arguments.agent.as_deref())?;
     let version = Kernel::named(&arguments.kernel)?.version;
     let mut begun = Begun::in_guest("guest", &format!("{} {version}", arguments.kernel))?;
@@ -89,6 +105,7 @@ fn measure(arguments: &Arguments, programs: &Programs, rules: Option<u32>) -> Re
         Some(rules) => {
             let _ = write!(command, " && {AGENT}");
             if rules > 0 && arguments.only.is_none() {
+                let _ = write!(command, " && {}", by_program());
                 let _ = write!(
                     command,
                     " && workload spent $pid {} {SPENT} > /out/spent && \
@@ -96,7 +113,9 @@ fn measure(arguments: &Arguments, programs: &Programs, rules: Option<u32>) -> Re
                     arguments.repetitions
                 );
             }
-            programs.enforcing(&arguments.kernel, rules)?
+            programs
+                .enforcing(&arguments.kernel, rules)?
+                .add("/usr/sbin/bpftool", "/usr/bin/bpftool")
         }
     };
     let outcome = guest.run(&["sh", "-c", &command])?;
@@ -141,6 +160,11 @@ fn read(setup: &str, outcome: &Outcome) -> Result<Vec<Figure>> {
     for ((name, _), samples) in samples(&outcome.out.join("latency"))? {
         add(&format!("readable/{name}"), "instructions", samples)?;
     }
+    for operation in BY_PROGRAM {
+        for (program, per_run) in programs_of(&outcome.out, operation)? {
+            add(&format!("program/{operation}/{program}"), "instructions", vec![per_run])?;
+        }
+    }
     let times = outcome.answer.enforcing_seconds.zip(outcome.answer.agent_started_seconds);
     if let Some((enforcing, started)) = times {
         add("start", "G instructions", vec![enforcing - started])?;
@@ -156,6 +180,44 @@ fn read(setup: &str, outcome: &Outcome) -> Result<Vec<Figure>> {
         add("memory/bpf", "MiB", vec![bytes / 1_048_576.0])?;
     }
     Ok(figures)
+}
+
+/// What a kernel program took so far, as bpftool tells it.
+#[derive(Debug, Deserialize)]
+struct Taken {
+    id: u32,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    run_time_ns: u64,
+    #[serde(default)]
+    run_cnt: u64,
+}
+
+/// Instructions per run of the programs that ran for an operation, not counting what ran by chance.
+fn programs_of(out: &Path, operation: &str) -> Result<Vec<(String, f64)>> {
+    const BY_CHANCE: u64 = 50;
+    let taken = |when: &str| -> Result<Vec<Taken>> {
+        let file = out.join(format!("{when}.{operation}"));
+        if !file.exists() {
+            return Ok(Vec::new());
+        }
+        Ok(serde_json::from_slice(&fs::read(file)?)?)
+    };
+    let before = taken("before")?;
+    let mut programs = Vec::new();
+    for after in taken("after")? {
+        let (time, runs) = before
+            .iter()
+            .find(|other| other.id == after.id)
+            .map_or((0, 0), |other| (other.run_time_ns, other.run_cnt));
+        let runs = after.run_cnt.saturating_sub(runs);
+        if runs > BY_CHANCE {
+            let time = after.run_time_ns.saturating_sub(time);
+            programs.push((after.name, time as f64 / runs as f64));
+        }
+    }
+    Ok(programs)
 }
 
 fn number(line: &str, name: &str) -> Option<f64> {

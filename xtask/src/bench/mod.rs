@@ -5,8 +5,12 @@
 
 mod compare;
 mod guest;
+mod native;
+mod page;
+mod plots;
 mod record;
 mod storm;
+mod targets;
 mod workload;
 
 use anyhow::Result;
@@ -33,6 +37,14 @@ enum What {
     Guest(guest::Arguments),
     /// Storms of told acts in a guest: how many a second before the first is lost, and whether every loss is told.
     Storm(storm::Arguments),
+    /// Natively: nanoseconds of the engine per byte, decision and address.
+    Engine(native::Arguments),
+    /// Natively: how long policies take to compile and how large they get.
+    Compile(native::Arguments),
+    /// Natively: alerts a second from record to spool and to a receiver, and how long one takes.
+    Pipeline(native::Arguments),
+    /// Nothing: BENCHMARKS.md and its plots are made of the records that are there.
+    Page,
 }
 
 /// Runs the command; answers whether nothing is worse.
@@ -40,6 +52,10 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     match &arguments.what {
         Some(What::Guest(arguments)) => guest::main(arguments)?,
         Some(What::Storm(arguments)) => storm::main(arguments)?,
+        Some(What::Engine(arguments)) => native::engine(arguments)?,
+        Some(What::Compile(arguments)) => native::compile(arguments)?,
+        Some(What::Pipeline(arguments)) => native::pipeline(arguments)?,
+        Some(What::Page) => page::write()?,
         None => return worse().map(|worse| worse == 0),
     }
     Ok(true)
@@ -49,7 +65,7 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
 fn finish(begun: Begun, figures: Vec<Figure>) -> Result<()> {
     let (_, file) = begun.end(figures)?;
     step::note(&format!("recorded in {}", file.display()));
-    Ok(())
+    page::write()
 }
 
 /// Says what became worse; answers how much did.
