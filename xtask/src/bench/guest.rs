@@ -85,11 +85,23 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         begun.note("another build of the agent was measured".to_owned());
     }
     let mut figures = measure(arguments, &programs, None)?;
+    let mut failed = None;
     for rules in &arguments.rules {
-        figures.extend(measure(arguments, &programs, Some(*rules))?);
+        match measure(arguments, &programs, Some(*rules)) {
+            Ok(more) => figures.extend(more),
+            // What was measured before is kept: it may have taken an hour.
+            Err(error) => {
+                begun.note(format!("could not be measured with {}", setup(*rules)));
+                failed = Some(error);
+                break;
+            }
+        }
     }
     println!("{}", table(&figures));
-    if arguments.dry { Ok(()) } else { finish(begun, figures) }
+    if !arguments.dry {
+        finish(begun, figures)?;
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 fn measure(arguments: &Arguments, programs: &Programs, rules: Option<u32>) -> Result<Vec<Figure>> {
