@@ -19,6 +19,9 @@ use crate::{
 };
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
+/// Without it the kernel wakes the reader only if it had read all before: an alert behind an unread lifecycle record, which
+/// wakes nobody, would lie until the reader's wait ends.
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
 /// Counts one fault.
@@ -65,8 +68,8 @@ pub fn send(work: &mut Work, weight: Weight) {
     let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) };
     let (share, fault, wake) = match weight {
         Weight::Lifecycle => (RING_LIFECYCLE_SHARE, Fault::RingLifecycle, BPF_RB_NO_WAKEUP),
-        Weight::Audit => (RING_AUDIT_SHARE, Fault::RingAudit, 0),
-        Weight::Refusal => (256, Fault::RingFull, 0),
+        Weight::Audit => (RING_AUDIT_SHARE, Fault::RingAudit, BPF_RB_FORCE_WAKEUP),
+        Weight::Refusal => (256, Fault::RingFull, BPF_RB_FORCE_WAKEUP),
     };
     if waiting > RING_BYTES as u64 / 256 * share {
         count(fault);
