@@ -133,7 +133,7 @@ fn count(storm: &mut Storm, rule: &str, alert: &Value) {
     if alert["notice"]["name"] != "losses" {
         return;
     }
-    let Some(counts) = alert["notice"]["detail"].as_object() else { return };
+    let Some(counts) = alert["notice"]["detail"]["counts"].as_object() else { return };
     for (reason, number) in counts {
         let number = number.as_u64().unwrap_or(0);
         // Records of processes that come and go are not alerts: their loss costs context.
@@ -198,7 +198,7 @@ mod tests {
         let alerts = concat!(
             "{\"rules\":[{\"id\":\"OTHER\"}]}\n",
             "{\"rules\":[{\"id\":\"B-TOLD-OPEN\"}]}\n",
-            "{\"notice\":{\"name\":\"losses\",\"detail\":{\"ring_audit\":3,\"ring_lifecycle\":9}}}\n",
+            "{\"notice\":{\"name\":\"losses\",\"detail\":{\"counts\":{\"ring_audit\":3,\"ring_lifecycle\":9}}}}\n",
         );
         let lines = format!("open 0 0 {} storm 6 1000000\n", alerts.len());
         let storms = read(&lines, alerts.as_bytes()).unwrap();
