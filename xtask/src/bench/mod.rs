@@ -6,6 +6,7 @@
 mod compare;
 mod guest;
 mod native;
+mod net;
 mod page;
 mod plots;
 mod record;
@@ -37,6 +38,8 @@ enum What {
     Guest(guest::Arguments),
     /// Storms of told acts in a guest: how many a second before the first is lost, and whether every loss is told.
     Storm(storm::Arguments),
+    /// Natively: nanoseconds per packet at an interface with a large feed.
+    Net(net::Arguments),
     /// Natively: nanoseconds of the engine per byte, decision and address.
     Engine(native::Arguments),
     /// Natively: how long policies take to compile and how large they get.
@@ -52,6 +55,7 @@ pub fn main(arguments: &Arguments) -> Result<bool> {
     match &arguments.what {
         Some(What::Guest(arguments)) => guest::main(arguments)?,
         Some(What::Storm(arguments)) => storm::main(arguments)?,
+        Some(What::Net(arguments)) => net::main(arguments)?,
         Some(What::Engine(arguments)) => native::engine(arguments)?,
         Some(What::Compile(arguments)) => native::compile(arguments)?,
         Some(What::Pipeline(arguments)) => native::pipeline(arguments)?,

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Map, Value};
 
+use super::finish;
+use super::record::{Begun, Figure};
 use crate::{run, step};
 
 /// Measures what packets cost.
@@ -36,6 +38,7 @@ pub(super) fn figures(prefixes: u32, rounds: u32) -> Result<Map<String, Value>> 
 
 /// Runs the command.
 pub(super) fn main(arguments: &Arguments) -> Result<()> {
+    let begun = Begun::natively("net")?;
     let measuring = step::begin(&format!("measuring with {} prefixes", arguments.prefixes));
     let figures = figures(arguments.prefixes, arguments.rounds)?;
     measuring.done();
@@ -44,5 +47,13 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         let _ = writeln!(text, "{name:<28} {value:>12}");
     }
     print!("{text}");
-    Ok(())
+    let measured = figures
+        .iter()
+        .filter_map(|(name, value)| Some((name, value.as_f64()?)))
+        .map(|(name, value)| {
+            let unit = if name.ends_with("_ns") { "ns" } else { "" };
+            Figure::of(&format!("net/{name}"), "", unit, vec![value])
+        })
+        .collect::<Result<Vec<Figure>>>()?;
+    finish(begun, measured)
 }
