@@ -7,11 +7,12 @@ use aya_ebpf::{
 use interdict_abi::{
     ids::{FAMILIES, FAULTS as FAULT_COUNT},
     limits::{
-        self, CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RATED_PEERS, RATES as RATES_MAX, RING_BYTES,
-        RULE_TALLIES as RULE_TALLIES_MAX, SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
+        self, CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RATED_PEERS, RATES as RATES_MAX,
+        RING_BYTES, RULE_TALLIES as RULE_TALLIES_MAX, SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
     },
     maps::{
-        AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey, Rate, RuleKey, RuleTally, ToldAt, ToldKey,
+        AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey, Rate, RuleKey,
+        RuleTally, ToldAt, ToldKey,
     },
 };
 

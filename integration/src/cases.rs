@@ -37,17 +37,8 @@ const EPERM_REFUSAL: Outcome = Outcome::Refused(EPERM);
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    [
-        programs(),
-        files(),
-        tree(),
-        names(),
-        network(),
-        ways_out(),
-        modes(),
-        crate::system::cases(),
-    ]
-    .concat()
+    [programs(), files(), tree(), names(), network(), ways_out(), modes(), crate::system::cases()]
+        .concat()
 }
 
 fn programs() -> Vec<Case> {

@@ -16,8 +16,8 @@ use super::{
     fields,
     message::{self, Template},
     model::{
-        Agent, Alert, AncestorInfo, CallInfo, ContainerInfo, DecisionInfo, FlowInfo, HostInfo, Kind,
-        NoticeInfo, ObjectInfo, PolicyInfo, ProcessInfo, RuleInfo, SCHEMA, Word,
+        Agent, Alert, AncestorInfo, CallInfo, ContainerInfo, DecisionInfo, FlowInfo, HostInfo,
+        Kind, NoticeInfo, ObjectInfo, PolicyInfo, ProcessInfo, RuleInfo, SCHEMA, Word,
     },
     redact::Redaction,
     shared::Shared,

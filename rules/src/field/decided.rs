@@ -452,11 +452,7 @@ pub const DECIDED: &[Decided] = &[
     },
 ];
 
-const fn socket(
-    act: Act,
-    facts: &'static [Fact],
-    address_families: &'static [u32],
-) -> Decided {
+const fn socket(act: Act, facts: &'static [Fact], address_families: &'static [u32]) -> Decided {
     Decided {
         act,
         refusable: true,
