@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use aya::maps::{Array, Map, MapData, loaded_maps};
 use aya::programs::{loaded_links, loaded_programs};
+use interdict_abi::maps::Control;
 
 /// A map of the agent that its enforcement rests on.
 const MAP: &str = "CONTROL";
@@ -20,7 +21,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Some("map") => map(),
         Some("pinned-map") => words.next().is_some_and(|path| MapData::from_pin(path).is_ok()),
         Some("clear-image") => words.next().is_some_and(|path| cleared::<{ 1 << 18 }>(&path, 2)),
-        Some("clear-control") => words.next().is_some_and(|path| cleared::<32>(&path, 1)),
+        Some("clear-control") => {
+            words.next().is_some_and(|path| cleared::<{ size_of::<Control>() }>(&path, 1))
+        }
         Some("program") => {
             loaded_programs().any(|info| info.is_ok_and(|info| info.name_as_str() == Some(PROGRAM)))
         }

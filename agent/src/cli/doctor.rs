@@ -75,8 +75,8 @@ fn try_programs(options: Options) -> Result<Tried, String> {
     // Every program, whatever the rules: nothing is attached, so it does not matter to which interface.
     let interfaces = vec!["lo".to_owned()];
     let options = Options { pins, interfaces, ..options };
-    let loaded = Loaded::start_guarded(options, 0, Act::ALL, true)
-        .map_err(|error| error.to_string())?;
+    let loaded =
+        Loaded::start_guarded(options, 0, Act::ALL, true).map_err(|error| error.to_string())?;
     let tried =
         Tried { deciding: loaded.deciding().clone(), programs: loaded.verified_instructions() };
     remove_instance(loaded.directory());
