@@ -80,6 +80,22 @@ pub fn built(program: &str) -> Result<PathBuf> {
     Ok(paths::cargo_target().join("debug").join(program))
 }
 
+/// Builds the programs of a folder that is a workspace of its own, static and at fixed addresses, so that they run in any
+/// root; answers the folder they are in.
+pub fn static_programs(folder: &str) -> Result<PathBuf> {
+    let target = paths::target().join(folder);
+    to_the_end(
+        without_cargo(&mut Command::new("cargo"))
+            .current_dir(paths::root().join(folder))
+            .args(["build", "--quiet", "--locked", "--release"])
+            // Named, so that the flags are not used for build scripts as well.
+            .args(["--target", "x86_64-unknown-linux-gnu"])
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Crelocation-model=static")
+            .env("CARGO_TARGET_DIR", &target),
+    )?;
+    Ok(target.join("x86_64-unknown-linux-gnu/release"))
+}
+
 /// Where the agent is once it was built.
 pub fn agent_path() -> PathBuf {
     paths::cargo_target().join("debug/interdict")

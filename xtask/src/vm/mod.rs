@@ -192,6 +192,16 @@ impl Guest {
         self
     }
 
+    /// The same for one that not every kernel has; what needs it has to do without.
+    #[must_use]
+    pub fn module_if_there(self, name: &str) -> Self {
+        let has = |kernel: &Kernel| Modules::of(kernel)?.in_order(&[name]);
+        match &self.place {
+            Place::Machine(kernel) if has(kernel).is_ok() => self.module(name),
+            Place::Machine(_) | Place::Native => self,
+        }
+    }
+
     /// A shell command to run as root while nothing is enforced yet.
     #[must_use]
     pub fn before(mut self, command: &str) -> Self {

@@ -1,0 +1,135 @@
+//! Boots a guest, tries every technique in it, and answers what each came to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use xtask::run;
+use xtask::vm::Guest;
+
+use super::tried::{self, Outcome, Technique, Tried};
+use super::{ground, policy};
+
+/// Where guests without hardware help may need long.
+const LIMIT: Duration = Duration::from_secs(1500);
+
+/// As guests are configured, and the agent protects itself.
+const CONFIG: &str = "interfaces: [all]\nprotect: on\nsinks:\n  - file: { path: /out/alerts.ndjson, max_bytes: 0 }\n";
+
+/// What came of a technique in one place with a policy, and what was told while it was at it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Decisions told in that time: rule, verdict, what enforcing would have done.
+    pub told: Vec<(String, String, String)>,
+}
+
+/// What came of all techniques on one kernel.
+#[derive(Debug)]
+pub struct Observed {
+    /// The list.
+    pub techniques: Vec<Technique>,
+    /// Without the agent, by name; empty if that was not asked for.
+    pub control: BTreeMap<String, Outcome>,
+    /// With it, by name and place.
+    pub seen: BTreeMap<(String, String), Seen>,
+    /// The guest's `/out`, here.
+    pub out: PathBuf,
+}
+
+/// Without the agent first and then with it and the policy in force, in one guest.
+pub fn enforced(kernel: &str, init: &Path) -> Result<Observed> {
+    let before = [
+        ground::wire(),
+        ground::begin("vault"),
+        ground::run_all("vault", "/out/control.ndjson"),
+        ground::begin("both"),
+    ];
+    observe(kernel, init, "enforce", &before, "both")
+}
+
+/// With the agent, the same rules only telling what they would do.
+pub fn audited(kernel: &str, init: &Path) -> Result<Observed> {
+    let before = [ground::wire(), ground::begin("vault")];
+    observe(kernel, init, "audit", &before, "vault")
+}
+
+fn observe(
+    kernel: &str,
+    init: &Path,
+    mode: &str,
+    before: &[String],
+    places: &str,
+) -> Result<Observed> {
+    let agent = run::built_agent()?;
+    let guest = ground::guest(kernel, init)?;
+    let policies = tempfile::tempdir()?;
+    fs::write(policies.path().join("evasions.yaml"), policy::text(&agent, mode)?)?;
+    let guest =
+        guest.agent(&agent).policies(policies.path()).before(&before.join(" && ")).timeout(LIMIT);
+    let out = done(&guest, &ground::run_all(places, "/out/seen.ndjson"))?;
+    let programs = run::static_programs("evasion")?;
+    let list = run::text(Command::new(programs.join("evasion")).arg("list"))?;
+    let control = out.join("control.ndjson");
+    let control = if control.exists() { tried::tried(&control)? } else { Vec::new() };
+    let told = decisions(&out.join("alerts.ndjson"))?;
+    let seen = tried::tried(&out.join("seen.ndjson"))?;
+    Ok(Observed {
+        techniques: tried::techniques(&list)?,
+        control: control.into_iter().map(|tried| (tried.name, tried.outcome)).collect(),
+        seen: seen.into_iter().map(|tried| joined(tried, &told)).collect(),
+        out,
+    })
+}
+
+fn done(guest: &Guest, command: &str) -> Result<PathBuf> {
+    let outcome = guest.run(&["sh", "-c", command])?;
+    anyhow::ensure!(outcome.status == 0, "ended with {}: {}", outcome.status, outcome.output);
+    Ok(outcome.out)
+}
+
+/// Stands for the rule of what is refused because it would end the agent or its programs.
+const TAMPERING: &str = "EV-TAMPERING";
+
+/// A decision that was told, with the time it was made.
+type Decision = (u64, String, String, String);
+
+fn decisions(file: &Path) -> Result<Vec<Decision>> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let mut decisions = Vec::new();
+    for line in text.lines() {
+        let alert: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let time = || text(&alert["time_boot_ns"]).parse().context("the time of an alert");
+        if alert["notice"]["name"] == "tampering" {
+            // What the agent refuses for its own sake has no rule.
+            decisions.push((time()?, TAMPERING.to_owned(), "block".to_owned(), "block".to_owned()));
+        }
+        if alert["kind"] != "decision" {
+            continue;
+        }
+        let time = time()?;
+        let decision = &alert["decision"];
+        for rule in alert["rules"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            let (verdict, would) = (text(&decision["verdict"]), text(&decision["would"]));
+            decisions.push((time, text(&rule["id"]), verdict, would));
+        }
+    }
+    Ok(decisions)
+}
+
+/// Techniques are done one after another, so what was told while one was at it is about it.
+fn joined(tried: Tried, told: &[Decision]) -> ((String, String), Seen) {
+    let (from, to) = tried.time;
+    let told = told
+        .iter()
+        .filter(|(time, rule, ..)| (from..=to).contains(time) && rule.starts_with("EV-"))
+        .map(|(_, rule, verdict, would)| (rule.clone(), verdict.clone(), would.clone()))
+        .collect();
+    ((tried.name, tried.place), Seen { outcome: tried.outcome, told })
+}
