@@ -13,7 +13,7 @@ use crate::technique::Technique;
 const PROGRAM: &str = "/usr/bin/evasion";
 /// Copies of this program, where rules are about who does something: the one they name, and one they do not.
 const ACTOR: &str = "/usr/local/bin/evasion-actor";
-const TWIN: &str = "/usr/local/bin/evasion-twin";
+pub const TWIN: &str = "/usr/local/bin/evasion-twin";
 /// More than any technique needs that is not stuck.
 const LIMIT: Duration = Duration::from_secs(25);
 

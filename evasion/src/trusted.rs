@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::process::{Child, Command, Stdio};
 
 use crate::outcome::Failure;
-use crate::scene::TRUSTED;
+use crate::scene::{Place, TRUSTED};
 use crate::sys::{self, Mapping, call};
 
 fn asked(words: &[&str]) -> Result<(), Failure> {
@@ -50,9 +50,10 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Starts one.
-    pub fn of(path: &str) -> Result<Self, Failure> {
-        let mut child = Command::new(TRUSTED)
+    /// Starts one; for the twin another program that holds something, about which no rule is.
+    pub fn of(place: Place, path: &str) -> Result<Self, Failure> {
+        let program = if place == Place::Vault { TRUSTED } else { crate::runner::TWIN };
+        let mut child = Command::new(program)
             .args(["trusted", "hold", path])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -140,7 +140,7 @@ pub const ALL: &[Technique] = &[
         scene.read(&sys::owned(descriptor.into()))
     }),
     must(FileRead, "read-memory-of-trusted", |scene| {
-        let holder = Holder::of(&scene.secret())?;
+        let holder = Holder::of(scene.place, &scene.secret())?;
         let mut bytes = [0_u8; 512];
         let here = [bytes.as_mut_ptr() as usize, bytes.len()];
         let there = [holder.address, bytes.len()];
@@ -149,32 +149,32 @@ pub const ALL: &[Technique] = &[
         Ok(scene.is_secret(&bytes))
     }),
     must(FileRead, "read-proc-memory-of-trusted", |scene| {
-        let holder = Holder::of(&scene.secret())?;
+        let holder = Holder::of(scene.place, &scene.secret())?;
         let memory = sys::open(format!("/proc/{}/mem", holder.pid()), libc::O_RDONLY)?;
         let mut bytes = [0_u8; 512];
         call!(SYS_pread64, &memory, &mut bytes[..], 512, holder.address)?;
         Ok(scene.is_secret(&bytes))
     }),
     must(FileRead, "read-peek-into-trusted", |scene| {
-        let holder = Holder::of(&scene.secret())?;
+        let holder = Holder::of(scene.place, &scene.secret())?;
         attach(holder.pid())?;
         Ok(scene.is_secret(&peek(holder.pid(), holder.address)?))
     }),
     must(FileRead, "read-descriptor-of-trusted", |scene| {
-        let holder = Holder::of(&scene.secret())?;
+        let holder = Holder::of(scene.place, &scene.secret())?;
         let process = sys::owned(call!(SYS_pidfd_open, holder.pid(), 0)?);
         let file = call!(SYS_pidfd_getfd, &process, holder.descriptor, 0)?;
         scene.read(&sys::owned(file))
     }),
     must(FileRead, "read-proc-descriptor-of-trusted", |scene| {
-        let holder = Holder::of(&scene.secret())?;
+        let holder = Holder::of(scene.place, &scene.secret())?;
         scene.read_path(format!("/proc/{}/fd/{}", holder.pid(), holder.descriptor))
     }),
     must(FileRead, "read-by-injected-trusted", |scene| {
         // The trusted program is made to open the file for us, by changing its registers in the middle of a call.
         let other = scene.work("harmless");
         std::fs::write(&other, "harmless")?;
-        let holder = Holder::of(&other)?;
+        let holder = Holder::of(scene.place, &other)?;
         let pid = holder.pid();
         attach(pid)?;
         let mut registers: libc::user_regs_struct = sys::zeroed();
@@ -213,7 +213,7 @@ pub const ALL: &[Technique] = &[
         })
     }),
     document(FileRead, "read-core-of-trusted", |scene| {
-        let holder = Holder::of(&scene.secret())?;
+        let holder = Holder::of(scene.place, &scene.secret())?;
         let pattern = std::fs::read("/proc/sys/kernel/core_pattern")?;
         let core = scene.work("core");
         let mut limit = [0_u64; 2];

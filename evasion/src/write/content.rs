@@ -118,7 +118,9 @@ pub const ALL: &[Technique] = &[
         fs::write(&harmless, "harmless")?;
         crate::read::racing(&harmless, &scene.secret(), |path| {
             let file = call!(SYS_openat, libc::AT_FDCWD, path.address, libc::O_WRONLY, 0)?;
-            written(scene, &sys::owned(file))
+            let file = sys::owned(file);
+            let is_secret = fs::read_link(descriptor_path(&file))? == *scene.secret();
+            if is_secret { written(scene, &file) } else { Ok(false) }
         })
     }),
     must(FileWrite, "write-shell-redirect", |scene| {

@@ -70,8 +70,12 @@ fn observe(
     let guest = ground::guest(kernel, init)?;
     let policies = tempfile::tempdir()?;
     fs::write(policies.path().join("evasions.yaml"), policy::text(&agent, mode)?)?;
-    let guest =
-        guest.agent(&agent).policies(policies.path()).before(&before.join(" && ")).timeout(LIMIT);
+    let guest = guest
+        .agent(&agent)
+        .policies(policies.path())
+        .config_text(CONFIG)
+        .before(&before.join(" && "))
+        .timeout(LIMIT);
     let out = done(&guest, &ground::run_all(places, "/out/seen.ndjson"))?;
     let programs = run::static_programs("evasion")?;
     let list = run::text(Command::new(programs.join("evasion")).arg("list"))?;
