@@ -328,8 +328,25 @@ fn create_map() -> Result<OwnedFd, Failure> {
     Ok(sys::owned(bpf(BPF_MAP_CREATE, &[ARRAY | 4 << 32, 4 | 1 << 32])?))
 }
 
-/// Takes a map, program or link that another process made, by walking the kernel's numbers.
+/// Takes a map, program or link that another process made, by walking the kernel's numbers: the agent's, or, where there
+/// is none and for the twin, the newest map, which a process of ours has just made.
 fn by_number(scene: &Scene, next: i32, take: i32) -> Tried {
+    let of_agent = scene.place == Place::Vault && agent().is_some();
+    let mut attribute = [0_u64; 2];
+    let mut last = 0;
+    if of_agent {
+        let mut tried = Ok(false);
+        while sys_next(next, &mut attribute).is_ok() {
+            match bpf(take, &[attribute[0]]) {
+                Ok(file) => {
+                    drop(sys::owned(file));
+                    return Ok(true);
+                }
+                Err(failure) => tried = Err(failure),
+            }
+        }
+        return tried;
+    }
     let mut pipe = [0_i32; 2];
     call!(SYS_pipe2, sys::into(&mut pipe), 0)?;
     let stand_in = fork(|| {
@@ -338,40 +355,22 @@ fn by_number(scene: &Scene, next: i32, take: i32) -> Tried {
         std::thread::sleep(crate::scene::PATIENCE);
         Ok(true)
     })?;
-    let mut byte = [0];
-    call!(SYS_read, pipe[0], &mut byte[..], 1)?;
-    let mut attribute = [0_u64; 2];
-    let mut tried = Ok(false);
-    let mut last = 0;
-    // The stand-in's map is the newest; what comes before it is the agent's.
+    call!(SYS_read, pipe[0], &mut [0_u8][..], 1)?;
     while sys_next(next, &mut attribute).is_ok() {
-        let id = attribute[0] >> 32;
-        last = id;
-        attribute[0] = id;
-        if scene.place == Place::Vault {
-            match bpf(take, &[id]) {
-                Ok(file) => {
-                    drop(sys::owned(file));
-                    tried = Ok(true);
-                    break;
-                }
-                Err(failure) => tried = Err(failure),
-            }
-        }
+        last = attribute[0];
     }
-    if scene.place == Place::Plain {
-        tried = bpf(take, &[last]).map(|file| drop(sys::owned(file))).map(|()| true);
-    }
+    let tried = bpf(take, &[last]).map(|file| drop(sys::owned(file))).map(|()| true);
     call!(SYS_kill, stand_in, libc::SIGKILL)?;
     let _ = wait(stand_in);
     tried
 }
 
+/// The next number of a kind; the kernel puts it into the second half of the first word.
 fn sys_next(next: i32, attribute: &mut [u64; 2]) -> Result<(), Failure> {
     let mut words = [0_u64; 16];
-    words[0] = attribute[0] & 0xffff_ffff;
+    words[0] = attribute[0];
     call!(SYS_bpf, next, sys::into(&mut words), ATTRIBUTE_BYTES)?;
-    attribute[0] = words[0];
+    attribute[0] = words[0] >> 32;
     Ok(())
 }
 

@@ -100,40 +100,66 @@ fn done(guest: &Guest, command: &str) -> Result<PathBuf> {
 /// Stands for the rule of what is refused because it would end the agent or its programs.
 const TAMPERING: &str = "EV-TAMPERING";
 
-/// A decision that was told, with the time it was made.
-type Decision = (u64, String, String, String);
+/// A decision that was told.
+#[derive(Debug)]
+struct Decision {
+    /// Nanoseconds since boot.
+    time: u64,
+    rule: String,
+    verdict: String,
+    would: String,
+    /// Whoever did it, or an ancestor, was started for the twin.
+    for_twin: bool,
+}
+
+impl Decision {
+    fn told(&self) -> (String, String, String) {
+        (self.rule.clone(), self.verdict.clone(), self.would.clone())
+    }
+
+    /// Packets are told of once in a second for each rule and peer; further ones are counted.
+    fn speaks_until(&self) -> u64 {
+        let of_packets = self.rule.contains("-PACKET-");
+        self.time + if of_packets { 1_000_000_000 } else { 0 }
+    }
+}
 
 fn decisions(file: &Path) -> Result<Vec<Decision>> {
-    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let lines = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let mut decisions = Vec::new();
-    for line in text.lines() {
+    for line in lines.lines() {
         let alert: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let time = || text(&alert["time_boot_ns"]).parse().context("the time of an alert");
-        if alert["notice"]["name"] == "tampering" {
-            // What the agent refuses for its own sake has no rule.
-            decisions.push((time()?, TAMPERING.to_owned(), "block".to_owned(), "block".to_owned()));
-        }
-        if alert["kind"] != "decision" {
+        let tampering = alert["notice"]["name"] == "tampering";
+        if !tampering && alert["kind"] != "decision" {
             continue;
         }
-        let time = time()?;
-        let decision = &alert["decision"];
+        let time = text(&alert["time_boot_ns"]).parse().context("the time of an alert")?;
+        let for_twin = line.contains("\"plain\"]");
+        if tampering {
+            let (verdict, would) = ("block".to_owned(), "block".to_owned());
+            let rule = TAMPERING.to_owned();
+            decisions.push(Decision { time, rule, verdict, would, for_twin });
+        }
         for rule in alert["rules"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            let (verdict, would) = (text(&decision["verdict"]), text(&decision["would"]));
-            decisions.push((time, text(&rule["id"]), verdict, would));
+            let (verdict, would) =
+                (text(&alert["decision"]["verdict"]), text(&alert["decision"]["would"]));
+            decisions.push(Decision { time, rule: text(&rule["id"]), verdict, would, for_twin });
         }
     }
     Ok(decisions)
 }
 
-/// Techniques are done one after another, so what was told while one was at it is about it.
+/// Techniques are done one after another, so what was told while one was at it is about it; a connection that was
+/// refused goes on asking for a while, so of the twin only counts what is told of its processes.
 fn joined(tried: Tried, told: &[Decision]) -> ((String, String), Seen) {
     let (from, to) = tried.time;
+    let twin = tried.place == "plain";
     let told = told
         .iter()
-        .filter(|(time, rule, ..)| (from..=to).contains(time) && rule.starts_with("EV-"))
-        .map(|(_, rule, verdict, would)| (rule.clone(), verdict.clone(), would.clone()))
+        .filter(|one| one.rule.starts_with("EV-") && one.time <= to && one.speaks_until() >= from)
+        .filter(|one| !twin || one.for_twin)
+        .map(Decision::told)
         .collect();
     ((tried.name, tried.place), Seen { outcome: tried.outcome, told })
 }

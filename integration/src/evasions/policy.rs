@@ -66,13 +66,13 @@ const RULES: &[Wanted] = &[
     },
     Wanted {
         id: "EV-OUT",
-        acts: &["net.connect", "net.send"],
+        acts: &["net.connect", "net.send", "packet.out", "packet.connect"],
         tests: &["net.dst.ip in [\"203.0.113.66\", \"2001:db8:3::66\"]"],
         action: "block",
     },
     Wanted {
         id: "EV-ACCEPT",
-        acts: &["net.accept"],
+        acts: &["net.accept", "packet.accept"],
         tests: &[
             "net.src.ip in [\"203.0.113.66\", \"198.51.100.66\"]",
             "net.dst.ip in [\"203.0.113.66\", \"198.51.100.66\"]",
