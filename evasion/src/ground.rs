@@ -39,6 +39,8 @@ pub fn make(beacon: &str) -> Result<(), Failure> {
         fs::create_dir_all(folder)?;
         open_to_all(folder)?;
     }
+    // Maps that earlier runs pinned would be taken for the agent's.
+    remove("/sys/fs/bpf/evasion")?;
     let program = fs::read(beacon)?;
     for place in Place::ALL {
         for (technique, scene) in scenes(place) {

@@ -130,15 +130,17 @@ mod evasions_in_audit_mode {
         let audited = observe::audited("6.1", Path::new(INIT)).expect("the guest runs");
         let list = open::list().expect("the list");
         let listed = |name: &str| {
-            list.iter()
-                .any(|open| open.name == name && (open.kernel == "all" || open.kernel == "6.1"))
+            let here = |open: &&Open| ["all", "6.1", "audit"].contains(&open.kernel.as_str());
+            list.iter().filter(here).any(|open| open.name == name)
         };
         let mut broken = Vec::new();
-        for technique in &audited.techniques {
+        // What the agent refuses for its own sake is no rule's, and has no audit mode.
+        for technique in audited.techniques.iter().filter(|one| one.class != "tamper") {
             let key = (technique.name.clone(), "vault".to_owned());
             match audited.seen.get(&key) {
                 Some(seen) => {
-                    if !matches!(seen.outcome, Outcome::Reached | Outcome::Unsupported(_)) {
+                    let passed = matches!(seen.outcome, Outcome::Reached | Outcome::Unsupported(_));
+                    if !passed && !listed(&technique.name) {
                         broken.push(format!("{}: {:?}", technique.name, seen.outcome));
                     }
                     if seen.told.is_empty() && !listed(&technique.name) {

@@ -119,8 +119,11 @@ impl Decision {
 
     /// Packets are told of once in a second for each rule and peer; further ones are counted.
     fn speaks_until(&self) -> u64 {
-        let of_packets = self.rule.contains("-PACKET-");
-        self.time + if of_packets { 1_000_000_000 } else { 0 }
+        self.time + if self.is_of_packets() { 1_000_000_000 } else { 0 }
+    }
+
+    fn is_of_packets(&self) -> bool {
+        self.rule.contains("-PACKET-")
     }
 }
 
@@ -155,10 +158,13 @@ fn decisions(file: &Path) -> Result<Vec<Decision>> {
 fn joined(tried: Tried, told: &[Decision]) -> ((String, String), Seen) {
     let (from, to) = tried.time;
     let twin = tried.place == "plain";
+    // Connections that were refused go on asking while others are at it.
+    let sends = ["in-", "out-", "before-"].iter().any(|class| tried.name.starts_with(class));
     let told = told
         .iter()
         .filter(|one| one.rule.starts_with("EV-") && one.time <= to && one.speaks_until() >= from)
         .filter(|one| !twin || one.for_twin)
+        .filter(|one| sends || !one.is_of_packets())
         .map(Decision::told)
         .collect();
     ((tried.name, tried.place), Seen { outcome: tried.outcome, told })
