@@ -1,0 +1,248 @@
+//! No wrong verdict under load: many tasks at the hooks while policies are swapped and the agent is killed or stopped,
+//! crowds of processes, many protected files, and alerts that must be found in floods of others.
+//!
+//! One guest does all of it, in order. Sizes are small, so that the whole takes a minute or two; with
+//! `INTERDICT_STRESS=long` they are those of a release.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use interdict_integration::evasions::ground;
+use serde_json::Value;
+use xtask::run;
+
+/// How much of everything.
+struct Sizes {
+    /// Tasks that hammer at once.
+    tasks: u32,
+    /// Policies swapped under load.
+    swaps: u32,
+    /// Times that the agent is killed under load.
+    kills: u32,
+    /// Rounds of hammering while the agent is stopped.
+    stopped: u32,
+    /// Processes that live at once.
+    crowd: u32,
+    /// Protected files.
+    files: u32,
+    /// Needles in floods.
+    needles: u32,
+}
+
+const SMALL: Sizes =
+    Sizes { tasks: 8, swaps: 20, kills: 3, stopped: 5, crowd: 500, files: 5_000, needles: 5 };
+const LONG: Sizes = Sizes {
+    tasks: 16,
+    swaps: 10_000,
+    kills: 100,
+    stopped: 2_000,
+    crowd: 32_768,
+    files: 100_000,
+    needles: 100,
+};
+
+fn sizes() -> (Sizes, Duration) {
+    match std::env::var("INTERDICT_STRESS").as_deref() {
+        Ok("long") => (LONG, Duration::from_secs(6 * 3600)),
+        _ => (SMALL, Duration::from_secs(1800)),
+    }
+}
+
+/// `{extra}` differs between the two policies that are swapped: neither has to do with what is hammered.
+const POLICY: &str = r#"
+apiVersion: interdict.dev/v1
+kind: Policy
+metadata: { name: stress }
+spec:
+  mode: enforce
+  rules:
+    - id: ST-READ
+      title: A protected file is read
+      on: [file.read]
+      when: file.path in ["/srv/vault/**"] and not process.exe == "/usr/local/bin/trusted"
+      action: block
+    - id: ST-WATCH
+      title: A watched file is read
+      on: [file.read]
+      when: file.path in ["/srv/watched/**"]
+      action: alert
+    - id: ST-EXTRA
+      title: Another one
+      on: [file.read]
+      when: file.path in ["/srv/{extra}/**"]
+      action: block
+"#;
+
+fn script(sizes: &Sizes) -> String {
+    format!(
+        r#"
+set -e
+wait_for() {{
+    left=6000
+    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
+        left=$((left - 1)); [ $left -gt 0 ] || {{ echo "deadline: $1 is still $2"; exit 1; }}
+        sleep 0.05
+    done
+}}
+ready=/run/interdict/ready; pid=/run/interdict/agent.pid
+say() {{ echo "$1 $(cat /srv/ev/answer)"; }}
+
+evasion stress hammer {tasks} > /srv/ev/answer & hammer=$!
+n=0; while [ $n -lt {swaps} ]; do
+    generation=$(cat $ready)
+    cp /opt/policy-$((n % 2)).yaml /etc/interdict/policies/policy.yaml
+    kill -HUP "$(cat $pid)"
+    wait_for $ready "$generation"
+    n=$((n + 1))
+done
+touch /srv/ev/stop; wait $hammer; say swaps
+
+evasion stress hammer {tasks} > /srv/ev/answer & hammer=$!
+n=0; while [ $n -lt {kills} ]; do
+    old=$(cat $pid); generation=$(cat $ready)
+    kill -9 "$old"
+    wait_for $pid "$old"
+    wait_for $ready "$generation"
+    n=$((n + 1))
+done
+touch /srv/ev/stop; wait $hammer; say kills
+
+kill -STOP "$(cat $pid)"
+n=0; while [ $n -lt {stopped} ]; do
+    evasion stress once {tasks} > /srv/ev/answer; say stopped
+    n=$((n + 1))
+done
+kill -CONT "$(cat $pid)"
+
+evasion stress crowd {crowd} > /srv/ev/answer; say crowd
+evasion stress tried {files} > /srv/ev/answer; say files
+
+evasion stress flood 2 & flood=$!
+n=0; while [ $n -lt {needles} ]; do
+    sleep 0.2
+    cat "/srv/vault/needle-$n" 2>/dev/null && echo "needle $n went through"
+    n=$((n + 1))
+done
+touch /srv/ev/stop; wait $flood
+
+sleep 2
+evasion stress once {tasks} > /srv/ev/answer; say exact
+# Until everything that waits has been told: nothing more comes for some seconds.
+left=600; before=none; now=$(wc -c < /out/alerts.ndjson)
+while [ "$before" != "$now" ]; do
+    left=$((left - 1)); [ $left -gt 0 ] || {{ echo "deadline: alerts still come"; exit 1; }}
+    before=$now; sleep 5; now=$(wc -c < /out/alerts.ndjson)
+done
+"#,
+        tasks = sizes.tasks,
+        swaps = sizes.swaps,
+        kills = sizes.kills,
+        stopped = sizes.stopped,
+        crowd = sizes.crowd,
+        files = sizes.files,
+        needles = sizes.needles,
+    )
+}
+
+/// What `evasion stress` counted: a name that the script gave it, and the numbers.
+fn counted(printed: &str) -> Vec<(String, BTreeMap<String, u64>)> {
+    let lines = printed.lines().filter_map(|line| line.split_once(" {"));
+    lines
+        .filter_map(|(name, numbers)| {
+            let numbers: Value = serde_json::from_str(&format!("{{{numbers}")).ok()?;
+            let numbers = numbers.as_object()?.iter();
+            let numbers = numbers.map(|(name, value)| (name.clone(), value.as_u64().unwrap_or(0)));
+            Some((name.to_owned(), numbers.collect()))
+        })
+        .collect()
+}
+
+/// Alerts on decisions by path, and losses by reason, in what was told.
+fn told(file: &Path) -> (Vec<(String, String)>, BTreeMap<String, u64>) {
+    let text = fs::read_to_string(file).expect("alerts");
+    let (mut decisions, mut losses) = (Vec::new(), BTreeMap::new());
+    let mut known = BTreeSet::new();
+    for line in text.lines() {
+        // An agent that was killed may have left half a line; the next one tells it again.
+        let Ok(alert) = serde_json::from_str::<Value>(line) else { continue };
+        if !known.insert(alert["id"].to_string()) {
+            continue;
+        }
+        if alert["kind"] == "decision" {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            decisions.push((text(&alert["rules"][0]["id"]), text(&alert["object"]["path"])));
+        } else if alert["notice"]["name"] == "losses"
+            && let Some(counts) = alert["notice"]["detail"]["counts"].as_object()
+        {
+            for (reason, count) in counts {
+                *losses.entry(reason.clone()).or_default() += count.as_u64().unwrap_or(0);
+            }
+        }
+    }
+    (decisions, losses)
+}
+
+fn holds_under_load_on(kernel: &str) {
+    let (sizes, limit) = sizes();
+    let agent = run::built_agent().expect("the agent builds");
+    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
+    let needles: String =
+        (0..sizes.needles).map(|n| format!("echo needle > /srv/vault/needle-{n}; ")).collect();
+    let ground = format!(
+        "mkdir -p /srv/ev /srv/vault /srv/plain && evasion stress ground {} && evasion stress many {} && {needles} true",
+        sizes.tasks, sizes.files
+    );
+    let first = POLICY.replace("{extra}", "one");
+    let guest = ground::guest(kernel, init)
+        .expect("a kernel")
+        .agent(agent)
+        .file("/etc/interdict/policies/policy.yaml", 0o644, first.as_str())
+        .file("/opt/policy-1.yaml", 0o644, first.as_str())
+        .file("/opt/policy-0.yaml", 0o644, POLICY.replace("{extra}", "two"))
+        .before(&ground)
+        .memory("3G")
+        .timeout(limit);
+    let outcome = guest.run(&["sh", "-c", &script(&sizes)]).expect("the guest runs");
+    let printed = &outcome.output;
+    assert_eq!(outcome.status, 0, "{printed}");
+    let counted = counted(printed);
+    let mut names: Vec<&str> = counted.iter().map(|(name, _)| name.as_str()).collect();
+    names.dedup();
+    assert_eq!(names, ["swaps", "kills", "stopped", "crowd", "files", "exact"], "{printed}");
+    let mut violations = 0;
+    for (name, counts) in &counted {
+        let of = |what: &str| counts.get(what).copied().unwrap_or(0);
+        assert!(of("refused") > 0, "{name}: nothing was refused: {counts:?}");
+        assert_eq!(of("through"), 0, "{name}: protected files were opened: {counts:?}");
+        assert_eq!(of("overblocked"), 0, "{name}: others were refused: {counts:?}");
+        assert_eq!(of("other"), 0, "{name}: something else was answered: {counts:?}");
+        violations += of("refused");
+    }
+    assert!(!printed.contains("went through"), "{printed}");
+    let (decisions, losses) = told(&outcome.out.join("alerts.ndjson"));
+    for needle in 0..sizes.needles {
+        let path = format!("/srv/vault/needle-{needle}");
+        assert!(decisions.iter().any(|(_, told)| *told == path), "{path} was lost in the flood");
+    }
+    let refused = decisions.iter().filter(|(rule, _)| rule == "ST-READ").count() as u64;
+    let violations = violations + u64::from(sizes.needles);
+    assert!(refused <= violations, "{refused} alerts of {violations} violations: one told twice");
+    // Not asserted yet: an agent that is killed takes what it had read and not spooled with it, uncounted (SECURITY.md).
+    eprintln!("{kernel}: {violations} violations, {refused} told, losses {losses:?}");
+}
+
+// So named that `cargo xtask test stress` runs them and nothing else.
+mod stress {
+    #[test]
+    fn no_verdict_is_wrong_and_no_needle_is_lost_under_load_on_6_1() {
+        super::holds_under_load_on("6.1");
+    }
+
+    #[test]
+    #[ignore = "takes as long as the first; kernels differ little here"]
+    fn no_verdict_is_wrong_and_no_needle_is_lost_under_load_on_newest() {
+        super::holds_under_load_on("newest");
+    }
+}
