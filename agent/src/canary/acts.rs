@@ -122,7 +122,8 @@ impl Places {
         Ok(places)
     }
 
-    /// The policy with the rules of all canaries for these acts. Nothing if there are none.
+    /// The policy with the rules of all canaries for these acts. Nothing if there are none. They are enforced in every
+    /// mode, so what cannot be known of somebody else's act must not make it one of theirs: `on_fault: pass`.
     pub fn policy(&self, acts: &[Act]) -> Option<String> {
         let mut text = String::from(
             "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: { name: interdict-canaries }\nspec:\n  \
@@ -136,7 +137,7 @@ impl Places {
             let _infallible = write!(
                 text,
                 "    - id: {}\n      title: The agent sees whether its rules are enforced\n      on: [{}]\n      \
-                 when: {}\n      action: block\n",
+                 when: {}\n      action: block\n      on_fault: pass\n",
                 canary.rule,
                 canary.act.name(),
                 serde_json::Value::String(when),
