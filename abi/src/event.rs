@@ -41,6 +41,8 @@ pub mod flags {
     pub const BY_NAME: u32 = 32;
     /// The other end of a rename or link follows the path.
     pub const SECOND_PATH: u32 = 64;
+    /// The agent is behind: further ones of the same `maps::Subject` may only be counted.
+    pub const COUNTED: u32 = 128;
 }
 
 /// The fixed head of every record. 176 bytes.

@@ -476,6 +476,8 @@ numbered! {
         RingLifecycle = 11 => "ring_lifecycle",
         /// An alert on an act that was let through was left out to keep room for refused ones.
         RingAudit = 12 => "ring_audit",
+        /// A decision like others before it was counted and not told: see `maps::Repeats`.
+        Repeats = 29 => "repeats",
         /// The table of execs in flight is full.
         ExecTable = 13 => "exec_table_full",
         /// The table of names is full, or an object has more names than it keeps.

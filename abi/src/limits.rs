@@ -119,6 +119,21 @@ pub const RING_LIFECYCLE_SHARE: u64 = 128;
 /// Share of the ring (in 1/256) that alerts about acts that were let through may fill: the rest is for refused acts.
 pub const RING_AUDIT_SHARE: u64 = 208;
 
+/// Share of the ring (in 1/256) that may wait before repeats of one subject (a rule, a process, an object) are counted.
+pub const RING_REPEAT_SHARE: u64 = 48;
+
+/// Share of the ring (in 1/256) that may wait before all that one process does against one rule counts as repeats.
+pub const RING_PROCESS_SHARE: u64 = 112;
+
+/// Decisions on one subject that are told in a second while repeats are counted.
+pub const SUBJECT_ALERTS: u64 = 4;
+
+/// Decisions on all that one process does against one rule that are told in a second while those are counted.
+pub const PROCESS_ALERTS: u64 = 32;
+
+/// Subjects whose repeats are counted at one time. Those that find no room are told as long as the ring has some.
+pub const SUBJECTS: u32 = 16_384;
+
 /// Smallest image slot, bytes. Slots are a power of two so that a masked offset stays inside.
 pub const SLOT_BYTES_MIN: usize = 1 << 16;
 

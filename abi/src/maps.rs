@@ -2,6 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::event::Head;
 use crate::limits::{LINEAGE, NAME_BYTES, PATH_BYTES, SET_WORDS};
 
 /// Names of the maps, as in the object.
@@ -30,6 +31,8 @@ pub mod names {
     pub const RULE_TALLIES: &str = "RULE_TALLIES";
     /// Hash of [`super::RuleKey`] to [`super::Rate`].
     pub const RATES: &str = "RATES";
+    /// Hash of [`super::Subject`] to [`super::Repeats`].
+    pub const REPEATS: &str = "REPEATS";
 }
 
 /// What the agent tells the kernel programs. Each word is written atomically.
@@ -55,6 +58,8 @@ pub struct Control {
     pub rates: u64,
     /// How packets that come in at an interface may pass without being judged.
     pub gate: Gate,
+    /// Sum of [`Repeats::silent`] over rows that the agent has removed.
+    pub repeats_gone: u64,
 }
 
 /// Fronts of address tables that answer for most packets: see `engine::facts::gate`. Each word is [`Gate::word`], so that
@@ -260,7 +265,117 @@ pub struct ToldAt {
     pub silent: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 88);
+/// What decisions have in common that are told once and then counted while the agent is behind: one rule, one process,
+/// one object. The coarser subject of all that a process does against a rule has zeros from `inode` on, but for the rule.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Subject {
+    /// Start of the acting process, ns on `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+    /// Its thread group.
+    pub process: u32,
+    /// Generation of the policy.
+    pub generation: u32,
+    /// The strongest clause that matched.
+    pub clause: u16,
+    /// `Family`.
+    pub family: u8,
+    /// `Action` taken.
+    pub verdict: u8,
+    /// Device of the object.
+    pub device: u32,
+    /// Its inode.
+    pub inode: u64,
+    /// Remote address as records have it.
+    pub remote: [u64; 2],
+    /// Mask of acts.
+    pub acts: u32,
+    /// The act's own number.
+    pub number: u32,
+    /// [`mixed`] from the length, the remote port, and the end of the record's strings: see [`Subject::tail`].
+    pub strings: u64,
+}
+
+impl Subject {
+    /// Bytes at the end of a record's strings that tell subjects apart, at most.
+    pub const TAIL: usize = 128;
+
+    /// Where the end starts that tells strings of `len_bytes` apart: a multiple of 8.
+    pub const fn tail(len_bytes: usize) -> usize {
+        len_bytes.saturating_sub(Self::TAIL).next_multiple_of(8)
+    }
+
+    /// The state that [`mixed`] starts from.
+    pub const fn start(len_bytes: usize, remote_port: u16) -> u64 {
+        (len_bytes as u64) << 16 | remote_port as u64
+    }
+
+    /// The last word of the strings, of which `left` bytes (1 to 8) count.
+    pub const fn last(word: u64, left: usize) -> u64 {
+        if left >= 8 { word } else { word & ((1 << (left * 8)) - 1) }
+    }
+
+    /// What a record is about, as the kernel programs see it. `strings`: path and second string, one behind the other.
+    pub fn of(head: &Head, strings: &[u8]) -> Self {
+        let mut state = Self::start(strings.len(), head.remote_port);
+        for part in strings.get(Self::tail(strings.len())..).unwrap_or_default().chunks(8) {
+            let mut word = [0; 8];
+            for (byte, from) in word.iter_mut().zip(part) {
+                *byte = *from;
+            }
+            state = mixed(state, u64::from_le_bytes(word));
+        }
+        Self {
+            start_ns: head.start_ns,
+            process: head.pid,
+            generation: head.generation,
+            clause: head.clauses[0],
+            family: head.family,
+            verdict: head.verdict,
+            device: head.device,
+            inode: head.inode,
+            remote: zerocopy::transmute!(head.remote_ip),
+            acts: head.acts,
+            number: head.number,
+            strings: state,
+        }
+    }
+
+    /// All that the process does against the rule.
+    #[must_use]
+    pub const fn process(self) -> Self {
+        Self { device: 0, inode: 0, remote: [0; 2], acts: 0, number: 0, strings: 0, ..self }
+    }
+
+    /// Whether it is about one object, not about all that a process does against a rule.
+    pub const fn has_object(&self) -> bool {
+        self.acts != 0
+    }
+}
+
+/// Decisions on one subject that were only counted.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Repeats {
+    /// When the second began that `told` is about, ns on `CLOCK_BOOTTIME`.
+    pub since_ns: u64,
+    /// Decisions told in that second.
+    pub told: u64,
+    /// Decisions that were counted instead, ever.
+    pub silent: u64,
+    /// When the first of those was, ns on `CLOCK_BOOTTIME`.
+    pub first_ns: u64,
+    /// When the last of those was.
+    pub last_ns: u64,
+}
+
+const _: () = assert!(size_of::<Subject>() == 64);
+const _: () = assert!(size_of::<Repeats>() == 40);
+const _: () = assert!(size_of::<Control>() == 96);
 const _: () = assert!(size_of::<ToldKey>() == 24);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);
@@ -290,4 +405,47 @@ mod user {
     unsafe impl aya::Pod for super::RuleTally {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Rate {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Subject {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Repeats {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(process: u32) -> Head {
+        Head { pid: process, clauses: [7; 8], acts: 1, inode: 5, ..Head::ZERO }
+    }
+
+    #[test]
+    fn subjects_differ_by_the_end_of_their_strings_and_by_their_length() {
+        let long = [b'a'; 500];
+        let mut other = long;
+        other[499] = b'b';
+        let of = |strings: &[u8]| Subject::of(&head(1), strings);
+        assert_eq!(of(&long), of(&long));
+        assert_ne!(of(&long), of(&other));
+        assert_ne!(of(&long), of(&long[..499]));
+        assert_ne!(of(b"/srv/a"), of(b"/srv/b"));
+        assert_ne!(of(b""), of(b"\0"));
+        assert_ne!(of(b"x"), Subject::of(&head(2), b"x"));
+    }
+
+    #[test]
+    fn what_follows_the_strings_in_their_last_word_does_not_count() {
+        assert_eq!(Subject::last(u64::MAX, 3), 0xff_ffff);
+        assert_eq!(Subject::last(u64::MAX, 8), u64::MAX);
+        assert_eq!(Subject::last(u64::MAX, 100), u64::MAX);
+        assert_eq!(Subject::tail(128), 0);
+        assert_eq!(Subject::tail(129), 8);
+    }
+
+    #[test]
+    fn all_that_a_process_does_against_a_rule_is_one_subject() {
+        let (one, two) = (Subject::of(&head(1), b"x"), Subject::of(&head(1), b"y"));
+        assert_eq!(one.process(), two.process());
+        assert!(one.has_object() && !one.process().has_object());
+    }
 }

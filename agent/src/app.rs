@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
-use interdict_abi::ids::Mode;
+use interdict_abi::ids::{Fault, Mode};
 use interdict_rules::meta::Severity;
 use thiserror::Error;
 use tokio::{
@@ -21,11 +21,12 @@ use crate::{
     kernel::{
         features::Features,
         loader::{Deciding, LoadError, Loaded, Options, remove_instance, remove_links},
+        repeats::Rows,
         ring::{Faults, Reader, drain, is_loss},
         slots::{Slots, SwapError, Watch},
         teach::{TeachError, teach},
     },
-    pipeline::{Pipeline, PipelineError, PolicyView, this_host},
+    pipeline::{Pipeline, PipelineError, PolicyView, boot_ns, this_host},
     policy::{Policy, PolicyError, fingerprint},
     protect::{self, ProtectError, Protection},
     sys::link,
@@ -104,6 +105,15 @@ fn interfaces(named: &[String]) -> Vec<String> {
 }
 
 /// The running agent.
+/// Whose the instances are that are removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// This agent's, which has told what they counted.
+    Ours,
+    /// Another agent's.
+    Another,
+}
+
 struct App {
     config: Config,
     mode: Mode,
@@ -111,6 +121,7 @@ struct App {
     slots: Slots,
     pipeline: Pipeline,
     faults: Faults,
+    repeats: Rows,
     reader: Option<Reader>,
     protection: Option<Protection>,
     canaries: Canaries,
@@ -163,6 +174,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     if let Some(reader) = app.reader.take() {
         reader.stop();
     }
+    app.look_at_faults();
+    app.look_at_repeats(true);
     let _gone = fs::remove_file(&ready);
     app.pipeline.shutdown(reason).await;
     Ok(())
@@ -183,6 +196,7 @@ impl App {
         let mut app = Self {
             slots: Slots::open(&loaded)?,
             faults: Faults::open(&loaded)?,
+            repeats: Rows::of(loaded.directory())?,
             reader: None,
             protection: None,
             canaries: Canaries::start(places.clone(), pipeline.records())
@@ -201,7 +215,7 @@ impl App {
         }
         app.enforce(policy)?;
         app.protect()?;
-        app.remove_others();
+        app.remove_others(Before::Another);
         app.reader = Some(Reader::start(&app.loaded, app.pipeline.records())?);
         app.tell_host();
         Ok(app)
@@ -297,6 +311,8 @@ impl App {
         policy.demand(self.loaded.deciding().lsm())?;
         if self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
             self.enforce(&policy)?;
+            // While the policy that they were counted under is known.
+            self.look_at_repeats(true);
         } else {
             self.replace(&policy)?;
         }
@@ -320,6 +336,7 @@ impl App {
         let mut slots = Slots::open(&loaded)?;
         slots.number_after(self.loaded.directory())?;
         let faults = Faults::open(&loaded)?;
+        let repeats = Rows::of(loaded.directory())?;
         let reader = Reader::start(&loaded, self.pipeline.records())?;
         let old_slots = std::mem::replace(&mut self.slots, slots);
         let old_loaded = std::mem::replace(&mut self.loaded, loaded);
@@ -336,22 +353,34 @@ impl App {
             self.loaded = old_loaded;
             return Err(error);
         }
-        self.faults = faults;
         if let Some(old) = self.reader.replace(reader) {
             old.stop();
         }
-        self.remove_others();
+        for other in self.loaded.others() {
+            remove_links(&other);
+        }
+        // What the old programs counted last. Their rows are all there: nothing counts as gone.
+        self.look_at_faults();
+        self.pipeline.counted(self.repeats.news(boot_ns(), 0, true).counted);
+        self.faults = faults;
+        self.repeats = repeats;
+        self.remove_others(Before::Ours);
         Ok(())
     }
 
     /// Removes the instances of earlier agents, now that this one enforces: programs first, then what they still had to
     /// tell is read, then the rest.
-    fn remove_others(&self) {
+    fn remove_others(&self, before: Before) {
         for other in self.loaded.others() {
             remove_links(&other);
             if let Err(error) = drain(&other, &self.pipeline.records()) {
                 tracing::warn!(%error, instance = %other.display(), "its last records are lost");
                 self.pipeline.lost("old_ring_unreadable", 1);
+            }
+            if before == Before::Another
+                && let Ok(mut rows) = Rows::of(&other)
+            {
+                self.pipeline.counted(rows.news(boot_ns(), 0, true).counted);
             }
             remove_instance(&other);
         }
@@ -403,6 +432,7 @@ impl App {
     fn look(&mut self) {
         let _told = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         self.look_at_faults();
+        self.look_at_repeats(false);
         self.look_at_ftrace();
         self.look_at_protection();
         let seen = fingerprint(&self.config.policies);
@@ -415,7 +445,9 @@ impl App {
     fn look_at_faults(&mut self) {
         let mut counts = BTreeMap::new();
         for (fault, count) in self.faults.new_ones() {
-            if is_loss(fault) {
+            if fault == Fault::Repeats {
+                // Told by subject.
+            } else if is_loss(fault) {
                 self.pipeline.lost(fault.name(), count);
             } else {
                 counts.insert(fault.name().to_owned(), count);
@@ -424,6 +456,19 @@ impl App {
         if !counts.is_empty() {
             self.pipeline.notice(Notice::Faults { counts });
         }
+    }
+
+    /// Tells what the kernel counted instead of telling it. `all`: nothing will follow.
+    fn look_at_repeats(&mut self, all: bool) {
+        let gone = self.slots.control().map_or(0, |control| control.repeats_gone);
+        let news = self.repeats.news(boot_ns(), gone, all);
+        if news.gone > 0
+            && let Err(error) = self.slots.repeats_gone(news.gone)
+        {
+            tracing::error!(%error, "what the kernel counted cannot be held against what is told");
+        }
+        self.pipeline.counted(news.counted);
+        self.pipeline.lost("repeats_unattributed", news.unattributed);
     }
 
     fn look_at_protection(&mut self) {

@@ -7,7 +7,9 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_output, bp
 use interdict_abi::{
     event::{self, Head},
     ids::{Action, Fault},
-    limits::{RING_AUDIT_SHARE, RING_BYTES, RING_LIFECYCLE_SHARE},
+    limits::{
+        RING_AUDIT_SHARE, RING_BYTES, RING_LIFECYCLE_SHARE, RING_PROCESS_SHARE, RING_REPEAT_SHARE,
+    },
 };
 
 use crate::{
@@ -60,12 +62,42 @@ pub enum Weight {
     Refusal,
 }
 
+/// How far the agent is behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Pressure {
+    /// It keeps up.
+    None,
+    /// Repeats of one subject are counted.
+    Subjects,
+    /// So is all that one process does against one rule.
+    Processes,
+}
+
+/// How far the agent is behind, from how much of the ring waits.
+#[inline(always)]
+pub fn pressure() -> Pressure {
+    let waiting = waiting();
+    if waiting <= RING_BYTES as u64 / 256 * RING_REPEAT_SHARE {
+        Pressure::None
+    } else if waiting <= RING_BYTES as u64 / 256 * RING_PROCESS_SHARE {
+        Pressure::Subjects
+    } else {
+        Pressure::Processes
+    }
+}
+
+/// Bytes of the ring that wait for the agent.
+#[inline(always)]
+fn waiting() -> u64 {
+    // SAFETY: the ring is a live map.
+    unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA) }
+}
+
 /// Sends `work.head` and the text it announces.
 #[inline(always)]
 pub fn send(work: &mut Work, weight: Weight) {
     let ring = (&raw const EVENTS).cast_mut().cast();
-    // SAFETY: the ring is a live map.
-    let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) };
+    let waiting = waiting();
     let (share, fault, wake) = match weight {
         Weight::Lifecycle => (RING_LIFECYCLE_SHARE, Fault::RingLifecycle, BPF_RB_NO_WAKEUP),
         Weight::Audit => (RING_AUDIT_SHARE, Fault::RingAudit, BPF_RB_FORCE_WAKEUP),

@@ -11,8 +11,8 @@ use interdict_abi::{
         RING_BYTES, RULE_TALLIES as RULE_TALLIES_MAX, SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
     },
     maps::{
-        AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey, Rate, RuleKey,
-        RuleTally, ToldAt, ToldKey,
+        AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey, Rate, Repeats, RuleKey,
+        RuleTally, Subject, ToldAt, ToldKey,
     },
 };
 
@@ -89,6 +89,11 @@ pub static RATED: LruHashMap<ToldKey, u64> = LruHashMap::with_max_entries(RATED_
 /// Peers that rules have told of. Programs only.
 #[map]
 pub static TOLD: LruHashMap<ToldKey, ToldAt> = LruHashMap::with_max_entries(TOLD_PEERS, 0);
+
+/// Decisions that were counted instead of told. Written by programs; read by the agent, which removes rows that rest.
+#[map]
+pub static REPEATS: HashMap<Subject, Repeats> =
+    HashMap::with_max_entries(limits::SUBJECTS, BPF_F_NO_PREALLOC);
 
 /// Scratch areas; which are taken is in `SCRATCH_TAKEN`. Programs only.
 #[map]

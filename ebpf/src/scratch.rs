@@ -10,7 +10,7 @@ use interdict_abi::{
     event::Head,
     ids::Fault,
     limits::{ARGS_BYTES, COLUMN_PARTS, PATH_BYTES, WORK_AREAS},
-    maps::{ExecInFlight, KnownName},
+    maps::{ExecInFlight, KnownName, Subject},
 };
 use interdict_engine::{
     Bytes,
@@ -80,6 +80,8 @@ pub struct Work {
     pub called: Called,
     /// What was parsed of a packet.
     pub packet: Packet,
+    /// What the decision is about.
+    pub subject: Subject,
     /// A short string: a name, a comm, a socket address.
     pub short: Short,
     /// Head of the record being built.

@@ -109,6 +109,11 @@ impl PolicyView {
         told
     }
 
+    /// The id of the rule that a clause belongs to.
+    pub fn rule_id(&self, family: Family, clause: u16) -> Option<&str> {
+        self.rule(family, clause).map(|rule| rule.info.id.as_str())
+    }
+
     /// The rule that clause `clause` of `family` belongs to.
     fn rule(&self, family: Family, clause: u16) -> Option<&Prepared> {
         let clauses = self.metadata.clauses.get(usize::from(family as u8))?;

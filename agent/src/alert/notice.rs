@@ -130,6 +130,9 @@ pub enum Notice {
         last: String,
         /// Counted by a run that did not end in order: what came within its last second may be missing.
         interrupted: bool,
+        /// The kernel's row of this subject, and how many it has counted ever: what is told again after a restart of the
+        /// agent has the same row, and a number that is at least as high.
+        row: Option<(String, u64)>,
     },
     /// Anything else a stage of the agent has to tell.
     Other {
@@ -278,14 +281,21 @@ impl Notice {
                 vec![("alerts", (*alerts).into()), ("generation", (*generation).into())]
             }
             Self::KeyRotated { public_key } => vec![("public_key", public_key.as_str().into())],
-            Self::Repeated { rule, subject, count, first, last, interrupted } => vec![
-                ("rule", rule.as_str().into()),
-                ("subject", subject.as_str().into()),
-                ("count", (*count).into()),
-                ("first", first.as_str().into()),
-                ("last", last.as_str().into()),
-                ("interrupted", (*interrupted).into()),
-            ],
+            Self::Repeated { rule, subject, count, first, last, interrupted, row } => {
+                let mut pairs = vec![
+                    ("rule", rule.as_str().into()),
+                    ("subject", subject.as_str().into()),
+                    ("count", (*count).into()),
+                    ("first", first.as_str().into()),
+                    ("last", last.as_str().into()),
+                    ("interrupted", (*interrupted).into()),
+                ];
+                if let Some((row, total)) = row {
+                    pairs.push(("row", row.as_str().into()));
+                    pairs.push(("total", (*total).into()));
+                }
+                pairs
+            }
             Self::Other { detail, .. } => {
                 return detail.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
             }

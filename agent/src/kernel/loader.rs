@@ -161,6 +161,7 @@ const MAPS: &[&str] = &[
     guard::names::USED,
     names::RULE_TALLIES,
     names::RATES,
+    names::REPEATS,
 ];
 
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.

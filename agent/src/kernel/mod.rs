@@ -8,6 +8,7 @@ pub mod labels;
 pub mod lineage;
 pub mod loader;
 pub mod object;
+pub mod repeats;
 pub mod ring;
 pub mod slots;
 pub mod teach;

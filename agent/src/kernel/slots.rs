@@ -153,6 +153,7 @@ impl Slots {
             (offset_of!(Control, gate.remote_v6), control.gate.remote_v6),
             (offset_of!(Control, gate.local_v4), control.gate.local_v4),
             (offset_of!(Control, gate.local_v6), control.gate.local_v6),
+            (offset_of!(Control, repeats_gone), control.repeats_gone),
             (offset_of!(Control, active), control.active),
             (offset_of!(Control, staged), control.staged),
         ];
@@ -236,6 +237,15 @@ impl Slots {
         self.labels.sweep(&[next])?;
         self.sweep_rates(next);
         Ok(next)
+    }
+
+    /// Keeps how many decisions were counted in rows of repeats that are removed.
+    ///
+    /// # Errors
+    /// The map cannot be read or written.
+    pub fn repeats_gone(&mut self, more: u64) -> Result<(), SwapError> {
+        let control = self.control()?;
+        self.tell(Control { repeats_gone: control.repeats_gone + more, ..control })
     }
 
     /// Rates of the rules of the next policy, by rule.

@@ -11,6 +11,7 @@ use std::{
 
 use interdict_abi::event::kind;
 
+use super::repeats::Counted;
 use crate::{
     alert::{Notice, build::PolicyView},
     canary::{self, Sightings},
@@ -35,6 +36,7 @@ struct Waiting {
     notices: Vec<Notice>,
     policies: Vec<Arc<PolicyView>>,
     losses: BTreeMap<String, u64>,
+    counted: Vec<Counted>,
     guarded: Names,
     closed: bool,
 }
@@ -46,6 +48,7 @@ pub(super) struct Taken {
     pub(super) records: Vec<u8>,
     pub(super) notices: Vec<Notice>,
     pub(super) policies: Vec<Arc<PolicyView>>,
+    pub(super) counted: Vec<Counted>,
     pub(super) closed: bool,
 }
 
@@ -133,6 +136,14 @@ impl Intake {
         self.wake.notify_one();
     }
 
+    /// What the kernel counted instead of telling it. The kernel's table bounds how much that can be.
+    pub(super) fn counted(&self, counted: Vec<Counted>) {
+        if !counted.is_empty() {
+            self.lock().counted.extend(counted);
+            self.wake.notify_one();
+        }
+    }
+
     /// What guarded files are called from now on.
     pub(super) fn guard(&self, names: Names) {
         self.lock().guarded = names;
@@ -170,6 +181,7 @@ impl Intake {
             waiting.records.is_empty()
                 && waiting.notices.is_empty()
                 && waiting.policies.is_empty()
+                && waiting.counted.is_empty()
                 && !waiting.closed
         };
         let (mut waiting, _timeout) = self
@@ -181,6 +193,7 @@ impl Intake {
             records: std::mem::replace(&mut waiting.records, spare),
             notices: std::mem::take(&mut waiting.notices),
             policies: std::mem::take(&mut waiting.policies),
+            counted: std::mem::take(&mut waiting.counted),
             closed: waiting.closed,
         }
     }

@@ -11,6 +11,7 @@ mod held;
 mod intake;
 mod keeper;
 mod narrow;
+mod repeats;
 pub mod snooze;
 mod throttle;
 mod views;
@@ -33,6 +34,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub use intake::Backlog;
 use intake::Intake;
+pub use repeats::Counted;
 
 pub use crate::alert::build::PolicyView;
 use crate::{
@@ -92,6 +94,11 @@ pub struct Pipeline {
     key: Arc<SigningKey>,
     stream: String,
     views: Mutex<(views::Views, VecDeque<Arc<PolicyView>>)>,
+}
+
+/// Now, ns on `CLOCK_BOOTTIME`.
+pub fn boot_ns() -> u64 {
+    worker::clocks().1
 }
 
 /// How long [`Pipeline::shutdown`] waits for sinks; what they have not taken waits in the spool.
@@ -250,6 +257,11 @@ impl Pipeline {
     /// Counts losses that somebody else saw, such as the kernel side; told with the next loss notice.
     pub fn lost(&self, reason: &str, count: u64) {
         self.intake.lost(reason, count);
+    }
+
+    /// Tells what the kernel counted instead of telling it.
+    pub fn counted(&self, counted: Vec<Counted>) {
+        self.intake.counted(counted);
     }
 
     /// The sinks.

@@ -173,6 +173,7 @@ impl Held {
             first: self.first,
             last: self.last,
             interrupted: false,
+            row: None,
         }
     }
 
@@ -185,6 +186,7 @@ impl Held {
             first: self.first,
             last: self.last,
             interrupted: true,
+            row: None,
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     intake::{Intake, Taken},
     keeper::Keeper,
     narrow::Narrowed,
+    repeats::Subjects,
     snooze::Snoozes,
     throttle::{Outcome, Throttle},
 };
@@ -57,6 +58,7 @@ pub(super) struct Worker {
     pending: Vec<Alert>,
     throttle: Throttle,
     snoozes: Snoozes,
+    subjects: Subjects,
     held_back: HeldBack,
     /// Alerts of containers whose names are waited for, in their order.
     held: VecDeque<Held>,
@@ -116,6 +118,7 @@ impl Worker {
             pending: Vec::new(),
             throttle: Throttle::default(),
             snoozes: parts.snoozes,
+            subjects: Subjects::default(),
             held_back: parts.held_back,
             policies: parts.policies,
             held: VecDeque::new(),
@@ -171,6 +174,7 @@ impl Worker {
             self.tell(notice, boot_ns);
         }
         for record in taken.iter() {
+            self.subjects.note(record);
             match events::decode(record) {
                 Ok(event) => self.event(&event),
                 Err(error) => self.intake.lost(error.reason(), 1),
@@ -180,6 +184,11 @@ impl Worker {
             }
         }
         self.release(taken.closed);
+        for counted in &taken.counted {
+            let policy = view(&self.policies, counted.subject.generation);
+            let notice = self.subjects.notice(counted, policy, &mut self.enricher, &self.scene);
+            self.tell(&notice, boot_ns);
+        }
         if !stops.is_empty() {
             self.tell_repeats(u64::MAX, boot_ns);
             self.tell_losses(boot_ns);

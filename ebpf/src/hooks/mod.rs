@@ -14,6 +14,7 @@ pub mod object;
 pub mod packet;
 pub mod process;
 pub mod rate;
+pub mod repeats;
 pub mod report;
 pub mod syscall;
 pub mod system;

@@ -3,6 +3,7 @@
 use crate::{
     bounds,
     emit::{self, Weight},
+    hooks::repeats,
     kernel::{object::Object, path::Built, task},
     scratch::{Area, Work},
 };
@@ -145,6 +146,8 @@ fn tell(area: Area) -> i32 {
         work.head.errno = u32::from(errno);
     }
     emit::count_decision(work.head.family, verdict);
-    emit::send(work, if refused { Weight::Refusal } else { Weight::Audit });
+    if !repeats::counted(area) {
+        emit::send(area.work(), if refused { Weight::Refusal } else { Weight::Audit });
+    }
     if refused { bounds::refusal(errno) } else { 0 }
 }

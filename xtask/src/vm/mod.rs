@@ -271,7 +271,7 @@ impl Guest {
         let archive = BufWriter::with_capacity(1 << 20, File::create(&initrd)?);
         self.tree(work, command)?.archive(archive)?;
         File::create(&disk)?.set_len(DISK_BYTES)?;
-        let printed = match &self.place {
+        let (printed, said) = match &self.place {
             Place::Machine(kernel) => {
                 let machine = Machine {
                     kernel,
@@ -283,13 +283,19 @@ impl Guest {
                     timeout: self.timeout,
                     echo: self.echo,
                 };
-                machine.run()?
+                (machine.run()?, machine.console_tail())
             }
-            Place::Native => native::run(&self.init, work, name, self.timeout, self.echo)?,
+            Place::Native => {
+                let printed = native::run(&self.init, work, name, self.timeout, self.echo)?;
+                (printed, String::new())
+            }
         };
         let folder = self.out.clone().unwrap_or_else(|| paths::vm().join("outs").join(name));
-        let answer = fetch(&disk, work, &folder).context("the guest ended without an answer")?;
         let _ = fs::copy(&console, folder.with_extension("console"));
+        let answer = fetch(&disk, work, &folder).with_context(|| {
+            let printed = String::from_utf8_lossy(&printed);
+            format!("the guest ended without an answer{said}\nwhat it had printed:\n{printed}")
+        })?;
         let Some(status) = answer.status else {
             bail!(
                 "{}{}",
