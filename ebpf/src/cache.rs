@@ -7,8 +7,9 @@
 //! - the file was reached through the same dentry (address, parent's address, and hash and length of its name), the same
 //!   mount, and by a process with the same root: hard links, bind mounts, chroots and mount namespaces each differ in one;
 //! - the inode has one link, so that no other name can take over a freed dentry's address;
-//! - nothing was renamed and no mount changed since, anywhere: the kernel's own `rename_lock` and `mount_lock` are
-//!   sequence counters that every `d_move` and every change of the mount tree advances.
+//! - nothing was renamed since, anywhere: the kernel's own `rename_lock` is a sequence counter that every `d_move` advances;
+//! - no mount changed since, by the same kind of counter in `mount_lock`. That is asked only where mounts matter: not on the
+//!   mount whose root is the root of the process, because the path ends there without crossing one.
 //!
 //! What is remembered are labels (the set of patterns that match), not the verdict: the process is looked at each time.
 //! Objects that go by names of their own (`names`) are not remembered: each of their names is looked at each time.
@@ -90,7 +91,6 @@ fn fill(file: *const u8, generation: u32, room: &mut MaybeUninit<Remembered>) ->
 #[inline(always)]
 fn placed(file: *const u8, generation: Generation) -> Option<Place> {
     let renames = sequence(fields::rename_lock())?;
-    let mounts = sequence(fields::mount_lock())?;
     let dentry: *const u8 = Typed::read(file, fields::file_path() + fields::path_dentry())?;
     let mount: u64 = Typed::read(file, fields::file_path() + fields::path_mnt())?;
     let parent: u64 = Typed::read(dentry, fields::dentry_parent())?;
@@ -105,10 +105,24 @@ fn placed(file: *const u8, generation: Generation) -> Option<Place> {
         return None;
     }
     let root: u64 = Typed::read(fs, fields::fs_root() + fields::path_dentry())?;
-    let root_mount: u64 = Typed::read(fs, fields::fs_root() + fields::path_mnt())?;
-    let dentry = dentry as u64;
+    let root_mount: *const u8 = Typed::read(fs, fields::fs_root() + fields::path_mnt())?;
+    let mounts = if mount == root_mount as u64 && is_whole(root_mount, root) {
+        WITHIN_ROOT
+    } else {
+        sequence(fields::mount_lock())?
+    };
+    let (dentry, root_mount) = (dentry as u64, root_mount as u64);
     let generation = u64::from(generation.0);
     Some(Place { dentry, parent, name, mount, root, root_mount, renames, mounts, generation })
+}
+
+/// In place of the counter of `mount_lock`, which is never odd while it is believed: mounts do not matter.
+const WITHIN_ROOT: u32 = 1;
+
+/// Whether the root of the mount is `root`.
+#[inline(always)]
+fn is_whole(mount: *const u8, root: u64) -> bool {
+    Typed::read::<u64>(mount, fields::vfsmount_root()) == Some(root)
 }
 
 /// The sequence counter of a kernel seqlock, if nobody is writing under it. The loader looks its address up.
