@@ -23,9 +23,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let size: usize = size.parse()?;
         let feed = if size >= 10_000 { prefixes } else { 0 };
         let (program, metadata) = policy::mixed(size, feed, suffixes);
-        let start = Instant::now();
+        let (start, processor) = (Instant::now(), report::processor_ms());
         let (image, stats) = lower_with_stats(&program, metadata, budget)?;
         let lowered = start.elapsed();
+        let lowered_processor = report::processor_ms() - processor;
         let start = Instant::now();
         let file = image.encode()?;
         let encoded = start.elapsed();
@@ -34,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let decoded = start.elapsed();
         let mut row = report::sizes(size, feed, &image, &stats);
         row["lower_ms"] = report::milliseconds(lowered);
+        row["lower_processor_ms"] = lowered_processor.into();
         row["encode_ms"] = report::milliseconds(encoded);
         row["decode_ms"] = report::milliseconds(decoded);
         row["peak_rss_mib"] = report::peak_rss_mib();

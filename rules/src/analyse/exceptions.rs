@@ -1,5 +1,7 @@
 //! Exceptions that can never excuse anything.
 
+use std::collections::HashMap;
+
 use crate::{
     diag::{Code, Diagnostic, Diagnostics},
     ir::{Clause, Program},
@@ -9,9 +11,14 @@ use crate::{
 
 /// Says which exceptions contradict every clause of their rule.
 pub(super) fn check(rules: &[&Rule], program: &Program, diagnostics: &mut Diagnostics) {
+    let by_id: HashMap<&str, &Rule> =
+        rules.iter().rev().map(|rule| (rule.id.value.as_str(), *rule)).collect();
     // What is told on different conditions is several rules here, with one id.
     for parts in program.rules.chunk_by(|one, other| one.id == other.id) {
-        let Some(rule) = rules.iter().find(|rule| rule.id.value == parts[0].id) else { continue };
+        if parts.iter().all(|part| part.exceptions.is_empty()) {
+            continue;
+        }
+        let Some(rule) = by_id.get(parts[0].id.as_str()) else { continue };
         let exceptions = || parts.iter().flat_map(|part| &part.exceptions);
         let mut origins: Vec<u16> = exceptions().map(|exception| exception.origin).collect();
         origins.sort_unstable();

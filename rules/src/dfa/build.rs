@@ -9,13 +9,13 @@ use regex_automata::{
     Anchored, Input, MatchKind,
     dfa::{Automaton as _, StartKind, dense},
     nfa::thompson::{NFA, WhichCaptures},
-    util::primitives::StateID,
+    util::{alphabet::ByteClasses, primitives::StateID},
 };
 use regex_syntax::hir::Hir;
 
 pub use interdict_abi::image::tail::End as TailEnd;
 
-use super::{reduce, tails};
+use super::{determine, reduce, tails};
 
 /// Where a transition leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +73,19 @@ pub struct Limits {
     pub tails: bool,
 }
 
+impl Limits {
+    /// Refuses what takes more.
+    pub(super) fn hold(&self, table_bytes: usize, work_bytes: usize) -> Result<(), BuildError> {
+        if table_bytes > self.table_bytes {
+            return Err(BuildError::Large { budget: self.table_bytes });
+        }
+        if work_bytes > self.work_bytes {
+            return Err(BuildError::Large { budget: self.work_bytes });
+        }
+        Ok(())
+    }
+}
+
 /// Why there is no automaton.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
@@ -105,7 +118,20 @@ pub fn build(
             tails: Vec::new(),
         });
     }
-    let nfa = NFA::compiler()
+    let nfa = together(expressions, limits)?;
+    let made = if determine::takes(&nfa) {
+        let (classes, representatives) = classes(nfa.byte_classes());
+        determine::determine(&nfa, (&classes, representatives.len() + 1), limits, label)?
+    } else {
+        by_library(&nfa, limits, label)?
+    };
+    let automaton = reduce::reduce(&made);
+    Ok(if limits.tails { tails::without_tails(automaton) } else { automaton })
+}
+
+/// All expressions as one automaton that is not deterministic yet.
+fn together(expressions: &[Hir], limits: Limits) -> Result<NFA, BuildError> {
+    NFA::compiler()
         .configure(
             NFA::config()
                 .utf8(false)
@@ -117,27 +143,43 @@ pub fn build(
         .map_err(|error| match error.size_limit() {
             Some(budget) => BuildError::Large { budget },
             None => BuildError::Unsupported,
-        })?;
+        })
+}
+
+/// [`build`] with what the library makes deterministic, whatever it is.
+#[cfg(test)]
+pub(super) fn by_library_alone(
+    expressions: &[Hir],
+    limits: Limits,
+    label: &mut dyn FnMut(&[u32]) -> u32,
+) -> Result<Automaton, BuildError> {
+    Ok(reduce::reduce(&by_library(&together(expressions, limits)?, limits, label)?))
+}
+
+/// Makes an automaton with assertions about neighbouring bytes deterministic.
+fn by_library(
+    nfa: &NFA,
+    limits: Limits,
+    label: &mut dyn FnMut(&[u32]) -> u32,
+) -> Result<Automaton, BuildError> {
     let config = dense::Config::new()
         .accelerate(false)
         .match_kind(MatchKind::All)
         .start_kind(StartKind::Anchored)
         .dfa_size_limit(Some(limits.table_bytes))
         .determinize_size_limit(Some(limits.work_bytes));
-    let dense = dense::Builder::new().configure(config).build_from_nfa(&nfa).map_err(|error| {
+    let dense = dense::Builder::new().configure(config).build_from_nfa(nfa).map_err(|error| {
         if error.is_size_limit_exceeded() {
             BuildError::Large { budget: limits.table_bytes }
         } else {
             BuildError::Unsupported
         }
     })?;
-    let automaton = reduce::reduce(&explore(&dense, label)?);
-    Ok(if limits.tails { tails::without_tails(automaton) } else { automaton })
+    explore(&dense, label)
 }
 
 /// Byte classes of ours, and a byte of each class but the first.
-fn classes(dense: &dense::DFA<Vec<u32>>) -> ([u8; 256], Vec<u8>) {
-    let theirs = dense.byte_classes();
+fn classes(theirs: &ByteClasses) -> ([u8; 256], Vec<u8>) {
     let mut ours = [0; 256];
     let mut representatives = Vec::new();
     let mut numbers = [0u8; 256];
@@ -158,7 +200,7 @@ fn explore(
     dense: &dense::DFA<Vec<u32>>,
     label: &mut dyn FnMut(&[u32]) -> u32,
 ) -> Result<Automaton, BuildError> {
-    let (classes, representatives) = classes(dense);
+    let (classes, representatives) = classes(dense.byte_classes());
     let class_count = representatives.len() + 1;
     let start = dense
         .start_state_forward(&Input::new(b"").anchored(Anchored::Yes))

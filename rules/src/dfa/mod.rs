@@ -2,10 +2,12 @@
 //!
 //! In: the distinct patterns of a fact, and what each set of matching patterns amounts to. Out: an [`Automaton`] whose
 //! every string ends in a small label. [`glob`] and [`pattern`] say what patterns mean, [`build`] makes all of them
-//! deterministic together, [`reduce`] drops what cannot change the answer.
+//! deterministic together ([`determine`]), [`reduce`] drops what cannot change the answer.
 //! Must not know rules, columns or the image.
 
 pub mod build;
+mod determine;
+mod distinct;
 pub mod glob;
 mod longest;
 pub mod pattern;

@@ -3,12 +3,10 @@
 //! A state from which every continuation ends in one label is no state but that label: a path leaves the automaton as
 //! soon as it is decided. Then states with equal rows become one. Labels and the order of states stay deterministic.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+use super::{
+    build::{Automaton, Next},
+    distinct::Distinct,
 };
-
-use super::build::{Automaton, Next};
 
 /// The same function from strings to labels with fewer states.
 pub(super) fn reduce(automaton: &Automaton) -> Automaton {
@@ -93,23 +91,32 @@ fn shared(automaton: &Automaton) -> Automaton {
     let width = automaton.class_count;
     let count = automaton.states();
     let mut representative = vec![u32::MAX; count];
-    let mut known = Rows::new(width);
+    let mut known = Distinct::default();
+    // By number of a row the state that had it first.
     let mut order = Vec::new();
+    let mut runs: Vec<u32> = Vec::new();
     for state in finishing_order(automaton) {
         let from = state as usize;
-        let row = automaton.rows[from * width..(from + 1) * width].iter().map(|next| match next {
-            Next::State(to) if *to == state => ITSELF,
-            Next::State(to) if representative[*to as usize] != u32::MAX => {
-                representative[*to as usize] << 1
+        runs.clear();
+        for (class, next) in automaton.rows[from * width..(from + 1) * width].iter().enumerate() {
+            let word = match next {
+                Next::State(to) if *to == state => ITSELF,
+                Next::State(to) if representative[*to as usize] != u32::MAX => {
+                    representative[*to as usize] << 1
+                }
+                Next::State(to) => to << 1,
+                Next::Label(label) | Next::Tail(label) => label << 1 | 1,
+            };
+            // Rows are mostly one value: what is compared is where it changes.
+            if class == 0 || runs[runs.len() - 2] != word {
+                runs.extend([word, class as u32]);
             }
-            Next::State(to) => to << 1,
-            Next::Label(label) | Next::Tail(label) => label << 1 | 1,
-        });
-        let first = known.find_or_keep(row, state);
-        representative[from] = first;
-        if first == state {
+        }
+        let number = known.find_or_keep(runs.iter().copied()) as usize;
+        if number == order.len() {
             order.push(state);
         }
+        representative[from] = order[number];
     }
     // Those met last are nearest to the start: they come first in the table.
     order.reverse();
@@ -131,67 +138,6 @@ fn shared(automaton: &Automaton) -> Automaton {
 
 /// Stands for "this state itself" in a row that is compared. No state has this number.
 const ITSELF: u32 = u32::MAX - 1;
-
-/// Distinct rows, each with the state that had it first.
-struct Rows {
-    width: usize,
-    words: Vec<u32>,
-    states: Vec<u32>,
-    /// The row with the same hash that was kept before.
-    earlier: Vec<u32>,
-    latest: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
-}
-
-impl Rows {
-    fn new(width: usize) -> Self {
-        let (words, states, earlier) = (Vec::new(), Vec::new(), Vec::new());
-        Self { width, words, states, earlier, latest: HashMap::default() }
-    }
-
-    /// The state that had this row first: `state` if none had.
-    fn find_or_keep(&mut self, row: impl Iterator<Item = u32>, state: u32) -> u32 {
-        let start = self.words.len();
-        self.words.extend(row);
-        let (before, row) = self.words.split_at(start);
-        let hash = row.iter().fold(0u64, |hash, word| {
-            (hash.rotate_left(5) ^ u64::from(*word)).wrapping_mul(0x517c_c1b7_2722_0a95)
-        });
-        let latest = self.latest.get(&hash).copied().unwrap_or(u32::MAX);
-        let mut at = latest;
-        while at != u32::MAX {
-            let place = at as usize * self.width;
-            if before[place..place + self.width] == *row {
-                self.words.truncate(start);
-                return self.states[at as usize];
-            }
-            at = self.earlier[at as usize];
-        }
-        self.latest.insert(hash, self.states.len() as u32);
-        self.earlier.push(latest);
-        self.states.push(state);
-        state
-    }
-}
-
-/// Keys that are hashes already.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
 
 /// States reachable from the start, each after those it leads to as far as loops allow.
 fn finishing_order(automaton: &Automaton) -> Vec<u32> {
