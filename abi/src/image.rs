@@ -96,6 +96,9 @@ pub mod column {
     /// The next part of a string column, u32: a column record of its own somewhere in the image, with another automaton
     /// over the same string. All parts narrow. 0: no more.
     pub const NEXT: u32 = 24;
+    /// Of the last of several parts: base row of the clauses that are in the base rows of all parts, u32. No other clause
+    /// can hold of a string that no part flips it for. 0: the column has one part.
+    pub const UNFLIPPED: u32 = 28;
 }
 
 /// How a column's table is read.

@@ -24,6 +24,8 @@ use crate::{
 pub struct Progress {
     /// Blocks in which a clause may still hold.
     pub(crate) alive: u64,
+    /// Blocks that a part of the column at hand flips.
+    flipped: u64,
     /// Offset of the family's directory.
     pub(crate) directory: u32,
     reserved: u32,
@@ -36,6 +38,7 @@ impl Progress {
     /// Before the first fact.
     pub const EMPTY: Self = Self {
         alive: 0,
+        flipped: 0,
         directory: 0,
         reserved: 0,
         base: [0; COLUMNS_USED],
@@ -132,11 +135,38 @@ pub fn first_part<M: Memory + ?Sized>(image: &M, directory: u32, fact: Fact) -> 
     if image.word(column + column::KIND) == 0 { 0 } else { column }
 }
 
-/// [`possible`] for one part of a string fact's column: see [`first_part`].
+/// [`possible`] for one part of a string fact's column: see [`first_part`]. `flipped` is 0 for the first part, and goes
+/// from part to part.
 #[inline(always)]
-pub fn part_possible<M: Memory + ?Sized>(image: &M, part: u32, label: u32) -> u64 {
+pub fn part_possible<M: Memory + ?Sized>(
+    image: &M,
+    part: u32,
+    label: u32,
+    flipped: &mut u64,
+) -> u64 {
     let delta = tables::direct(image, image.word(part + column::TABLE), label);
     sets::summary(image, image.word(part + column::BASE), delta)
+        & unless_flipped(image, part, delta, flipped)
+}
+
+/// The blocks in which a clause may hold by what all parts of a column say together: asked of each part in turn, the last
+/// one answers. Each part alone leaves the clauses alive that only another part tests. But a clause that does not hold
+/// of a string that no pattern matches holds of this one only if some part flips it.
+#[inline(always)]
+fn unless_flipped<M: Memory + ?Sized>(image: &M, part: u32, delta: u32, flipped: &mut u64) -> u64 {
+    let unflipped = image.word(part + column::UNFLIPPED);
+    if unflipped == 0 && image.word(part + column::NEXT) == 0 {
+        return !0;
+    }
+    if delta != 0 {
+        *flipped |= image.long(delta);
+    }
+    if unflipped == 0 {
+        return !0;
+    }
+    let blocks = image.long(unflipped) | *flipped;
+    *flipped = 0;
+    blocks
 }
 
 /// The part after `part`, 0 if that is the last.
@@ -202,6 +232,7 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         }
         progress.directory = directory;
         progress.alive = image.long(directory + family::ALL);
+        progress.flipped = 0;
         progress.count = 0;
         Some(Self { image, progress })
     }
@@ -246,6 +277,14 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         self.progress.alive &= sets::summary(self.image, base, delta);
         // More columns than fit cannot come from the compiler; from a bad image they leave more alive, never less.
         let _kept = self.progress.push(base, delta);
+    }
+
+    /// Narrows by one part of a column; all its parts follow one another.
+    #[inline(always)]
+    fn narrow_part(&mut self, part: u32, delta: u32) {
+        self.narrow(part, delta);
+        let blocks = unless_flipped(self.image, part, delta, &mut self.progress.flipped);
+        self.progress.alive &= blocks;
     }
 
     /// Narrows by a number or a label. Returns whether some clause may still hold.
@@ -344,7 +383,7 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
             Some(label) => tables::direct(self.image, self.image.word(part + column::TABLE), label),
             None => self.image.word(part + column::FAULT_ROW),
         };
-        self.narrow(part, delta);
+        self.narrow_part(part, delta);
         self.alive()
     }
 
@@ -409,7 +448,7 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         let mut part = self.first_part_of(fact);
         let mut step = 0;
         while step < COLUMN_PARTS && part != 0 {
-            self.narrow(part, 0);
+            self.narrow_part(part, 0);
             part = self.next_part(part);
             step += 1;
         }

@@ -46,7 +46,7 @@ pub enum OnFault {
 }
 
 /// A conjunction of literals over acts of one family.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Clause {
     /// The family whose numbering it lives in.
     pub family: Family,
@@ -59,7 +59,7 @@ pub struct Clause {
 }
 
 /// One test, possibly negated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Literal {
     /// Holds when the test does not.
     pub negated: bool,
@@ -68,7 +68,7 @@ pub struct Literal {
 }
 
 /// A test on one fact: it holds when the value is any of those listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Test {
     /// A string fact (`Path`, `Name`, `SecondPath`, `Comm`, `Cwd`, `DnsName`) or a program (`Exe`, `ParentExe`, `TargetExe`,
     /// matched by path through the one executable automaton).

@@ -18,7 +18,7 @@ use crate::{dfa::pattern, ir::Pattern};
 const LAZY_BYTES: usize = 1 << 20;
 
 /// One test on a field of class U.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ToldTest {
     /// The field.
     pub field: String,
@@ -29,7 +29,7 @@ pub struct ToldTest {
 }
 
 /// What a value must be: any of these.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Wanted {
     /// Text that matches one of the patterns.
     Text(Vec<Pattern>),

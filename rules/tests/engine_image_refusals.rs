@@ -196,3 +196,26 @@ fn what_was_damaged_is_told_before_it_is_looked_into() {
     let error = image.with_kernel(kernel).unwrap_err();
     assert!(matches!(error, DecodeError::Image(ImageError::Checksum { .. })));
 }
+
+#[test]
+fn what_parts_of_a_column_say_together_is_checked() {
+    let path = |rule: &mut Rule, text: &str| {
+        let patterns = vec![Pattern::Glob(text.to_owned())];
+        let test = Test::Text { fact: Fact::Path, patterns };
+        rule.clauses[0].literals[0] = Literal { negated: false, test };
+    };
+    let mut rules = vec![rule("R0", Mode::Enforce, "/a/**"), rule("R1", Mode::Enforce, "/b/**")];
+    path(&mut rules[1], "**/x");
+    let program = Program { rules };
+    let budget = Budget { together: 1, ..Budget::default() };
+    let image = lower(&program, generate::metadata(&program), budget).unwrap();
+    let first = column_of(&image, Fact::Path);
+    let last = image.kernel().word(first + column::NEXT);
+    let common = image.kernel().word(last + column::UNFLIPPED);
+    assert!(last != 0 && common != 0);
+    refused(&image, last + column::UNFLIPPED, 0, "nothing speaks for together");
+    refused(&image, first + column::UNFLIPPED, common, "a part after");
+    let base = image.kernel().word(first + column::BASE);
+    refused(&image, last + column::UNFLIPPED, base, "not what all parts have in common");
+    refused(&image, column_of(&image, Fact::Uid) + column::UNFLIPPED, common, "speaks for");
+}

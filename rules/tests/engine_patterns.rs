@@ -1,6 +1,7 @@
 //! What patterns match, by hand; and what is refused, with what reason.
 
-use interdict_abi::ids::{Act, Action, Fact, Mode};
+use interdict_abi::ids::{Act, Action, Fact, Family, Mode};
+use interdict_engine::facts::{Narrowing, Progress};
 use interdict_rules::{
     analyse::costs,
     dfa::glob::{Glob, GlobFault},
@@ -292,6 +293,15 @@ fn patterns_kept_apart_compile_where_they_would_multiply_together() {
         found.sort_unstable();
         assert_eq!(found, expected, "{path}");
     }
+    // Each part leaves alive what only another tests. Together they leave nothing alive for a path nobody names.
+    let alive = |path: &[u8]| {
+        let mut progress = Progress::EMPTY;
+        let kernel = image.kernel();
+        let mut narrowing = Narrowing::start(kernel, Family::File, &mut progress).unwrap();
+        narrowing.string(Fact::Path, path)
+    };
+    assert!(!alive(b"/etc/passwd") && !alive(b"/srv") && !alive(b""));
+    assert!(alive(b"/srv/tenant7/x") && alive(b"/x/secret119.pem") && alive(b"/.hidden0/y"));
 }
 
 #[test]

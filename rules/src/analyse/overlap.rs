@@ -36,29 +36,29 @@ fn duplicates(
     said: &mut [bool],
     diagnostics: &mut Diagnostics,
 ) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut seen = HashMap::new();
     for (index, rule) in program.rules.iter().enumerate() {
         if rule.clauses.is_empty() || large(rule) {
             continue;
         }
-        let key = format!("{:?}{:?}{:?}", rule.clauses, rule.exceptions, rule.narrowed);
-        let Some(first) = seen.get(&key) else {
+        let key = (&rule.clauses, &rule.exceptions, &rule.narrowed);
+        let Some(first) = seen.get(&key).copied() else {
             seen.insert(key, index);
             continue;
         };
-        if program.rules[*first].id == rule.id {
+        if program.rules[first].id == rule.id {
             continue;
         }
         said[index] = true;
-        said[*first] = true;
-        let (one, other) = (&program.rules[*first], rule);
+        said[first] = true;
+        let (one, other) = (&program.rules[first], rule);
         let mut diagnostic = Diagnostic::warning(
             Code::Duplicate,
             rules[index].id.span,
             format!("the rule `{}` is about the same acts as `{}`", other.id, one.id),
         )
         .label("the same clauses and exceptions")
-        .related(rules[*first].id.span, "as this rule");
+        .related(rules[first].id.span, "as this rule");
         if one.action != other.action || one.mode != other.mode {
             let words = |rule: &Lowered| format!("{} in {}", rule.action.name(), rule.mode.name());
             diagnostic = diagnostic.note(format!(

@@ -134,10 +134,16 @@ impl Writer<'_> {
             self.arena.put(header::FAMILIES + family.family as u32 * 4, directory);
             self.clauses(directory, family, &residuals[at], sets[at]);
             let mut needs = 0u64;
-            let mut last = None;
+            let mut last: Option<(Fact, u32)> = None;
+            // Of the column at hand: its parts, and the clauses in the base rows of all of them.
+            let (mut parts, mut unflipped) = (0, Vec::new());
             for (place, tested) in &columns[at] {
                 let fact = place.0;
                 needs |= 1 << fact as u64;
+                if last.is_none_or(|(earlier, _)| earlier != fact) {
+                    self.together(last, parts, &unflipped);
+                    (parts, unflipped) = (0, vec![true; family.clauses.len()]);
+                }
                 let record = match last {
                     Some((earlier, record)) if earlier == fact => {
                         let next = self.arena.reserve(COLUMN_BYTES);
@@ -148,9 +154,22 @@ impl Writer<'_> {
                 };
                 last = Some((fact, record));
                 let built = built.remove(&Owner::Column(at, *place));
-                self.column(record, family, fact, tested, built.as_ref(), &labels);
+                let base = self.column(record, family, fact, tested, built.as_ref(), &labels);
+                unflipped.iter_mut().zip(base).for_each(|(all, this)| *all &= this);
+                parts += 1;
             }
+            self.together(last, parts, &unflipped);
             self.arena.put_bytes(directory + family::NEEDS, &needs.to_le_bytes());
+        }
+    }
+
+    /// Writes at the last of several parts which clauses no part has to flip.
+    fn together(&mut self, last: Option<(Fact, u32)>, parts: usize, unflipped: &[bool]) {
+        if let Some((_, record)) = last
+            && parts > 1
+        {
+            let row = self.arena.base_row(unflipped);
+            self.arena.put(record + column::UNFLIPPED, row);
         }
     }
 
@@ -242,7 +261,7 @@ impl Writer<'_> {
         self.note(format!("{} clauses", family.family.name()), before);
     }
 
-    /// One column: base row, table, fault row.
+    /// One column: base row, table, fault row. Answers the base set.
     fn column(
         &mut self,
         record: u32,
@@ -251,7 +270,7 @@ impl Writer<'_> {
         tested: &Tested<'_>,
         built: Option<&Built>,
         labels: &[Vec<u32>],
-    ) {
+    ) -> Vec<bool> {
         let before = self.arena.len();
         let count = family.clauses.len();
         let column = &tested.column;
@@ -308,7 +327,7 @@ impl Writer<'_> {
                 Some(Table { kind: TableKind::Addresses, table, table_v6, automaton: 0 })
             }
         };
-        let Some(table) = table else { return };
+        let Some(table) = table else { return base };
         let words = [
             (column::KIND, table.kind as u32),
             (column::BASE, self.arena.base_row(&base)),
@@ -321,6 +340,7 @@ impl Writer<'_> {
             self.arena.put(record + offset, word);
         }
         self.note(format!("{} {}", family.family.name(), fact.name()), before);
+        base
     }
 
     fn numbers(

@@ -75,13 +75,14 @@ fn possible(
 ) -> bool {
     let image = &policy.image;
     let mut left = acting;
+    let mut flipped = 0;
     let mut part = facts::first_part(image, directory, Fact::Path);
     let mut step = 0;
     while step < REMEMBERED_PARTS {
         if part == 0 {
             break;
         }
-        left &= facts::part_possible(image, part, labels[step]);
+        left &= facts::part_possible(image, part, labels[step], &mut flipped);
         part = facts::next_part(image, part);
         step += 1;
     }

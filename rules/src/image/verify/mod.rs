@@ -212,12 +212,25 @@ fn verify_family(
         if tables.word(at + column::KIND)? != 0 {
             needs |= 1 << *fact as u64;
             let mut part = at;
+            let mut bases = Vec::new();
+            let mut unflipped = 0;
             while part != 0 {
                 columns += 1;
                 if columns > COLUMNS_USED {
                     return Err(broken("more columns than one decision can narrow by"));
                 }
+                if unflipped != 0 {
+                    return Err(broken("a part after the one that speaks for all"));
+                }
+                unflipped = tables.word(part + column::UNFLIPPED)?;
+                bases.push(tables.word(part + column::BASE)?);
                 part = tables.column(part, *fact, count, shared.exe_labels)?;
+            }
+            if (unflipped == 0) != (bases.len() == 1) {
+                return Err(broken("parts of a column that nothing speaks for together"));
+            }
+            if unflipped != 0 {
+                tables.common(unflipped, &bases, count)?;
             }
         }
     }

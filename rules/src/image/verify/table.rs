@@ -263,6 +263,23 @@ impl<'a> Tables<'a> {
         })
     }
 
+    /// Checks that the base row at `at` has what all of `bases` have, which have been checked.
+    pub(super) fn common(&mut self, at: u32, bases: &[u32], count: u32) -> Result<(), ImageError> {
+        self.base_row(at, count)?;
+        let words = count.div_ceil(BLOCK_BITS as u32) * BLOCK_WORDS as u32;
+        for place in (0..words).map(|word| 8 + word * 8) {
+            let mut all = !0;
+            for base in bases {
+                all &= self.long(base + place)?;
+            }
+            if self.long(at + place)? != all {
+                let reason = "not what all parts have in common";
+                return Err(ImageError::Broken { what: "base row", offset: at, reason });
+            }
+        }
+        Ok(())
+    }
+
     fn base_row(&mut self, at: u32, count: u32) -> Result<(), ImageError> {
         let broken = |reason| ImageError::Broken { what: "base row", offset: at, reason };
         let blocks = count.div_ceil(BLOCK_BITS as u32);
