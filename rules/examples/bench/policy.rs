@@ -106,6 +106,7 @@ pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, M
         .map(|_| Pattern::Glob(format!("**/{}.{}", word(&mut random), random.one(EXTENSIONS))))
         .collect();
     let mut rules = Vec::with_capacity(count);
+    let mut anywhere = suffixes == 0;
     for index in 0..count {
         let kind = random.below(20);
         let (family, acts) = match kind {
@@ -118,7 +119,10 @@ pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, M
             0..=15 => {
                 let mut patterns: Vec<Pattern> =
                     (0..random.below(3) + 1).map(|_| pattern(&mut random)).collect();
-                if random.below(100) < suffixes {
+                // Every size has one, so that sizes are compared and not kinds.
+                let first = family == Family::File && !anywhere;
+                if random.below(100) < suffixes || first {
+                    anywhere |= first;
                     patterns.push(names[random.below(50) as usize].clone());
                 }
                 literals.push(text(Fact::Path, patterns, false));

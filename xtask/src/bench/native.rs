@@ -33,32 +33,44 @@ struct Example {
     arguments: &'static [&'static str],
     /// Names of numbers that are of interest.
     wanted: &'static [&'static str],
+    /// What stands before these names: of what kind the rules are.
+    kind: &'static str,
 }
 
-/// How long policies take to compile and how large they get.
+/// How long policies take from text to image, with a feed of a million prefixes among ten thousand rules, and how large
+/// they get.
 pub(super) fn compile(arguments: &Arguments) -> Result<()> {
-    let wanted = &["lower_ms", "encode_ms", "decode_ms", "peak_rss_mib", "image_bytes"];
     let package = "interdict-rules";
-    let arguments_of = &["50,1000,10000", "1000000"];
-    let example = Example { package, name: "bench_compile", arguments: arguments_of, wanted };
-    measure("compile", &[example], arguments)
-}
-
-/// How long the engine takes for a byte, a decision, an address.
-pub(super) fn engine(arguments: &Arguments) -> Result<()> {
-    let package = "interdict-rules";
-    let of_rules = Example {
+    let from_text = Example {
+        package,
+        name: "bench_text",
+        arguments: &["100,1000,10000", "1000000"],
+        wanted: &["compile_ms", "compile_processor_ms", "peak_rss_mib", "image_bytes"],
+        kind: "",
+    };
+    let in_pieces = Example {
         package,
         name: "bench_compile",
-        arguments: &["50,1000,10000", "0"],
-        wanted: &[
-            "walk_hot_ns_per_byte",
-            "walk_all_ns_per_byte",
-            "walk_unlisted_ns_per_path",
-            "decide_unlisted_ns",
-            "decide_listed_ns",
-        ],
+        arguments: &["100,1000,10000", "1000000"],
+        wanted: &["lower_ms", "encode_ms", "decode_ms"],
+        kind: "",
     };
+    measure("compile", &[from_text, in_pieces], arguments)
+}
+
+/// How long the engine takes for a byte, a decision, an address. The same paths at every size; patterns that can begin
+/// anywhere (`**/name`) are measured apart, because they are read to the end of every path.
+pub(super) fn engine(arguments: &Arguments) -> Result<()> {
+    let package = "interdict-rules";
+    let wanted: &[&str] = &[
+        "walk_hot_ns_per_byte",
+        "walk_all_ns_per_byte",
+        "walk_unlisted_ns_per_path",
+        "decide_unlisted_ns",
+        "decide_listed_ns",
+    ];
+    let of_rules =
+        |arguments, kind| Example { package, name: "bench_compile", arguments, wanted, kind };
     let of_addresses = Example {
         package,
         name: "bench_addresses",
@@ -71,8 +83,14 @@ pub(super) fn engine(arguments: &Arguments) -> Result<()> {
             "v6_random_miss_ns",
             "v6_random_hit_ns",
         ],
+        kind: "",
     };
-    measure("engine", &[of_rules, of_addresses], arguments)
+    let examples = [
+        of_rules(&["10,100,1000,10000", "0", "0"], "anchored/"),
+        of_rules(&["10,100,1000,10000", "0", "1"], "anywhere/"),
+        of_addresses,
+    ];
+    measure("engine", &examples, arguments)
 }
 
 /// How many alerts a second the agent makes, seals, spools and delivers, and how long one takes.
@@ -94,6 +112,7 @@ pub(super) fn pipeline(arguments: &Arguments) -> Result<()> {
             "resident_mib_at_rest_with_receiver",
             "lost",
         ],
+        kind: "",
     };
     measure("pipeline", &[example], arguments)
 }
@@ -121,7 +140,7 @@ fn measure(bench: &'static str, examples: &[Example], arguments: &Arguments) -> 
             let printed = run::output(command.args(example.arguments).current_dir(folder))?;
             running.done();
             let value: Value = serde_json::from_slice(&printed).context(example.name)?;
-            gather(&value, example.wanted, &mut samples);
+            gather(&value, example, &mut samples);
         }
     }
     let figures: Result<Vec<Figure>> = samples
@@ -146,10 +165,10 @@ fn measure(bench: &'static str, examples: &[Example], arguments: &Arguments) -> 
 }
 
 /// Adds the wanted numbers of one run: of an object, or of each of a list of objects, told apart by their `rules`.
-fn gather(value: &Value, wanted: &[&str], samples: &mut BTreeMap<(String, String), Vec<f64>>) {
+fn gather(value: &Value, example: &Example, samples: &mut BTreeMap<(String, String), Vec<f64>>) {
     if let Some(rows) = value.as_array() {
         for row in rows {
-            gather(row, wanted, samples);
+            gather(row, example, samples);
         }
         return;
     }
@@ -157,10 +176,11 @@ fn gather(value: &Value, wanted: &[&str], samples: &mut BTreeMap<(String, String
         Some(rules) => super::guest::setup(u32::try_from(rules).unwrap_or(u32::MAX)),
         None => String::new(),
     };
-    for name in wanted {
+    for name in example.wanted {
         let found = name.split('/').try_fold(value, |value, part| value.get(part));
         if let Some(number) = found.and_then(Value::as_f64) {
-            samples.entry((setup.clone(), (*name).to_owned())).or_default().push(number);
+            let name = format!("{}{name}", example.kind);
+            samples.entry((setup.clone(), name)).or_default().push(number);
         }
     }
 }
@@ -189,11 +209,13 @@ mod tests {
     fn numbers_are_found_by_name_in_lists_and_below_names() {
         let value = serde_json::json!([{ "rules": 50, "lower_ms": 1.5, "x": { "p50": 2 } }]);
         let mut samples = BTreeMap::new();
-        gather(&value, &["lower_ms", "x/p50", "absent"], &mut samples);
+        let wanted = &["lower_ms", "x/p50", "absent"];
+        let example = Example { package: "", name: "", arguments: &[], wanted, kind: "some/" };
+        gather(&value, &example, &mut samples);
         let key = |name: &str| ("50 rules".to_owned(), name.to_owned());
         assert_eq!(samples.len(), 2);
-        assert_eq!(samples[&key("lower_ms")], [1.5]);
-        assert_eq!(samples[&key("x/p50")], [2.0]);
+        assert_eq!(samples[&key("some/lower_ms")], [1.5]);
+        assert_eq!(samples[&key("some/x/p50")], [2.0]);
     }
 
     #[test]
