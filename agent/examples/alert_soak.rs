@@ -1,5 +1,7 @@
 //! Whether memory grows: raises processes and alerts at a steady rate for a long time and tells the resident memory each
-//! minute, as JSON lines. `alert_soak SECONDS ALERTS_PER_SECOND`; half an hour at 1,000 a second by default.
+//! minute, as JSON lines. `alert_soak SECONDS ALERTS_PER_SECOND [plain]`; half an hour at 1,000 a second by default.
+//! Beside it: bytes of the heap in use and free, and segments of the spool, so that growth can be told from heap that
+//! the allocator keeps. `plain` leaves the allocator as it comes.
 #![allow(clippy::unwrap_used, reason = "a measurement that goes wrong should stop")]
 
 use std::{
@@ -44,14 +46,25 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Bytes of the heap that are in use and that lie free in it, over all arenas, in KiB.
+fn heap_kib() -> (usize, usize) {
+    // SAFETY: reads counters of the allocator, under its own locks.
+    let info = unsafe { libc::mallinfo2() };
+    ((info.uordblks + info.hblkhd) / 1_024, info.fordblks / 1_024)
+}
+
 fn main() {
+    let plain = std::env::args().nth(3).is_some_and(|argument| argument == "plain");
+    if !plain {
+        interdict_agent::sys::heap::keep_small();
+    }
     let mut arguments = std::env::args().skip(1);
     let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().unwrap());
     let (seconds, rate) = (number(1_800), number(1_000));
     let folder = tempfile::tempdir_in(".").unwrap();
     // The bounds of spool and file are reached within minutes, so that dropping and rotating are part of it.
     let text = format!(
-        "state: {0}\nalerts: {{ alive: 10s }}\nspool: {{ segment_bytes: 4MiB, max_bytes: 64MiB }}\nsinks:\n  \
+        "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 10s }}\nspool: {{ segment_bytes: 4MiB, max_bytes: 64MiB }}\nsinks:\n  \
          - file: {{ path: {0}/out.ndjson, max_bytes: 16MiB, keep: 2 }}\n",
         folder.path().display()
     );
@@ -94,10 +107,14 @@ fn main() {
         if started.elapsed().as_secs() / 60 >= minute {
             minute += 1;
             let lost: u64 = pipeline.losses().values().sum();
+            let (used_kib, free_kib) = heap_kib();
+            let spool = std::fs::read_dir(folder.path().join("spool")).unwrap();
             println!(
                 "{}",
                 serde_json::json!({"seconds": started.elapsed().as_secs(), "raised": raised,
-                    "durable": pipeline.durable(), "lost": lost, "resident_kib": resident_kib()})
+                    "durable": pipeline.durable(), "lost": lost, "resident_kib": resident_kib(),
+                    "heap_used_kib": used_kib, "heap_free_kib": free_kib, "segments": spool.count(),
+                    "queue_bytes": pipeline.backlog().len_bytes})
             );
         }
     }

@@ -264,7 +264,7 @@ fn main() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let (url, received) = runtime.block_on(receiver(folder.path()));
     let text = format!(
-        "state: {0}\nalerts: {{ alive: 0s }}\nsinks:\n  - webhook: {{ url: \"{url}\", ca: {0}/ca.pem }}\n",
+        "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - webhook: {{ url: \"{url}\", ca: {0}/ca.pem }}\n",
         folder.path().display()
     );
     let config = Config::parse(&text, Path::new("bench.yaml")).unwrap();

@@ -442,20 +442,17 @@ impl App {
         }
     }
 
-    fn look_at_faults(&mut self) {
-        let mut counts = BTreeMap::new();
-        for (fault, count) in self.faults.new_ones() {
+    fn look_at_faults(&self) {
+        let (mut losses, mut faults) = (BTreeMap::new(), BTreeMap::new());
+        for (fault, total) in self.faults.totals() {
+            // Told by subject.
             if fault == Fault::Repeats {
-                // Told by subject.
-            } else if is_loss(fault) {
-                self.pipeline.lost(fault.name(), count);
-            } else {
-                counts.insert(fault.name().to_owned(), count);
+                continue;
             }
+            let counts = if is_loss(fault) { &mut losses } else { &mut faults };
+            counts.insert(fault.name().to_owned(), total);
         }
-        if !counts.is_empty() {
-            self.pipeline.notice(Notice::Faults { counts });
-        }
+        self.pipeline.kernel_counters(self.faults.instance(), &losses, &faults);
     }
 
     /// Tells what the kernel counted instead of telling it. `all`: nothing will follow.

@@ -30,7 +30,7 @@ fn text(output: &Output) -> String {
 fn stream(folder: &Path) -> PathBuf {
     let path = folder.join("config.yaml");
     let yaml = format!(
-        "state: {0}\nalerts: {{ alive: 0s }}\nsinks:\n  - file: {{ path: {0}/out.ndjson }}\n",
+        "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - file: {{ path: {0}/out.ndjson }}\n",
         folder.display()
     );
     fs::write(&path, yaml).unwrap();

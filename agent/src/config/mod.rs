@@ -297,6 +297,11 @@ impl Config {
         self.alerts.key.clone().unwrap_or_else(|| self.state.join("agent.key"))
     }
 
+    /// What was read from the kernel and is not yet in the spool: in memory, like the ring.
+    pub fn journal_path(&self) -> PathBuf {
+        self.runtime.join("journal")
+    }
+
     /// Where the spool is.
     pub fn spool_path(&self) -> PathBuf {
         self.spool.path.clone().unwrap_or_else(|| self.state.join("spool"))

@@ -1,7 +1,8 @@
 //! Reads the event ring and the counters beside it.
 //!
 //! The ring stays pinned: what an agent did not read before it died, the next one finds. Alerts wake the reader at
-//! once, lifecycle records do not: they are read along, or when the wait ends.
+//! once, lifecycle records do not: they are read along, or when the wait ends. While the pipeline has no room nothing is
+//! read: the kernel side sees the ring fill, and counts repeats by subject instead of telling each.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use interdict_abi::{ids::Fault, maps::names};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -83,8 +84,10 @@ fn read(mut ring: RingBuf<MapData>, records: &Records, stop: &AtomicBool) {
     loop {
         // Before draining: what came until now is read even if this was the last round.
         let last = stop.load(Ordering::Acquire);
-        while let Some(record) = ring.next() {
-            // A full queue is counted by the pipeline, which tells.
+        while (last || records.has_room(WAIT))
+            && let Some(record) = ring.next()
+        {
+            // Whatever finds no room is counted by the pipeline, which tells.
             let _kept = records.record(&record);
         }
         if last {
@@ -105,37 +108,40 @@ fn wait(ring: BorrowedFd<'_>) {
 /// The kernel's fault counters.
 pub struct Faults {
     counters: PerCpuArray<MapData, u64>,
-    told: BTreeMap<Fault, u64>,
+    instance: String,
 }
 
 impl Faults {
-    /// Opens the counters. What was counted before is not told again.
+    /// Opens the counters.
     ///
     /// # Errors
     /// The map is gone.
     pub fn open(loaded: &Loaded) -> Result<Self, LoadError> {
-        let counters = PerCpuArray::try_from(loaded.map(names::FAULTS)?)
-            .map_err(|error| LoadError::Maps(error.into()))?;
-        let mut faults = Self { counters, told: BTreeMap::new() };
-        if loaded.adopted() {
-            return Ok(faults);
-        }
-        let _before = faults.new_ones();
-        Ok(faults)
+        let map = loaded.map(names::FAULTS)?;
+        let refused = |error: MapError| LoadError::Maps(error.into());
+        // A directory's name is given again after `unload`, a map's number is not.
+        let number = match &map {
+            Map::PerCpuArray(data) => data.info().map_err(refused)?.id(),
+            _other => 0,
+        };
+        let counters = PerCpuArray::try_from(map).map_err(refused)?;
+        let name = loaded.directory().file_name().unwrap_or_default();
+        Ok(Self { counters, instance: format!("{} {number}", name.to_string_lossy()) })
     }
 
-    /// What was counted since the last call.
-    pub fn new_ones(&mut self) -> BTreeMap<Fault, u64> {
-        let mut new = BTreeMap::new();
+    /// Whose counters they are.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// What was counted since the programs were loaded.
+    pub fn totals(&self) -> BTreeMap<Fault, u64> {
+        let mut totals = BTreeMap::new();
         for fault in Fault::ALL {
             let Ok(values) = self.counters.get(&u32::from(*fault as u8), 0) else { continue };
-            let total: u64 = values.iter().sum();
-            let before = self.told.insert(*fault, total).unwrap_or(0);
-            if total > before {
-                new.insert(*fault, total - before);
-            }
+            totals.insert(*fault, values.iter().sum());
         }
-        new
+        totals
     }
 }
 

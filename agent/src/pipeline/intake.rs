@@ -1,17 +1,22 @@
 //! The bounded queue between whoever has something to tell and the worker.
 //!
-//! Records are copied one after another into one buffer, which the worker takes whole: no allocation per record, one
-//! short lock. The last quarter of the room is for decisions alone, so that a storm of forks can't crowd them out.
+//! Records are copied one after another into the journal, from which the worker takes a piece at a time: no allocation
+//! per record, one short lock. They stay there until what became of them is durable. The last quarter of the room is for
+//! decisions alone, so that a storm of forks can't crowd them out.
 
 use std::{
     collections::BTreeMap,
+    io,
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use interdict_abi::event::kind;
-
-use super::repeats::Counted;
+use super::{
+    accounts::Accounts,
+    journal::{self, Journal, Known},
+    repeats::Counted,
+};
 use crate::{
     alert::{Notice, build::PolicyView},
     canary::{self, Sightings},
@@ -25,17 +30,24 @@ const NOTICES: usize = 4_096;
 pub(super) struct Intake {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    /// Told when there is room again.
+    room: Condvar,
     capacity: usize,
     pub(super) canaries: Sightings,
 }
 
-#[derive(Debug, Default)]
+/// More than any record has, with what the journal needs beside it.
+const RECORD_BYTES: usize = 64 << 10;
+
+/// Bytes of records that the worker takes at once: they stay in the cache of a core.
+const TAKEN_BYTES: usize = 1 << 20;
+
+#[derive(Debug)]
 struct Waiting {
-    records: Vec<u8>,
-    count: usize,
+    journal: Journal,
+    accounts: Accounts,
     notices: Vec<Notice>,
     policies: Vec<Arc<PolicyView>>,
-    losses: BTreeMap<String, u64>,
     counted: Vec<Counted>,
     guarded: Names,
     closed: bool,
@@ -44,8 +56,10 @@ struct Waiting {
 /// What the worker takes at once.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// Records, each behind its length in four bytes.
+    /// Records, each behind its place in the journal in eight bytes and its length in four.
     pub(super) records: Vec<u8>,
+    /// Whether these are records that an agent before left.
+    pub(super) found: bool,
     pub(super) notices: Vec<Notice>,
     pub(super) policies: Vec<Arc<PolicyView>>,
     pub(super) counted: Vec<Counted>,
@@ -53,15 +67,17 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// The records in their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    /// The records in their order, each with its place in the journal.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let mut rest = &self.records[..];
         std::iter::from_fn(move || {
+            let (position, after) = rest.split_first_chunk::<8>()?;
+            rest = after;
             let (len, after) = rest.split_first_chunk::<4>()?;
             let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
             let (record, after) = after.split_at_checked(len)?;
             rest = after;
-            Some(record)
+            Some((u64::from_le_bytes(*position), record))
         })
     }
 }
@@ -76,13 +92,25 @@ pub struct Backlog {
 }
 
 impl Intake {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            waiting: Mutex::default(),
+    /// A queue of `capacity` bytes in the journal at `path`, with what an agent before left there.
+    pub(super) fn open(path: &Path, capacity: usize, known: &Known<'_>) -> io::Result<Self> {
+        let (journal, accounts) = Journal::open(path, capacity, known)?;
+        let waiting = Waiting {
+            journal,
+            accounts,
+            notices: Vec::new(),
+            policies: Vec::new(),
+            counted: Vec::new(),
+            guarded: Names::default(),
+            closed: false,
+        };
+        Ok(Self {
+            waiting: Mutex::new(waiting),
             wake: Condvar::new(),
+            room: Condvar::new(),
             capacity,
             canaries: Sightings::default(),
-        }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -90,21 +118,19 @@ impl Intake {
     }
 
     pub(super) fn record(&self, record: &[u8]) -> bool {
-        let matters = [kind::DECISION.to_le_bytes(), kind::GUARD.to_le_bytes()];
-        let is_decision =
-            record.get(2..4).is_some_and(|found| matters.iter().any(|kind| kind == found));
+        let is_decision = journal::is_decision(record);
         let room = if is_decision { self.capacity } else { self.capacity / 4 * 3 };
-        let Ok(len) = u32::try_from(record.len()) else { return false };
         let mut waiting = self.lock();
-        if waiting.closed || waiting.records.len() + 4 + record.len() > room {
+        if waiting.journal.has_already(record) {
+            return true;
+        }
+        let was_empty = waiting.journal.all_taken();
+        let closed = waiting.closed;
+        if closed || waiting.journal.append(record, room).is_err() {
             let reason = if is_decision { "queue_full" } else { "queue_full_lifecycle" };
-            count(&mut waiting.losses, reason, 1);
+            waiting.count(reason, 1);
             return false;
         }
-        let was_empty = waiting.records.is_empty();
-        waiting.records.extend_from_slice(&len.to_le_bytes());
-        waiting.records.extend_from_slice(record);
-        waiting.count += 1;
         drop(waiting);
         if was_empty {
             self.wake.notify_one();
@@ -112,10 +138,20 @@ impl Intake {
         true
     }
 
+    /// Waits up to `patience` until any record would be taken; returns whether it would.
+    pub(super) fn has_room(&self, patience: Duration) -> bool {
+        let full = |waiting: &mut Waiting| {
+            waiting.journal.len_bytes() + RECORD_BYTES > self.capacity && !waiting.closed
+        };
+        let waited = self.room.wait_timeout_while(self.lock(), patience, full);
+        let (_waiting, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+        !outcome.timed_out()
+    }
+
     pub(super) fn notice(&self, notice: Notice) {
         let mut waiting = self.lock();
         if waiting.notices.len() >= NOTICES {
-            count(&mut waiting.losses, "notice_queue_full", 1);
+            waiting.count("notice_queue_full", 1);
             return;
         }
         waiting.notices.push(notice);
@@ -155,17 +191,85 @@ impl Intake {
 
     pub(super) fn lost(&self, reason: &str, number: u64) {
         if number > 0 {
-            count(&mut self.lock().losses, reason, number);
+            self.lock().count(reason, number);
         }
     }
 
+    /// Counters of the kernel side stand so: what they have gained is what is new.
+    pub(super) fn stands(&self, instance: &str, totals: &BTreeMap<String, u64>) {
+        let waiting = &mut *self.lock();
+        sound(waiting.accounts.stands(waiting.journal.memory(), instance, totals));
+    }
+
+    /// What was counted so far, by reason.
     pub(super) fn losses(&self) -> BTreeMap<String, u64> {
-        self.lock().losses.clone()
+        let waiting = &mut *self.lock();
+        sound(waiting.accounts.counted(waiting.journal.memory()))
+    }
+
+    /// What of it is told, durably.
+    pub(super) fn told(&self) -> BTreeMap<String, u64> {
+        let waiting = &mut *self.lock();
+        sound(waiting.accounts.told(waiting.journal.memory()))
+    }
+
+    /// A batch goes to the spool: which alerts its records have become (the first has the number `first`), and the counts
+    /// that it tells.
+    pub(super) fn assign(
+        &self,
+        sources: &[u64],
+        first: u64,
+        telling: Option<&BTreeMap<String, u64>>,
+    ) {
+        let waiting = &mut *self.lock();
+        for (seq, position) in (first..).zip(sources) {
+            sound(waiting.journal.assign(*position, seq));
+        }
+        if let Some(counts) = telling {
+            let last = first + sources.len() as u64 - 1;
+            sound(waiting.accounts.telling(waiting.journal.memory(), counts, last));
+        }
+    }
+
+    /// That batch is durable, or its alerts have been counted as lost.
+    pub(super) fn settle(&self, sources: &[u64], durable: bool) {
+        let waiting = &mut *self.lock();
+        sound(waiting.accounts.told_now(waiting.journal.memory(), durable));
+        sound(waiting.journal.settle(sources));
+        self.room.notify_one();
+    }
+
+    /// Nothing of these records is left to tell.
+    pub(super) fn done(&self, sources: &[u64]) {
+        sound(self.lock().journal.settle(sources));
+        self.room.notify_one();
+    }
+
+    /// A record was counted, and is durable with the count of this number.
+    pub(super) fn tally(&self, source: u64, number: u64) {
+        sound(self.lock().journal.tally(source, number));
+    }
+
+    /// A record that an agent before left is worked on.
+    pub(super) fn trying(&self, source: u64) {
+        sound(self.lock().journal.trying(source));
+    }
+
+    /// See [`Journal::before`].
+    pub(super) fn agent_before(&self) -> Option<u32> {
+        self.lock().journal.before()
+    }
+
+    /// Gives back memory that a flood needed.
+    pub(super) fn trim(&self) {
+        if let Err(error) = self.lock().journal.trim() {
+            tracing::debug!(%error, "the journal's memory stays");
+        }
     }
 
     pub(super) fn backlog(&self) -> Backlog {
         let waiting = self.lock();
-        Backlog { records: waiting.count, len_bytes: waiting.records.len() }
+        Backlog { records: waiting.journal.waiting(), len_bytes: waiting.journal.len_bytes() }
     }
 
     pub(super) fn close(&self) {
@@ -173,12 +277,12 @@ impl Intake {
         self.wake.notify_one();
     }
 
-    /// Takes everything, after waiting for something up to `patience`. `spare` is used for what comes next.
+    /// Takes notices and a piece of the records, after waiting for something up to `patience`. `spare` is used for them.
     pub(super) fn take(&self, patience: Duration, mut spare: Vec<u8>) -> Taken {
         spare.clear();
         let waiting = self.lock();
         let idle = |waiting: &mut Waiting| {
-            waiting.records.is_empty()
+            waiting.journal.all_taken()
                 && waiting.notices.is_empty()
                 && waiting.policies.is_empty()
                 && waiting.counted.is_empty()
@@ -188,21 +292,31 @@ impl Intake {
             .wake
             .wait_timeout_while(waiting, patience, idle)
             .unwrap_or_else(PoisonError::into_inner);
-        waiting.count = 0;
+        let found = sound(waiting.journal.take(&mut spare, TAKEN_BYTES));
+        let all = waiting.journal.all_taken();
+        // That the agent stops is told after all that it has read.
+        let (later, notices) = std::mem::take(&mut waiting.notices)
+            .into_iter()
+            .partition(|notice| !all && matches!(notice, Notice::Stopped { .. }));
+        waiting.notices = later;
         Taken {
-            records: std::mem::replace(&mut waiting.records, spare),
-            notices: std::mem::take(&mut waiting.notices),
+            records: spare,
+            found,
+            notices,
             policies: std::mem::take(&mut waiting.policies),
             counted: std::mem::take(&mut waiting.counted),
-            closed: waiting.closed,
+            closed: waiting.closed && all,
         }
     }
 }
 
-fn count(losses: &mut BTreeMap<String, u64>, reason: &str, number: u64) {
-    if let Some(known) = losses.get_mut(reason) {
-        *known = known.saturating_add(number);
-    } else {
-        losses.insert(reason.to_owned(), number);
+impl Waiting {
+    fn count(&mut self, reason: &str, number: u64) {
+        sound(self.accounts.add(self.journal.memory(), reason, number));
     }
+}
+
+/// Places in the journal's memory are computed from its size: none is outside.
+fn sound<T>(outcome: io::Result<T>) -> T {
+    outcome.expect("places in the journal are inside of it")
 }

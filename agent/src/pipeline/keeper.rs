@@ -68,6 +68,11 @@ impl Keeper {
         self.in_flight = Some(InFlight { before, count });
     }
 
+    /// Where the stream stood before the batch in flight, if there is one.
+    pub(super) fn before(&self) -> Option<&ChainHead> {
+        self.in_flight.as_ref().map(|batch| &batch.before)
+    }
+
     /// Waits for the batch in flight, if there is one.
     pub(super) fn settle(&mut self) -> Result<(), Lost> {
         let Some(InFlight { before, count }) = self.in_flight.take() else { return Ok(()) };

@@ -7,8 +7,10 @@
 //! makes everything durable and gives the sinks a moment. Nothing is dropped without being counted, and what was
 //! counted is told, signed, in the same stream.
 
+mod accounts;
 mod held;
 mod intake;
+mod journal;
 mod keeper;
 mod narrow;
 mod repeats;
@@ -70,6 +72,9 @@ pub enum PipelineError {
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// No memory for what is read from the ring.
+    #[error("journal: {0}")]
+    Journal(std::io::Error),
     /// No randomness, or no thread.
     #[error("pipeline: {0}")]
     System(&'static str),
@@ -135,8 +140,18 @@ impl Pipeline {
         let sealer = change_key(sealer, &mut spool, &config.key_path(), &host)?;
         // The webhook sink signs requests with the same key; its messages can't be mistaken for seals.
         let shared = Arc::new(SigningKey::open(&config.key_path())?);
-        let intake = Arc::new(Intake::new(usize::try_from(config.alerts.queue).unwrap_or(1 << 24)));
         let stream = spool.head().stream.clone();
+        let held_back = held::HeldBack::open(&config.state, Arc::clone(&disk));
+        let known = journal::Known {
+            boot_id: &host.boot_id,
+            stream: &stream,
+            seq: spool.head().seq,
+            tally: held_back.number(),
+        };
+        let room = usize::try_from(config.alerts.queue).unwrap_or(1 << 24);
+        let intake =
+            Intake::open(&config.journal_path(), room, &known).map_err(PipelineError::Journal)?;
+        let intake = Arc::new(intake);
         let last = watch::Sender::new(None);
         let durable = spool.durable();
         let mut tasks = JoinSet::new();
@@ -192,14 +207,14 @@ impl Pipeline {
             host,
             alive: config.alerts.alive,
             snoozes: snooze::Snoozes::new(snooze::path(&config.state)),
-            held_back: held::HeldBack::new(&config.state, disk),
+            held_back,
             policies: known.clone(),
         });
         let worker = std::thread::Builder::new()
             .name("interdict-alerts".to_owned())
             .spawn(move || {
-                // Without this thread the agent would live on and tell nothing. What it was working on has left the
-                // ring, so whatever starts the agent again gets past it.
+                // Without this thread the agent would live on and tell nothing. A record that kills it again and
+                // again is given up by the journal, and counted.
                 let _alive = AbortOnPanic;
                 worker.run();
             })
@@ -254,7 +269,7 @@ impl Pipeline {
         self.intake.notice(notice);
     }
 
-    /// Counts losses that somebody else saw, such as the kernel side; told with the next loss notice.
+    /// Counts losses that somebody else saw; told with the next loss notice, by the next agent if this one is killed.
     pub fn lost(&self, reason: &str, count: u64) {
         self.intake.lost(reason, count);
     }
@@ -262,6 +277,20 @@ impl Pipeline {
     /// Tells what the kernel counted instead of telling it.
     pub fn counted(&self, counted: Vec<Counted>) {
         self.intake.counted(counted);
+    }
+
+    /// Counters of the kernel side's `instance` stand so; they only grow. What they gained since they were last told, by
+    /// whichever agent, is told: as losses, or as faults. A name that is given here isn't one for [`Pipeline::lost`].
+    pub fn kernel_counters(
+        &self,
+        instance: &str,
+        losses: &BTreeMap<String, u64>,
+        faults: &BTreeMap<String, u64>,
+    ) {
+        let mut totals = losses.clone();
+        let fault = |(name, count): (&String, &u64)| (format!("{}{name}", worker::FAULT), *count);
+        totals.extend(faults.iter().map(fault));
+        self.intake.stands(instance, &totals);
     }
 
     /// The sinks.
@@ -274,9 +303,10 @@ impl Pipeline {
         *self.durable.borrow()
     }
 
-    /// Losses so far, by reason, since the start of this process.
+    /// Losses so far, by reason, of this agent and of those before it whose counts it has taken over.
     pub fn losses(&self) -> BTreeMap<String, u64> {
-        self.intake.losses()
+        let counted = self.intake.losses().into_iter();
+        counted.filter(|(reason, _)| !reason.starts_with(worker::FAULT)).collect()
     }
 
     /// What waits in the queue.
@@ -335,6 +365,11 @@ impl Records {
     /// See [`Pipeline::record`].
     pub fn record(&self, record: &[u8]) -> bool {
         self.intake.record(record)
+    }
+
+    /// Waits up to `patience` until there is room for any record; returns whether there is.
+    pub fn has_room(&self, patience: Duration) -> bool {
+        self.intake.has_room(patience)
     }
 
     /// See [`Pipeline::lost`].

@@ -16,7 +16,7 @@ use crate::alert::{
 
 fn config(folder: &Path, more: &str) -> Config {
     let text = format!(
-        "state: {0}\nalerts: {{ alive: 0s }}\nsinks:\n  - file: {{ path: {0}/out.ndjson }}\n{more}",
+        "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - file: {{ path: {0}/out.ndjson }}\n{more}",
         folder.display()
     );
     Config::parse(&text, Path::new("test.yaml")).unwrap()
@@ -224,8 +224,8 @@ async fn a_throttled_rule_is_told_first_and_then_counted_exactly() {
 async fn counts_of_a_run_that_was_cut_off_are_told_by_the_next_once() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("held-back.json");
-    let held = r#"[{"first":"2026-01-02T03:04:05.000000000Z","rule":"R-1","subject":"file.path=/a","count":97,
-        "last":"2026-01-02T03:04:06.000000000Z"}]"#;
+    let held = r#"{"number":3,"running":[{"first":"2026-01-02T03:04:05.000000000Z","rule":"R-1",
+        "subject":"file.path=/a","count":97,"last":"2026-01-02T03:04:06.000000000Z"}],"telling":[]}"#;
     fs::write(&kept, held).unwrap();
     let config = config(folder.path(), "");
     for _run in 0..2 {

@@ -105,12 +105,12 @@ impl Throttle {
     }
 
     /// What was held back in periods that have ended by `now_ns`; `u64::MAX` ends them all.
-    pub(super) fn ended(&mut self, now_ns: u64) -> Vec<Notice> {
-        let mut notices = Vec::new();
+    pub(super) fn ended(&mut self, now_ns: u64) -> Vec<Held> {
+        let mut ended = Vec::new();
         self.subjects.retain(|(rule, subject), known| {
             let goes_on = known.until_ns > now_ns;
             if !goes_on && known.held > 0 {
-                notices.push(Held {
+                ended.push(Held {
                     first: known.first.clone(),
                     rule: rule.clone(),
                     subject: subject.clone(),
@@ -121,8 +121,8 @@ impl Throttle {
             goes_on
         });
         // In the order of what happened, not of a hash table.
-        notices.sort();
-        notices.into_iter().map(Held::notice).collect()
+        ended.sort();
+        ended
     }
 }
 
@@ -165,27 +165,20 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn notice(self) -> Notice {
-        Notice::Repeated {
-            rule: self.rule,
-            subject: self.subject,
-            count: self.count,
-            first: self.first,
-            last: self.last,
-            interrupted: false,
-            row: None,
-        }
+    /// How many.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
-    /// As what the run before held back and did not live to tell.
-    pub(super) fn interrupted(self) -> Notice {
+    /// What tells it; `interrupted`: the run before held it back and did not live to tell.
+    pub(super) fn notice(&self, interrupted: bool) -> Notice {
         Notice::Repeated {
-            rule: self.rule,
-            subject: self.subject,
+            rule: self.rule.clone(),
+            subject: self.subject.clone(),
             count: self.count,
-            first: self.first,
-            last: self.last,
-            interrupted: true,
+            first: self.first.clone(),
+            last: self.last.clone(),
+            interrupted,
             row: None,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Takes what waits, and for each record in order: decode, keep the process table, build the alert. Then the batch is
 //! sealed and handed to the keeper. If it can't be kept, its places in the stream are taken back and its alerts counted
-//! as lost. Once a second: losses told, bounds enforced, a sign of life if it is time.
+//! as lost. What became of each record is noted in the journal, so that it is worked on again if this agent dies too soon.
+//! Once a second: losses told, bounds enforced, a sign of life if it is time.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -16,11 +17,12 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::{
     held::HeldBack,
     intake::{Intake, Taken},
+    journal::NO_ENTRY,
     keeper::Keeper,
     narrow::Narrowed,
     repeats::Subjects,
     snooze::Snoozes,
-    throttle::{Outcome, Throttle},
+    throttle::{self, Outcome, Throttle},
 };
 use crate::{
     alert::{
@@ -33,6 +35,7 @@ use crate::{
     canary::acts::PREFIX,
     enrich::Enricher,
     events::{self, Decision, KernelEvent},
+    sys::heap,
 };
 
 /// Time between two looks at what is due.
@@ -41,8 +44,16 @@ const TICK: Duration = Duration::from_secs(1);
 /// Alerts spooled and synced together at most: 2 MB, which stays in the cache of a core from one stage to the next.
 const APPEND: usize = 1_024;
 
-/// Room for records that is kept when the flood is over.
-const SPARE_BYTES: usize = 1 << 20;
+/// Records that were only counted, after which the counts are written before their second is over: the journal has room for
+/// a few times as many.
+const TALLIED: usize = 8_192;
+
+/// Reasons that begin so are faults that the kernel side decided with, not losses.
+pub(super) const FAULT: &str = "fault ";
+
+/// Records after which the heap is worth tidying up, and the least time between two times of it.
+const TIDY_RECORDS: usize = 10_000;
+const TIDY: Duration = Duration::from_secs(60);
 
 /// Policies remembered, newest last: records of the one before may still be in the ring.
 const POLICIES: usize = 8;
@@ -56,6 +67,14 @@ pub(super) struct Worker {
     scene: Scene,
     policies: VecDeque<Arc<PolicyView>>,
     pending: Vec<Alert>,
+    /// For each of them the place in the journal of the record that led to it.
+    sources: Vec<u64>,
+    /// The same for the batch in flight.
+    handed_sources: Vec<u64>,
+    /// Records that came to nothing that is told.
+    done: Vec<u64>,
+    /// Records that were counted since the counts were written.
+    tallied: Vec<u64>,
     throttle: Throttle,
     snoozes: Snoozes,
     subjects: Subjects,
@@ -64,6 +83,7 @@ pub(super) struct Worker {
     held: VecDeque<Held>,
     /// How many of each container.
     held_of: HashMap<u64, usize>,
+    agent_before: Option<u32>,
     told_losses: BTreeMap<String, u64>,
     /// What will have been told once the pending alerts are durable.
     telling_losses: Option<BTreeMap<String, u64>>,
@@ -72,10 +92,14 @@ pub(super) struct Worker {
     alive: Duration,
     last_alive: Instant,
     last_tick: Instant,
+    last_tidy: Instant,
+    /// Records since the heap was tidied up.
+    untidied: usize,
 }
 
 /// An alert of a container whose names are waited for.
 struct Held {
+    source: u64,
     cgroup: u64,
     generation: u32,
     time_ns: u64,
@@ -86,7 +110,7 @@ struct Held {
 /// Alerts held at most; more are told without names.
 const HELD: usize = 4_096;
 
-/// Time between two looks at what is held.
+/// Time between two looks at what is held, and after which the last batch is looked after.
 const HELD_LOOK: Duration = Duration::from_millis(20);
 
 /// What a worker is made of.
@@ -108,6 +132,8 @@ pub(super) struct Parts {
 impl Worker {
     pub(super) fn new(parts: Parts) -> Self {
         let now = Instant::now();
+        let told_losses = parts.intake.told();
+        let agent_before = parts.intake.agent_before();
         Self {
             intake: parts.intake,
             sealer: parts.sealer,
@@ -116,6 +142,10 @@ impl Worker {
             redaction: parts.redaction,
             scene: Scene { host: parts.host.into(), wall_minus_boot_ns: 0 },
             pending: Vec::new(),
+            sources: Vec::new(),
+            handed_sources: Vec::new(),
+            done: Vec::new(),
+            tallied: Vec::new(),
             throttle: Throttle::default(),
             snoozes: parts.snoozes,
             subjects: Subjects::default(),
@@ -123,12 +153,15 @@ impl Worker {
             policies: parts.policies,
             held: VecDeque::new(),
             held_of: HashMap::new(),
-            told_losses: BTreeMap::new(),
+            agent_before,
+            told_losses,
             telling_losses: None,
             handed_losses: None,
             alive: parts.alive,
             last_alive: now,
             last_tick: now,
+            last_tidy: now,
+            untidied: 0,
         }
     }
 
@@ -136,14 +169,21 @@ impl Worker {
         self.enricher.seed();
         self.refresh_snoozes();
         let (_, boot_ns) = clocks();
-        for notice in self.held_back.interrupted() {
-            self.tell(&notice, boot_ns);
+        let head = self.sealer.head().clone();
+        for held in self.held_back.interrupted(&head.stream, head.seq) {
+            self.tell_held(held, true, boot_ns);
         }
+        self.keep_counts();
         let mut spare = Vec::new();
         loop {
             let tick = TICK.saturating_sub(self.last_tick.elapsed());
-            let patience = if self.held.is_empty() { tick } else { tick.min(HELD_LOOK) };
+            let at_rest = self.held.is_empty() && self.keeper.before().is_none();
+            let patience = if at_rest { tick } else { tick.min(HELD_LOOK) };
             let taken = self.intake.take(patience, spare);
+            if taken.records.is_empty() {
+                // By now it is durable: its records make room.
+                self.settle();
+            }
             self.work(&taken);
             if self.last_tick.elapsed() >= TICK && !taken.closed {
                 self.tick();
@@ -151,13 +191,11 @@ impl Worker {
             self.flush();
             if taken.closed {
                 self.settle();
-                self.held_back.keep(self.throttle.running());
+                self.keep_counts();
+                self.held_back.finish();
                 return;
             }
             spare = taken.records;
-            if spare.capacity() > SPARE_BYTES {
-                spare = Vec::new();
-            }
         }
     }
 
@@ -173,16 +211,35 @@ impl Worker {
         for notice in notices {
             self.tell(notice, boot_ns);
         }
-        for record in taken.iter() {
+        for (source, record) in taken.iter() {
+            self.untidied += 1;
+            if taken.found {
+                self.intake.trying(source);
+            }
             self.subjects.note(record);
             match events::decode(record) {
-                Ok(event) => self.event(&event),
-                Err(error) => self.intake.lost(error.reason(), 1),
+                Ok(event) => self.event(&event, source),
+                Err(error) => {
+                    self.intake.lost(error.reason(), 1);
+                    self.intake.done(&[source]);
+                }
             }
             if self.pending.len() >= APPEND {
+                if taken.found {
+                    // That the agent dies while it writes says nothing about this record.
+                    self.intake.trying(NO_ENTRY);
+                }
                 self.flush();
             }
+            if self.tallied.len() >= TALLIED {
+                self.keep_counts();
+            }
         }
+        if taken.found {
+            self.intake.trying(NO_ENTRY);
+        }
+        self.intake.done(&self.done);
+        self.done.clear();
         self.release(taken.closed);
         for counted in &taken.counted {
             let policy = view(&self.policies, counted.subject.generation);
@@ -198,16 +255,26 @@ impl Worker {
         }
     }
 
-    fn event(&mut self, event: &KernelEvent<'_>) {
+    fn event(&mut self, event: &KernelEvent<'_>, source: u64) {
         match event {
-            KernelEvent::Fork(fork) => self.enricher.forked(fork),
-            KernelEvent::Exec(exec) => self.enricher.executed(exec),
-            KernelEvent::Exit(exit) => self.enricher.exited(exit),
+            KernelEvent::Fork(fork) => {
+                self.enricher.forked(fork);
+                self.done.push(source);
+            }
+            KernelEvent::Exec(exec) => {
+                self.enricher.executed(exec);
+                self.done.push(source);
+            }
+            KernelEvent::Exit(exit) => {
+                self.enricher.exited(exit);
+                self.done.push(source);
+            }
             KernelEvent::Guard(attempt) => {
                 let context = self.enricher.context(&attempt.actor);
                 let names = self.intake.guarded();
                 let path = names.get(&attempt.guarded).map(String::as_str);
-                self.pending.push(alert::attempted(attempt, path, &context, &self.scene));
+                let alert = alert::attempted(attempt, path, &context, &self.scene);
+                self.push(alert, source);
             }
             KernelEvent::Decision(decision) => {
                 let mut context = self.enricher.context(&decision.actor);
@@ -221,31 +288,50 @@ impl Worker {
                 let time_ns = decision.time_ns;
                 let waits = context.container.as_ref().is_some_and(|one| one.metadata.is_none())
                     && self.enricher.awaits_names(cgroup);
-                let Some(told) = narrowed.told(policy) else { return };
+                let Some(told) = narrowed.told(policy) else { return self.done.push(source) };
                 let alert =
                     alert::build(decision, &told, &context, policy, &self.redaction, &self.scene);
                 if self.is_canary(decision, &alert) {
-                    return;
+                    return self.done.push(source);
                 }
                 // Behind one that waits, the next of its container waits too: they keep their order.
                 if !waits && !self.held_of.contains_key(&cgroup) {
-                    return self.tell_decision(alert, generation, time_ns);
+                    return self.tell_decision(alert, source, generation, time_ns);
                 }
                 if self.held.len() >= HELD {
                     self.release(true);
                 }
                 *self.held_of.entry(cgroup).or_default() += 1;
                 let narrowed = waits.then_some(narrowed).filter(Narrowed::may_change);
-                self.held.push_back(Held { cgroup, generation, time_ns, alert, narrowed });
+                self.held.push_back(Held { source, cgroup, generation, time_ns, alert, narrowed });
             }
         }
     }
 
-    fn tell_decision(&mut self, alert: Alert, generation: u32, time_ns: u64) {
+    fn tell_decision(&mut self, alert: Alert, source: u64, generation: u32, time_ns: u64) {
         let policy = view(&self.policies, generation);
         match self.throttle.take(&alert, policy, &self.snoozes, time_ns) {
-            Outcome::Tell => self.pending.push(alert),
-            Outcome::Hold => {}
+            Outcome::Tell => self.push(alert, source),
+            Outcome::Hold => {
+                self.intake.tally(source, self.held_back.number() + 1);
+                self.tallied.push(source);
+            }
+        }
+    }
+
+    fn push(&mut self, alert: Alert, source: u64) {
+        self.pending.push(alert);
+        self.sources.push(source);
+    }
+
+    /// Writes what is held back; the records that were only counted are done with then.
+    fn keep_counts(&mut self) {
+        let durable = self.sealer.head().seq;
+        // What is in flight may be lost yet.
+        let durable = self.keeper.before().map_or(durable, |before| before.seq);
+        if self.held_back.keep(self.throttle.running(), durable) {
+            self.intake.done(&self.tallied);
+            self.tallied.clear();
         }
     }
 
@@ -271,6 +357,7 @@ impl Worker {
                             }
                             None => {
                                 self.forget_held(held.cgroup);
+                                self.intake.done(&[held.source]);
                                 continue;
                             }
                         }
@@ -283,7 +370,7 @@ impl Worker {
                 None => {}
             }
             self.forget_held(held.cgroup);
-            self.tell_decision(held.alert, held.generation, held.time_ns);
+            self.tell_decision(held.alert, held.source, held.generation, held.time_ns);
         }
     }
 
@@ -322,10 +409,11 @@ impl Worker {
         }
     }
 
-    /// Whether the agent itself has tried an act that must be refused, or a child that it made to try it.
+    /// Whether the agent itself has tried an act that must be refused, or a child that it made to try it, or the agent
+    /// before, which did not live to read the record.
     fn is_canary(&self, decision: &Decision<'_>, alert: &Alert) -> bool {
-        let agent = std::process::id();
-        if decision.actor.pid != agent && decision.actor.parent != agent {
+        let by = |agent: u32| decision.actor.pid == agent || decision.actor.parent == agent;
+        if !by(std::process::id()) && !self.agent_before.is_some_and(by) {
             return false;
         }
         let mut canary = false;
@@ -346,7 +434,16 @@ impl Worker {
     }
 
     fn tell(&mut self, notice: &Notice, boot_ns: u64) {
-        self.pending.push(notice.alert(&self.scene, boot_ns));
+        self.push(notice.alert(&self.scene, boot_ns), NO_ENTRY);
+    }
+
+    /// Tells what was held back, and notes under which number. No batch may be handed over before this one is.
+    fn tell_held(&mut self, held: throttle::Held, interrupted: bool, boot_ns: u64) {
+        self.tell(&held.notice(interrupted), boot_ns);
+        let head = self.sealer.head();
+        let seq = head.seq + self.pending.len() as u64;
+        let stream = head.stream.clone();
+        self.held_back.telling(&stream, seq, held);
     }
 
     fn tick(&mut self) {
@@ -356,12 +453,14 @@ impl Worker {
         self.last_tick = Instant::now();
         self.enricher.refresh();
         self.refresh_snoozes();
-        // First: what a period's end takes out of the counts is told by the next batch, and must not be lost before.
-        self.held_back.keep(self.throttle.running());
         self.tell_late_names(boot_ns);
         self.tell_repeats(boot_ns, boot_ns);
+        // What a period's end takes out of the counts is told by the next batch, and is kept until that is durable.
+        self.keep_counts();
         self.tell_losses(boot_ns);
         self.keeper.enforce_limits();
+        self.intake.trim();
+        self.tidy();
         if !self.alive.is_zero() && self.last_alive.elapsed() >= self.alive {
             self.last_alive = Instant::now();
             let notice = Notice::Alive {
@@ -369,6 +468,15 @@ impl Worker {
                 generation: self.policies.back().map_or(0, |policy| policy.generation),
             };
             self.tell(&notice, boot_ns);
+        }
+    }
+
+    /// Gives the system back what many records have left free in the heap.
+    fn tidy(&mut self) {
+        if self.untidied >= TIDY_RECORDS && self.last_tidy.elapsed() >= TIDY {
+            self.untidied = 0;
+            self.last_tidy = Instant::now();
+            heap::give_back();
         }
     }
 
@@ -388,8 +496,8 @@ impl Worker {
     }
 
     fn tell_repeats(&mut self, until_ns: u64, boot_ns: u64) {
-        for notice in self.throttle.ended(until_ns) {
-            self.tell(&notice, boot_ns);
+        for held in self.throttle.ended(until_ns) {
+            self.tell_held(held, false, boot_ns);
         }
     }
 
@@ -402,10 +510,19 @@ impl Worker {
             .map(|(reason, count)| (reason.clone(), count - told.get(reason).copied().unwrap_or(0)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        if !news.is_empty() {
-            self.tell(&Notice::Losses { counts: news }, boot_ns);
-            self.telling_losses = Some(losses);
+        if news.is_empty() {
+            return;
         }
+        let (faults, lost): (BTreeMap<String, u64>, BTreeMap<String, u64>) =
+            news.into_iter().partition(|(reason, _)| reason.starts_with(FAULT));
+        if !lost.is_empty() {
+            self.tell(&Notice::Losses { counts: lost }, boot_ns);
+        }
+        if !faults.is_empty() {
+            let named = |(reason, count): (String, u64)| (reason[FAULT.len()..].to_owned(), count);
+            self.tell(&Notice::Faults { counts: faults.into_iter().map(named).collect() }, boot_ns);
+        }
+        self.telling_losses = Some(losses);
     }
 
     /// Seals what is pending and hands it over. Nothing pending: takes note of what became of the last batch.
@@ -415,20 +532,31 @@ impl Worker {
         }
         let before = self.sealer.head().clone();
         let sealed = self.sealer.seal(std::mem::take(&mut self.pending));
+        let sources = std::mem::take(&mut self.sources);
         let telling = self.telling_losses.take();
         if let Some(reason) = self.settle() {
             // Chained to what was lost.
-            self.intake.lost(reason, sealed.len() as u64);
+            self.lost(reason, sealed.len(), &sources);
             return;
         }
+        self.intake.assign(&sources, before.seq + 1, telling.as_ref());
         self.keeper.hand_over(sealed, before);
+        self.handed_sources = sources;
         self.handed_losses = telling;
+    }
+
+    /// Counts alerts as lost, and only then lets go of the records they came from.
+    fn lost(&self, reason: &str, alerts: usize, sources: &[u64]) {
+        self.intake.lost(reason, alerts as u64);
+        self.intake.settle(sources, false);
     }
 
     /// Waits for the batch in flight. If it was lost, takes its places back and says why.
     fn settle(&mut self) -> Option<&'static str> {
+        let sources = std::mem::take(&mut self.handed_sources);
         match self.keeper.settle() {
             Ok(()) => {
+                self.intake.settle(&sources, true);
                 if let Some(told) = self.handed_losses.take() {
                     self.told_losses = told;
                 }
@@ -436,8 +564,11 @@ impl Worker {
             }
             Err(lost) => {
                 self.handed_losses = None;
+                // Of the batch that was about to follow as well.
+                let held_back = self.held_back.lost_from(lost.before.seq + 1);
+                self.intake.lost(lost.reason, held_back);
                 self.sealer.rewind(lost.before);
-                self.intake.lost(lost.reason, lost.count as u64);
+                self.lost(lost.reason, lost.count, &sources);
                 Some(lost.reason)
             }
         }

@@ -138,6 +138,9 @@ pub fn of_agent(config: &Config, mounts: &Mounts) -> io::Result<Vec<Guarded>> {
     all.tree(&config.state, 0)?;
     all.tree(&config.spool_path(), 0)?;
     all.file(&config.key_path())?;
+    if config.journal_path().exists() {
+        all.file(&config.journal_path())?;
+    }
     all.tree(&config.pins, 0)?;
     for folder in cgroups() {
         all.add(&folder, objects::CGROUP)?;

@@ -130,8 +130,8 @@ async fn serve(
 async fn told(folder: &Path, receiver: &Receiver, words: &[&str]) -> Arc<Status> {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let text = format!(
-        "state: {}\nalerts: {{ alive: 0s }}\nsinks:\n  - name: hook\n    retry: {{ first: 1ms, max: 4ms, down_after: 2 }}\n    \
-         webhook: {{ url: \"{}\", timeout: 400ms }}\n",
+        "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - name: hook\n    retry: {{ first: 1ms, max: 4ms, down_after: 2 }}\n    \
+         webhook: {{ url: \"{1}\", timeout: 400ms }}\n",
         folder.display(),
         receiver.url
     );

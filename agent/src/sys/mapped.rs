@@ -1,4 +1,4 @@
-//! A BPF array map in the agent's memory.
+//! Memory that the agent shares with somebody: a BPF array map with the kernel, a file with the next agent.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// A shared, writable mapping of a memory-mappable array map.
+/// A shared, writable mapping of a memory-mappable array map or of a file that nobody shortens.
 #[derive(Debug)]
 pub struct MappedArray {
     base: NonNull<u8>,
@@ -22,7 +22,7 @@ unsafe impl Send for MappedArray {}
 unsafe impl Sync for MappedArray {}
 
 impl MappedArray {
-    /// Maps the first `bytes` of the array behind `map`.
+    /// Maps the first `bytes` of the array or file behind `map`.
     pub fn new(map: impl AsFd, bytes: usize) -> io::Result<Self> {
         // SAFETY: no address is asked for, so nothing that exists can be replaced.
         let base = unsafe {
@@ -64,6 +64,33 @@ impl MappedArray {
         Ok(())
     }
 
+    /// Reads one word at `offset`, a multiple of 8, in one piece.
+    pub fn load(&self, offset: usize) -> io::Result<u64> {
+        if !offset.is_multiple_of(8) || offset + 8 > self.bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: `offset` is inside the mapping.
+        let source = unsafe { self.base.add(offset) }.cast::<AtomicU64>();
+        // SAFETY: aligned, inside the mapping, and only ever accessed atomically or by the kernel.
+        Ok(unsafe { source.as_ref() }.load(Ordering::SeqCst))
+    }
+
+    /// Appends `bytes` at `offset` to `target`.
+    pub fn append_to(&self, offset: usize, bytes: usize, target: &mut Vec<u8>) -> io::Result<()> {
+        let end = offset.checked_add(bytes).filter(|end| *end <= self.bytes);
+        if end.is_none() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let before = target.len();
+        target.resize(before + bytes, 0);
+        // SAFETY: `offset` is inside the mapping.
+        let source = unsafe { self.base.add(offset) };
+        let place = target[before..].as_mut_ptr();
+        // SAFETY: the range was checked against the mapping; `target` is other memory and has so much room from `place`.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), place, bytes) };
+        Ok(())
+    }
+
     /// Copies `bytes` at `offset` out.
     pub fn read(&self, offset: usize, bytes: usize) -> io::Result<Vec<u8>> {
         let end = offset.checked_add(bytes).filter(|end| *end <= self.bytes);
@@ -84,7 +111,7 @@ impl Drop for MappedArray {
         // SAFETY: mapped by `new` with this size and not handed out.
         let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.bytes) };
         if let Err(error) = unmapped {
-            tracing::warn!(%error, "an image slot stays mapped");
+            tracing::warn!(%error, "shared memory stays mapped");
         }
     }
 }

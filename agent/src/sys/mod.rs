@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod barrier;
+pub mod heap;
 pub mod link;
 pub mod mapped;
 pub mod trust;

@@ -187,7 +187,7 @@ fn policy() -> PolicyView {
 fn send(folder: &Path, sink: &str) -> (PublicKey, Vec<Vec<u8>>) {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let text = format!(
-        "state: {0}\nalerts: {{ alive: 0s }}\nsinks:\n  - file: {{ path: {0}/native.ndjson }}\n  - name: tested\n    {sink}\n",
+        "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - file: {{ path: {0}/native.ndjson }}\n  - name: tested\n    {sink}\n",
         folder.display()
     );
     let config = Config::parse(&text, Path::new("test.yaml")).unwrap();

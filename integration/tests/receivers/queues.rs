@@ -44,8 +44,10 @@ fn jetstream_stores_each_alert_once_and_says_so() {
     let (key, native) = send(folder.path(), &sink);
     // The whole stream once more: the server drops what it has.
     fs::write(folder.path().join("spool/cursors/tested"), "not a cursor").unwrap();
-    let config =
-        format!("state: {}\nsinks:\n  - name: tested\n    {sink}\n", folder.path().display());
+    let config = format!(
+        "state: {0}\nruntime: {0}/run\nsinks:\n  - name: tested\n    {sink}\n",
+        folder.path().display()
+    );
     let config = Config::parse(&config, Path::new("test.yaml")).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let pipeline = {
