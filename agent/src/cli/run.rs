@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use interdict_abi::ids::Mode;
 
 use super::policies::{UNTRIED, untried};
-use crate::{app, config::Config};
+use crate::{app, config::Config, sys::heap};
 
 /// Run the agent: put the policies in force and deliver alerts.
 #[derive(Debug, Args)]
@@ -46,6 +46,7 @@ pub(super) fn configuration(named: Option<&PathBuf>) -> Result<Config, ExitCode>
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    heap::keep_small();
     let mut config = match configuration(arguments.config.as_ref()) {
         Ok(config) => config,
         Err(code) => return code,

@@ -1,6 +1,6 @@
 //! The process table: who runs what, and who started it.
 //!
-//! An entry is a live process, or one that exited less than [`KEPT_NS`] ago. Its ancestry is a list of [`Lineage`]
+//! An entry is a live process, or one of the last [`EXITED`] that exited less than [`KEPT_NS`] ago. Its ancestry is a list of [`Lineage`]
 //! nodes, frozen at the fork: what the parent was when it forked, which later execs, exits and reparenting don't
 //! change. A pid means its newest process; the start time tells a reused pid apart. At most [`CAPACITY`] entries and
 //! [`DEPTH`] ancestors are kept.
@@ -24,6 +24,10 @@ pub const DEPTH: usize = 32;
 
 /// How long an exited process is remembered, ns of boot time.
 pub const KEPT_NS: u64 = 30_000_000_000;
+
+/// How many exited processes are remembered at most: records come nearly in order, and a storm of short processes must not
+/// fill the agent's memory for half a minute after each.
+pub const EXITED: usize = 8_192;
 
 /// Nanoseconds in one tick of `/proc/PID/stat` (`USER_HZ` is 100 on every Linux architecture we build for).
 const TICK_NS: u64 = 10_000_000;
@@ -359,7 +363,7 @@ impl Processes {
 
     fn forget_old(&mut self, now_ns: u64) {
         while let Some(&(exited_ns, pid)) = self.exits.front() {
-            if exited_ns.saturating_add(KEPT_NS) > now_ns {
+            if self.exits.len() <= EXITED && exited_ns.saturating_add(KEPT_NS) > now_ns {
                 break;
             }
             self.exits.pop_front();
@@ -480,6 +484,18 @@ mod tests {
         assert_eq!(table.find(&actor(BASE, 0)).program.exe.shown, "/bin/short");
         fork(&mut table, BASE + 5, BASE + 6, 3 + KEPT_NS);
         assert!(!table.by_pid.contains_key(&BASE));
+    }
+
+    #[test]
+    fn a_storm_of_short_processes_is_not_remembered_longer_than_there_is_room_for() {
+        let mut table = Processes::new(Redaction::default());
+        let storm = 2 * EXITED as u32;
+        for pid in 0..storm {
+            exec(&mut table, BASE + pid, "/bin/x", b"x\0", 1);
+            table.exited(&Exit { time_ns: 2, actor: actor(BASE + pid, 0), code: 0 });
+        }
+        assert!((EXITED..EXITED + 2).contains(&table.len()), "{}", table.len());
+        assert_eq!(table.find(&actor(BASE + storm - 1, 0)).program.exe.shown, "/bin/x");
     }
 
     #[test]
