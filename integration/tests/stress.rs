@@ -249,10 +249,10 @@ fn holds_under_load_on(kernel: &str) {
     let of_rule =
         |rule: &str| repeats.values().filter(|row| row.0 == rule).map(|row| row.2).sum::<u64>();
     let (counted, watched) = (of_rule("ST-READ"), of_rule("ST-WATCH"));
-    // Whoever was killed when: every refused act is told, counted by subject, or among the losses. Those of the audit
-    // share are acts that went on.
-    let lost: u64 =
-        losses.iter().filter(|(reason, _)| *reason != "ring_audit").map(|(_, n)| n).sum();
+    // Whoever was killed when: every refused act is told, counted by subject, or among these losses. Others (`ring_audit`,
+    // `ring_lifecycle`) are not of refused acts.
+    let of_refusals = ["ring_full", "queue_full", "repeats_unattributed", "record_unworkable"];
+    let lost: u64 = of_refusals.iter().filter_map(|reason| losses.get(*reason)).sum();
     eprintln!(
         "{kernel}: {violations} violations, {refused} told, {counted} counted, losses {losses:?}; {watched} others counted, rows {:?}",
         repeats.values().take(8).collect::<Vec<_>>()
