@@ -44,7 +44,13 @@ impl Cursor {
     /// Before the first byte.
     #[inline(always)]
     pub fn start<M: Memory + ?Sized>(image: &M, at: u32) -> Self {
-        Self { state: image.word(at + automaton::START), index: 0 }
+        Self::start_at(image, at, 0)
+    }
+
+    /// Before the byte at `index`: what is in front of it is not part of the string.
+    #[inline(always)]
+    pub fn start_at<M: Memory + ?Sized>(image: &M, at: u32, index: u32) -> Self {
+        Self { state: image.word(at + automaton::START), index }
     }
 
     /// Walks over at most `BYTES` bytes of `text` in the automaton at `at`. Answers whether the walk is decided.

@@ -11,6 +11,7 @@
 
 pub mod args;
 pub mod dfa;
+pub mod dns;
 pub mod facts;
 pub mod sets;
 pub mod tables;
