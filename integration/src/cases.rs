@@ -456,7 +456,65 @@ fn ways_out() -> Vec<Case> {
     let answer =
         |from: &str, to: &str| socket(SocketAct::Answer { from: v4_port(from), to: v4_port(to) });
     let block = |rule| Told::enforced(rule, "block");
+    let look_up =
+        |name: &str, to: &str| socket(SocketAct::LookUp { name: name.to_owned(), to: address(to) });
+    let look_ups = |names: &[&str], cuts: &[usize]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let to = address("203.0.113.14:53");
+        socket(SocketAct::LookUps { names, to, cuts: cuts.to_vec() })
+    };
+    let never = "x".repeat(63);
     vec![
+        Case::new(
+            "a_forbidden_name_is_not_looked_up",
+            r#"
+- id: T-DNS-1
+  title: Names
+  on: [net.dns]
+  when: net.dst.ip in ["198.51.100.30", "2001:db8:bad::30"] and dns.name in ["evil.example", "**.bad.example"]
+  action: block
+- id: T-DNS-2
+  title: A port
+  on: [net.dns]
+  when: net.dst.ip in ["198.51.100.30"] and net.dst.port == 853
+  action: block
+"#,
+        )
+        .told(look_up("evil.example", "198.51.100.30:53"), EPERM_REFUSAL, block("T-DNS-1"))
+        .told(look_up("C.bAD.exAmple", "198.51.100.30:53"), EPERM_REFUSAL, block("T-DNS-1"))
+        .told(look_up("a.b.bad.example", "198.51.100.30:53"), EPERM_REFUSAL, block("T-DNS-1"))
+        .told(look_up("bad.example", "[::ffff:198.51.100.30]:53"), EPERM_REFUSAL, block("T-DNS-1"))
+        .told(
+            look_up(&[never.as_str(); 5].join("."), "198.51.100.30:53"),
+            EPERM_REFUSAL,
+            block("T-DNS-1"),
+        )
+        .told(datagram("198.51.100.30:853"), EPERM_REFUSAL, block("T-DNS-2"))
+        .twin(look_up("www.evil.example", "198.51.100.30:53"))
+        .twin(look_up("example", "198.51.100.30:53"))
+        .twin(look_up("evil.example", "198.51.100.24:53"))
+        .twin(look_up("evil.example", "198.51.100.30:54")),
+        Case::new(
+            "a_forbidden_name_is_not_looked_up_over_a_stream",
+            r#"
+- id: T-DNS-3
+  title: Names over streams
+  on: [net.dns]
+  when: net.dst.ip in ["203.0.113.14"] and dns.name in ["evil.example"]
+  action: block
+"#,
+        )
+        .repeating()
+        .told(look_ups(&["evil.example"], &[]), Outcome::Lost, block("T-DNS-3"))
+        .told(look_ups(&["good.example", "evil.example"], &[]), Outcome::Lost, block("T-DNS-3"))
+        .told(look_ups(&["good.example", "evil.example"], &[32]), Outcome::Lost, block("T-DNS-3"))
+        // The length by itself, and a message in two.
+        .told(look_ups(&["evil.example"], &[2]), Outcome::Lost, block("T-DNS-3"))
+        .told(look_ups(&["good.example"], &[1]), Outcome::Lost, block("T-DNS-3"))
+        .told(look_ups(&["good.example"], &[20]), Outcome::Lost, block("T-DNS-3"))
+        .twin(look_ups(&["good.example"], &[]))
+        .twin(look_ups(&["good.example"], &[2]))
+        .twin(look_ups(&["good.example", "www.evil.example", "other.example"], &[34])),
         Case::new(
             "a_datagram_to_a_blocked_address_is_not_sent",
             r#"

@@ -84,7 +84,7 @@ const SCRIPTED: &[&str] = &[
 /// Done in the guest before anything is enforced: addresses of its own, a namespace beyond a veth pair, and programs in
 /// the file system that exists only there.
 const PREPARATION: &str = "set -e
-for last in 9 10 11 12 13; do ip address add 203.0.113.$last/32 dev lo; done
+for last in 9 10 11 12 13 14; do ip address add 203.0.113.$last/32 dev lo; done
 for net in 2001:db8 2001:db8:bad; do ip address add $net::9/128 dev lo; done
 ip netns add far
 ip link add name gate type veth peer name far0
@@ -93,7 +93,7 @@ ip address add 198.51.100.1/24 dev gate
 ip link set gate up
 ip -n far address add 198.51.100.7/24 dev far0
 ip -n far address add 198.51.100.8/24 dev far0
-for last in 21 22 23 24 25 26 27 28 29; do ip -n far address add 198.51.100.$last/24 dev far0; done
+for last in 21 22 23 24 25 26 27 28 29 30; do ip -n far address add 198.51.100.$last/24 dev far0; done
 ip -n far link set far0 up
 mkdir -p /dev/shm/deep/er
 cp /usr/bin/true /dev/shm/true

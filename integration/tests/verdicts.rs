@@ -77,6 +77,8 @@ on_every_kernel! {
     a_new_file_is_known_by_where_its_directory_belongs
     a_program_is_known_by_its_hard_link
     a_descriptor_is_judged_again_by_whoever_reads_it
+    a_forbidden_name_is_not_looked_up
+    a_forbidden_name_is_not_looked_up_over_a_stream
     a_blocked_ipv4_address_is_not_connected_to
     a_blocked_ipv6_network_is_not_connected_to
     a_blocked_port_leaves_other_ports_open

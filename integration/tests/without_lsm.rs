@@ -19,6 +19,8 @@ const CASES: &[&str] = &[
     "the_header_counts_not_where_a_call_says_it_goes",
     "connections_are_refused_however_they_are_asked_for",
     "a_connection_from_a_blocked_address_does_not_come_about",
+    "a_forbidden_name_is_not_looked_up",
+    "a_forbidden_name_is_not_looked_up_over_a_stream",
 ];
 
 /// Namespaces, cgroups and BPF programs of this machine are for root.

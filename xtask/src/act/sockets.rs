@@ -4,7 +4,7 @@
 //! of which one packet arrived is unclear, never refused.
 
 use std::fmt;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -29,6 +29,8 @@ pub(super) const CALL: &str = "call";
 const FAR: &str = "far";
 /// A far address that no rule is about: a datagram to it tells the watcher that all is over.
 const LAST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 8), 9);
+/// How long a listener waits for what is sent to it on this machine.
+const LISTENING: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a caller waits: the kernel asks again after one and after three seconds.
 const CALLING: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -76,6 +78,22 @@ pub enum SocketAct {
         /// Where this side listens.
         to: SocketAddrV4,
     },
+    /// A name is looked up in a datagram.
+    LookUp {
+        /// The name.
+        name: String,
+        /// The server.
+        to: SocketAddr,
+    },
+    /// Names are looked up over one stream to an address of this namespace, where somebody listens.
+    LookUps {
+        /// The names, each in a message of its own.
+        names: Vec<String>,
+        /// The server.
+        to: SocketAddr,
+        /// Where what is sent is cut into segments, in bytes from the first.
+        cuts: Vec<usize>,
+    },
     /// A local address is taken.
     Bind {
         /// Which.
@@ -112,6 +130,10 @@ impl fmt::Display for SocketAct {
             Self::FastOpen { to } => write!(formatter, "fast open to {to}"),
             Self::Multipath { to } => write!(formatter, "multipath to {to}"),
             Self::Answer { from, .. } => write!(formatter, "an answer to {from}"),
+            Self::LookUp { name, to } => write!(formatter, "look up {name} at {to}"),
+            Self::LookUps { names, to, cuts } => {
+                write!(formatter, "look up {} at {to}, cut at {cuts:?}", names.join(" and "))
+            }
             Self::Bind { at } => write!(formatter, "bind to {at}"),
             Self::Listen { at } => write!(formatter, "listen at {at}"),
             Self::Accept { at } => write!(formatter, "accept at {at}"),
@@ -125,11 +147,14 @@ impl SocketAct {
     pub(super) fn watched(&self) -> Option<Ipv4Addr> {
         let address = match self {
             Self::Datagram { to: SocketAddr::V4(to) }
+            | Self::LookUp { to: SocketAddr::V4(to), .. }
             | Self::ConnectedDatagram { to: SocketAddr::V4(to) }
             | Self::FastOpen { to }
             | Self::Multipath { to } => *to.ip(),
             Self::Echo { to } | Self::OwnHeader { to, .. } => *to,
             Self::Datagram { to: SocketAddr::V6(_) }
+            | Self::LookUp { to: SocketAddr::V6(_), .. }
+            | Self::LookUps { .. }
             | Self::ConnectedDatagram { to: SocketAddr::V6(_) }
             | Self::Answer { .. }
             | Self::Bind { .. }
@@ -185,6 +210,8 @@ pub(super) fn attempt(act: &SocketAct) -> io::Result<()> {
             reached(rustix::net::connect(&socket, to).map_err(io::Error::from))
         }
         SocketAct::Answer { from, to } => answer(*from, *to),
+        SocketAct::LookUp { name, to } => unconnected(to)?.send_to(&query(name), to).map(drop),
+        SocketAct::LookUps { names, to, cuts } => look_ups(names, *to, cuts),
         SocketAct::Bind { at } => UdpSocket::bind(at).map(drop),
         SocketAct::Listen { at } => TcpListener::bind((*at, 0)).map(drop),
         SocketAct::Accept { at } => {
@@ -209,6 +236,47 @@ pub(super) fn attempt(act: &SocketAct) -> io::Result<()> {
 
 fn unconnected(to: &SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })
+}
+
+/// A message that asks for the address of a name.
+fn query(name: &str) -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend(label.as_bytes());
+    }
+    message.extend([0, 0, 1, 0, 1]);
+    message
+}
+
+/// Sends queries over a stream; all of it must arrive at the other end.
+fn look_ups(names: &[String], to: SocketAddr, cuts: &[usize]) -> io::Result<()> {
+    let mut all = Vec::new();
+    for name in names {
+        let message = query(name);
+        all.extend((message.len() as u16).to_be_bytes());
+        all.extend(message);
+    }
+    let listener = TcpListener::bind(to)?;
+    let mut asking = TcpStream::connect(to)?;
+    let (mut server, _) = listener.accept()?;
+    asking.set_nodelay(true)?;
+    let mut heard = vec![0; all.len()];
+    let mut start = 0;
+    for end in cuts.iter().copied().chain([all.len()]) {
+        let piece = all.get(start..end).ok_or_else(|| io::Error::other("a cut behind the end"))?;
+        asking.write_all(piece)?;
+        // A piece that arrived was a segment of its own.
+        server.set_read_timeout(Some(LISTENING))?;
+        match server.read_exact(&mut heard[start..end]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not arrive"));
+            }
+            other => other?,
+        }
+        start = end;
+    }
+    if heard == all { Ok(()) } else { Err(io::Error::other("something else arrived")) }
 }
 
 fn raw(protocol: u32) -> io::Result<OwnedFd> {
