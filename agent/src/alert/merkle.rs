@@ -3,17 +3,15 @@
 //! As RFC 6962: a leaf is `SHA-256(0x00 || chain hash)`, a node `SHA-256(0x01 || left || right)`; a node without a
 //! neighbour moves up as it is.
 
-use sha2::{Digest, Sha256};
-
-/// A SHA-256 hash.
-pub type Hash = [u8; 32];
+pub use super::hash::Hash;
+use super::hash::sha256;
 
 fn leaf(hash: &Hash) -> Hash {
-    Sha256::new_with_prefix([0]).chain_update(hash).finalize().into()
+    sha256(&[&[0], hash])
 }
 
 fn node(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
+    sha256(&[&[1], left, right])
 }
 
 /// The root of a batch, and for each alert the neighbours on its way up.
@@ -69,8 +67,7 @@ mod tests {
     #[test]
     fn every_place_of_every_size_leads_to_the_root_and_no_other_place_does() {
         for size in 1..=70u32 {
-            let hashes: Vec<Hash> =
-                (0..size).map(|n| Sha256::digest(n.to_le_bytes()).into()).collect();
+            let hashes: Vec<Hash> = (0..size).map(|n| sha256(&[&n.to_le_bytes()])).collect();
             let (expected, paths) = tree(&hashes);
             for (index, path) in (0..size).zip(&paths) {
                 let hash = &hashes[index as usize];

@@ -8,6 +8,7 @@
 pub mod build;
 pub mod canonical;
 pub mod fields;
+pub mod hash;
 pub mod key;
 pub mod merkle;
 pub mod message;

@@ -6,9 +6,9 @@
 //! Nothing here touches a disk: if a batch can't be spooled, [`Sealer::rewind`] takes its places back.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use sha2::{Digest, Sha256};
 
 use super::{
+    hash::sha256,
     key::SigningKey,
     merkle::{self, Hash},
     model::{ALERT_BYTES, Alert, Kind},
@@ -45,11 +45,7 @@ impl ChainHead {
 
 /// The chain hash of an alert.
 pub fn chain_hash(previous: &Hash, canonical: &[u8]) -> Hash {
-    Sha256::new_with_prefix(CHAIN_DOMAIN)
-        .chain_update(previous)
-        .chain_update(canonical)
-        .finalize()
-        .into()
+    sha256(&[CHAIN_DOMAIN, previous, canonical])
 }
 
 /// What is signed for a batch.
