@@ -59,10 +59,15 @@ impl Cursor {
         let body = format!("{stream} {next}");
         let crc = crc32fast::hash(body.as_bytes());
         let draft = self.path.with_extension("new");
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = self.disk.create(&draft)?;
+        let mut file = match self.disk.create(&draft) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(folder) = self.path.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                self.disk.create(&draft)?
+            }
+            outcome => outcome?,
+        };
         file.append(format!("interdict cursor 1\n{body}\n{crc:08x}\n").as_bytes())?;
         file.sync()?;
         self.disk.rename(&draft, &self.path)

@@ -155,7 +155,7 @@ fn storm(records: &[Record], kernel: &str) -> String {
     let Some(record) = newest(records, "storm", kernel) else {
         return "Not measured yet.".to_owned();
     };
-    let columns = ["rate", "told", "lost-and-told", "unaccounted", "lifecycle-lost"];
+    let columns = ["rate", "told", "counted", "lost-and-told", "unaccounted", "lifecycle-lost"];
     let mut text = format!("{}\n\n| acts |", origin(record));
     columns.iter().for_each(|column| {
         let shown = if *column == "rate" { "a second" } else { column };

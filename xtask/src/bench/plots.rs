@@ -136,7 +136,8 @@ fn stormed(file: &Path, record: &Record) -> Result<()> {
         .filter_map(|figure| {
             let told = of("storm/told", &figure.setup)?;
             let lost = of("storm/lost-and-told", &figure.setup)?;
-            let all = (told + lost).max(1.0);
+            let counted = of("storm/counted", &figure.setup).unwrap_or(0.0);
+            let all = (told + counted + lost).max(1.0);
             Some((figure.median, 100.0 * told / all, 100.0 * lost / all))
         })
         .collect();

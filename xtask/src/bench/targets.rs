@@ -119,9 +119,9 @@ pub(super) const TARGETS: &[Target] = &[
         "Tetragon 690,000; auditd 231,000",
     ),
     Target {
-        what: "told opens a second without a loss, one processor",
+        what: "opens a second all told one by one, one processor",
         bench: "storm",
-        figure: "storm/most-without-loss",
+        figure: "storm/most-one-by-one",
         setup: "",
         limit: Limit::IsAtLeast(30_000.0),
         peers: "Tetragon 4,000, losses not told",
