@@ -51,6 +51,13 @@ numbered! {
     }
 }
 
+impl Family {
+    /// Whether its acts are done by a process. Packets and look-ups belong to a socket: whose it is, is not asked.
+    pub const fn has_process(self) -> bool {
+        !matches!(self, Self::Packet | Self::Dns)
+    }
+}
+
 /// Number of families an image has room for.
 pub const FAMILIES: usize = 8;
 
@@ -101,6 +108,8 @@ numbered! {
         NetAccept = 36 => "net.accept",
         /// A socket is made.
         NetSocket = 37 => "net.socket",
+        /// A flow is over: the last descriptor of its socket is closed.
+        NetClose = 38 => "net.close",
         /// A packet arrives at an interface.
         PacketIn = 48 => "packet.in",
         /// A packet leaves a socket of this host, whoever sent it.
@@ -165,7 +174,8 @@ impl Act {
             | Self::NetBind
             | Self::NetListen
             | Self::NetAccept
-            | Self::NetSocket => Family::Net,
+            | Self::NetSocket
+            | Self::NetClose => Family::Net,
             Self::PacketIn | Self::PacketOut | Self::PacketConnect | Self::PacketAccept => {
                 Family::Packet
             }
@@ -484,6 +494,8 @@ numbered! {
         Names = 14 => "names_full",
         /// A table of what packets did is full: they are judged, but not counted, or told again.
         PacketTable = 28 => "packet_table_full",
+        /// A message to a name server could not be read: see `engine::dns::Read`.
+        DnsMessage = 30 => "dns_malformed",
         /// A program's path or a process's ancestors could not be kept: after the next policy nothing is claimed about it.
         Lineage = 26 => "lineage_lost",
         /// The guard's table of processes that run the agent's program is full: one more is not trusted.

@@ -110,6 +110,16 @@ pub const PACKET_ALERTS: u64 = 64;
 /// Pairs of rule and peer that are remembered, so that floods are not told packet by packet.
 pub const TOLD_PEERS: u32 = 16_384;
 
+/// Bytes of a message to or from a name server that are looked at: a question is in the first 271.
+pub const DNS_MESSAGE_BYTES: usize = 512;
+
+/// Messages to a name server in one packet: several over TCP, or in one send that the kernel cuts into datagrams. What
+/// comes behind them is not known.
+pub const DNS_MESSAGES: u32 = 8;
+
+/// Streams to name servers that are followed; those not heard from for longest give way.
+pub const DNS_STREAMS: u32 = 8_192;
+
 /// Bytes of the event ring. At 300 bytes an alert: 7,000 alerts of slack while the agent is busy.
 pub const RING_BYTES: u32 = 2 << 20;
 

@@ -373,6 +373,18 @@ pub struct Repeats {
     pub last_ns: u64,
 }
 
+/// How far the messages in a stream to a name server have been judged.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct DnsStream {
+    /// Sequence number of the first byte that was not judged.
+    pub next: u32,
+    /// Length of the message that starts there, if its length was sent already; else 0.
+    pub length: u32,
+}
+
 const _: () = assert!(size_of::<Subject>() == 64);
 const _: () = assert!(size_of::<Repeats>() == 40);
 const _: () = assert!(size_of::<Control>() == 96);

@@ -7,12 +7,13 @@ use aya_ebpf::{
 use interdict_abi::{
     ids::{FAMILIES, FAULTS as FAULT_COUNT},
     limits::{
-        self, CGROUPS_KNOWN, EXECS_IN_FLIGHT, PROCESSES, RATED_PEERS, RATES as RATES_MAX,
-        RING_BYTES, RULE_TALLIES as RULE_TALLIES_MAX, SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
+        self, CGROUPS_KNOWN, DNS_STREAMS as DNS_STREAMS_MAX, EXECS_IN_FLIGHT, PROCESSES,
+        RATED_PEERS, RATES as RATES_MAX, RING_BYTES, RULE_TALLIES as RULE_TALLIES_MAX,
+        SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
     },
     maps::{
-        AncestorSet, Control, ExecInFlight, KnownName, NameKey, ProcessKey, Rate, Repeats, RuleKey,
-        RuleTally, Subject, ToldAt, ToldKey,
+        AncestorSet, Control, DnsStream, ExecInFlight, KnownName, NameKey, ProcessKey, Rate,
+        Repeats, RuleKey, RuleTally, Subject, ToldAt, ToldKey,
     },
 };
 
@@ -94,6 +95,11 @@ pub static TOLD: LruHashMap<ToldKey, ToldAt> = LruHashMap::with_max_entries(TOLD
 #[map]
 pub static REPEATS: HashMap<Subject, Repeats> =
     HashMap::with_max_entries(limits::SUBJECTS, BPF_F_NO_PREALLOC);
+
+/// Streams to name servers, by the cookie of their socket. Programs only.
+#[map]
+pub static DNS_STREAMS: LruHashMap<u64, DnsStream> =
+    LruHashMap::with_max_entries(DNS_STREAMS_MAX, 0);
 
 /// Scratch areas; which are taken is in `SCRATCH_TAKEN`. Programs only.
 #[map]

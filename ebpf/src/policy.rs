@@ -58,6 +58,13 @@ pub fn slot(slot: u32) -> Option<Image> {
     Some(Image { base: base.cast(), mask: fields::slot_mask() })
 }
 
+/// A policy from its numbers, for functions that are verified by themselves.
+#[inline(always)]
+pub fn numbered(number: u32, generation: u32, mode: u32) -> Option<Policy> {
+    let mode = if mode == Mode::Enforce as u32 { Mode::Enforce } else { Mode::Audit };
+    Some(Policy { image: slot(number)?, generation: Generation(generation), mode })
+}
+
 /// The policy in force. `None`: there is none.
 #[inline(always)]
 pub fn active() -> Option<Policy> {

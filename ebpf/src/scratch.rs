@@ -9,13 +9,14 @@ use core::{mem::MaybeUninit, sync::atomic::AtomicU64};
 use interdict_abi::{
     event::Head,
     ids::Fault,
-    limits::{ARGS_BYTES, COLUMN_PARTS, PATH_BYTES, WORK_AREAS},
+    limits::{ARGS_BYTES, COLUMN_PARTS, DNS_MESSAGE_BYTES, PATH_BYTES, WORK_AREAS},
     maps::{ExecInFlight, KnownName, Subject},
 };
 use interdict_engine::{
     Bytes,
     args::Gathering,
     dfa::Cursor,
+    dns::{self, KEY_BYTES, Room},
     facts::{Progress, SetFacts},
     verdict::{Decision, Walk},
 };
@@ -82,6 +83,8 @@ pub struct Work {
     pub packet: Packet,
     /// What the decision is about.
     pub subject: Subject,
+    /// How far reading the question of a message to a name server has come.
+    pub lookup: dns::Question,
     /// A short string: a name, a comm, a socket address.
     pub short: Short,
     /// Head of the record being built.
@@ -103,6 +106,21 @@ impl Bytes for Text {
     #[inline(always)]
     fn forget(&self, index: u32) -> u32 {
         through_memory(&self.1, index)
+    }
+}
+
+/// Where the message of a look-up is in the text: behind the key of its name.
+pub const MESSAGE_AT: usize = KEY_BYTES as usize;
+
+impl Room for Text {
+    #[inline(always)]
+    fn message(&self, index: u32) -> u8 {
+        self.0[MESSAGE_AT + (index as usize & (DNS_MESSAGE_BYTES - 1))]
+    }
+
+    #[inline(always)]
+    fn put(&mut self, index: u32, byte: u8) {
+        self.0[index as usize & (KEY_BYTES as usize - 1)] = byte;
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use interdict_abi::ids::{Act, Action, Calling, Family, Fault, object_flags};
 use interdict_rules::{
-    field::{Words, number_words, syscall_name},
+    field::{Words, domain, number_words, syscall_name},
     meta::{Metadata, RuleMeta, Severity, ThrottleMeta},
     told::{Condition, Known},
 };
@@ -209,7 +209,7 @@ pub fn build(
         Some(policy) => policy.info.clone(),
         None => Shared::new(PolicyInfo { digest: None, generation: decision.generation.0 }),
     });
-    if decision.acts.family() != Family::Packet {
+    if decision.acts.family().has_process() {
         alert.process = Some(process(&decision.actor, context, &mut marks));
         alert.container = context.container.as_deref().map(container);
     }
@@ -436,7 +436,8 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
         } else {
             flags(raw, decision.flags.path_deleted())
         },
-        path: (!raw.path.is_empty()).then(|| marks.bytes("object.path", raw.path)),
+        path: (family != Family::Dns && !raw.path.is_empty())
+            .then(|| marks.bytes("object.path", raw.path)),
         target_pid: (decision.target != 0).then_some(decision.target),
         ..ObjectInfo::default()
     };
@@ -467,7 +468,13 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
         }
         Family::Net | Family::Packet => object.flow = Some(flow(decision)),
         Family::Syscall => object.syscall = Some(call(decision)),
-        Family::System | Family::Dns => object.number = Some(decision.number),
+        Family::Dns => {
+            object.flow = Some(flow(decision));
+            if !raw.path.is_empty() {
+                object.dns_name = Some(marks.bytes("object.dns_name", &domain::name(raw.path)));
+            }
+        }
+        Family::System => object.number = Some(decision.number),
     }
     object
 }

@@ -37,6 +37,9 @@ pub fn value<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
                 _unknown => None,
             }
         }
+        "dns" => {
+            (field == "name").then(|| alert.object.as_ref()?.dns_name.as_deref())?.map(Into::into)
+        }
         "user" => (field == "name").then(|| user(alert)).flatten(),
         "host" => (field == "name").then(|| alert.host.name.as_str().into()),
         "rule" => {

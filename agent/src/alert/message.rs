@@ -129,6 +129,7 @@ pub fn object_text(alert: &Alert) -> String {
     let Some(object) = &alert.object else { return String::new() };
     let mut parts: Vec<String> = Vec::new();
     parts.extend(object.path.clone());
+    parts.extend(object.dns_name.clone());
     parts.extend(object.second_path.as_ref().map(|path| format!("-> {path}")));
     if let Some(flow) = &object.flow
         && let Some(ip) = &flow.remote_ip

@@ -315,6 +315,9 @@ pub struct ObjectInfo {
     /// Its device, `major:minor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// The name that is looked up. A point or backslash inside a label has a backslash in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_name: Option<String>,
     /// Properties, such as `memfd`, `setuid`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Word>,

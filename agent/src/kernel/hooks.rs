@@ -395,6 +395,13 @@ pub const HOOKS: &[Hook] = &[
         strongest: Strongest::Refuse,
     },
     Hook {
+        program: "dns_out",
+        attach: Attach::CgroupOut,
+        when: When::OnDemand,
+        acts: &[Act::NetDns],
+        strongest: Strongest::Refuse,
+    },
+    Hook {
         program: "packet_in",
         attach: Attach::Xdp,
         when: When::OnDemand,

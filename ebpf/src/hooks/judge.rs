@@ -14,6 +14,7 @@ use interdict_abi::{
 use interdict_engine::{
     Memory,
     dfa::{self, Cursor},
+    dns::KEY_BYTES,
     facts::{self, Narrowing, SetFacts},
     tables::Address,
     verdict::Walk,
@@ -152,6 +153,46 @@ extern "C" fn interdict_short_string(area: u32, slot: u32, fact: u32, source: u3
     0
 }
 
+/// Narrows by the name looked up, whose key is in the area, if it is known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_looked_up(area: u32, slot: u32, known: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    let mut part =
+        Narrowing::resume(&image, &mut work.progress).first_part_of(Fact::DnsName as u32);
+    let mut step = 0;
+    while step < COLUMN_PARTS && part != 0 {
+        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
+        let label = if known != 0 { interdict_key_label(area, slot, automaton) } else { 0 };
+        let label = if label == 0 { None } else { Some((label - 1) as u32) };
+        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
+        narrowing.part(part, label);
+        part = narrowing.next_part(part);
+        step += 1;
+    }
+    0
+}
+
+/// As [`interdict_label`] for the key of a name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_key_label(area: u32, slot: u32, automaton: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    work.cursor = Cursor::start_at(&image, automaton, work.lookup.start);
+    let mut walking = Walking { work, image, automaton: u64::from(automaton) };
+    // SAFETY: the callback is `walk`, and its context outlives the call.
+    unsafe { bpf_loop(KEY_BYTES / PIECE + 1, walk as *mut c_void, (&raw mut walking).cast(), 0) };
+    let work = walking.work;
+    match work.cursor.label(&image, &work.text) {
+        Some(label) => u64::from(label) + 1,
+        None => 0,
+    }
+}
+
 /// Narrows by a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -263,6 +304,14 @@ impl<'a> Case<'a> {
     #[inline(always)]
     pub fn absent(&self, fact: Fact) {
         interdict_string(self.area.number, self.slot(), fact as u32, ABSENT);
+    }
+
+    /// Narrows by the name looked up, whose key is in the area, if some clause tests it.
+    #[inline(always)]
+    pub fn looked_up(&self, known: bool) {
+        if self.needs(Fact::DnsName) {
+            interdict_looked_up(self.area.number, self.slot(), u32::from(known));
+        }
     }
 
     /// Narrows by the path in the area, if some clause tests it. Without one it counts as unknown. Answers the path's
@@ -618,7 +667,7 @@ fn narrow_label(area: u32, slot: u32, fact: Fact, value: Option<u32>) -> u64 {
 #[inline(never)]
 extern "C" fn interdict_packet(area: u32, slot: u32, generation: u32, mode: u32, at: u32) -> u64 {
     let Some(area) = scratch::numbered(area) else { return 1 };
-    let Some(policy) = policy_of(slot, generation, mode) else { return 1 };
+    let Some(policy) = policy::numbered(slot, generation, mode) else { return 1 };
     u64::from(packet::decide(&policy, area, at))
 }
 
@@ -633,16 +682,8 @@ extern "C" fn interdict_packet_finish(
     at: u32,
 ) -> u64 {
     let Some(area) = scratch::numbered(area) else { return 1 };
-    let Some(policy) = policy_of(slot, generation, mode) else { return 1 };
+    let Some(policy) = policy::numbered(slot, generation, mode) else { return 1 };
     u64::from(packet::finish(&policy, area, at))
-}
-
-/// A policy from its numbers.
-#[inline(always)]
-fn policy_of(slot: u32, generation: u32, mode: u32) -> Option<Policy> {
-    let image = policy::slot(slot)?;
-    let mode = if mode == Mode::Enforce as u32 { Mode::Enforce } else { Mode::Audit };
-    Some(Policy { image, generation: Generation(generation), mode })
 }
 
 /// Calls [`interdict_packet`].

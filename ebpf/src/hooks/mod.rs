@@ -3,6 +3,7 @@
 //! `decide`, `report`; then name it in the agent's `kernel::hooks` table.
 
 pub mod cgroup;
+pub mod dns;
 pub mod exec;
 pub mod file;
 pub mod gate;

@@ -130,7 +130,7 @@ extern "C" fn interdict_frame_layer(
 /// [`interdict_frame_layer`] for packets at sockets.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_socket_layer(
+pub(super) extern "C" fn interdict_socket_layer(
     context: *mut __sk_buff,
     area: u32,
     kind: u32,
@@ -316,11 +316,13 @@ pub fn finish(policy: &Policy, area: Area, place: u32) -> bool {
     area.work().decision.verdict = verdict;
     emit::count_decision(Family::Packet as u8, verdict);
     let pass = (verdict as u8) < Action::Block as u8;
-    if !tally(policy, area) {
+    let rule = first_rule(policy, area, Family::Packet);
+    let bytes = packet.bytes;
+    if !tally(policy, rule, bytes) {
         return pass;
     }
     let halves = [remote[0], remote[1]];
-    let suppressed = recently_told(policy, area, halves);
+    let suppressed = recently_told(policy, rule, halves);
     if suppressed == u64::MAX {
         return pass;
     }
@@ -347,7 +349,7 @@ pub fn finish(policy: &Policy, area: Area, place: u32) -> bool {
 
 /// A packet has no process to kill: the rule's other half, refusing, is what is left.
 #[inline(always)]
-fn refusal(verdict: Action) -> Action {
+pub(super) fn refusal(verdict: Action) -> Action {
     match verdict {
         Action::Pass => Action::Pass,
         Action::Alert => Action::Alert,
@@ -355,17 +357,16 @@ fn refusal(verdict: Action) -> Action {
     }
 }
 
-/// The rule of the first clause that matched.
+/// The rule of the first clause of `family` that matched.
 #[inline(always)]
-fn first_rule(policy: &Policy, area: Area) -> u32 {
-    facts::rule(&policy.image, Family::Packet, u32::from(area.work().decision.clauses[0]))
+pub(super) fn first_rule(policy: &Policy, area: Area, family: Family) -> u32 {
+    facts::rule(&policy.image, family, u32::from(area.work().decision.clauses[0]))
 }
 
-/// Counts the packet for the strongest rule that matched. Answers whether the rule has alerts left in this second.
+/// Counts a packet for the strongest rule that matched. Answers whether the rule has alerts left in this second.
 #[inline(always)]
-fn tally(policy: &Policy, area: Area) -> bool {
-    let key = RuleKey { generation: policy.generation.0, rule: first_rule(policy, area) };
-    let bytes = area.work().packet.bytes;
+pub(super) fn tally(policy: &Policy, rule: u32, bytes: u64) -> bool {
+    let key = RuleKey { generation: policy.generation.0, rule };
     if let Some(tally) = RULE_TALLIES.get_ptr_mut(&key) {
         // SAFETY: live map values of eight bytes each.
         unsafe {
@@ -397,8 +398,7 @@ fn tally(policy: &Policy, area: Area) -> bool {
 /// Whether this rule has told of this peer within the last second: then `u64::MAX`, else how many packets were not told
 /// since. Floods would fill the ring with what one alert says.
 #[inline(always)]
-fn recently_told(policy: &Policy, area: Area, remote: [u64; 2]) -> u64 {
-    let rule = first_rule(policy, area);
+pub(super) fn recently_told(policy: &Policy, rule: u32, remote: [u64; 2]) -> u64 {
     let key = ToldKey { remote, generation: policy.generation.0, rule };
     let now = emit::now();
     let Some(told) = TOLD.get_ptr_mut(&key) else {

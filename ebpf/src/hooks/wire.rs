@@ -84,6 +84,8 @@ pub struct Packet {
     pub inner: u64,
     /// Where that starts.
     pub inner_offset: u64,
+    /// Where the header behind that of IP starts.
+    pub transport: u64,
     /// Bytes of the whole packet.
     pub bytes: u64,
     /// Cgroup of its socket, 0 if not known.
@@ -229,6 +231,7 @@ fn transport<S: Source>(source: &S, offset: u64, first: bool, packet: &mut Packe
     let protocol = packet.protocol;
     packet.inner = inside::NOTHING;
     packet.inner_offset = 0;
+    packet.transport = offset;
     packet.ports = UNKNOWN_PORTS;
     packet.asks = u64::from(matches!(protocol, TCP | SCTP | DCCP));
     match protocol {

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use interdict_abi::ids::{Act, Fact, Family};
+use interdict_abi::ids::{Act, Fact};
 use interdict_engine::tables::Address;
 
 use crate::{
@@ -31,7 +31,7 @@ pub fn witnesses(program: &Program) -> Vec<(usize, Event)> {
 /// An act that a clause is likely to match.
 pub(super) fn witness(clause: &Clause, act: Act) -> Option<Event> {
     let mut event = Event::new(act);
-    if clause.family != Family::Packet {
+    if clause.family.has_process() {
         for fact in [Fact::Uid, Fact::Euid, Fact::Gid] {
             event = event.with(fact, Value::Number(1000));
         }

@@ -173,7 +173,7 @@ fn counterpart(field: &Field, act: Act) -> Option<&'static str> {
     let (_, last) = field.name.split_once('.')?;
     let object = match act {
         Act::Exec | Act::ExecArgs => "exec",
-        _ if matches!(act.family(), Family::Net | Family::Packet) => "net",
+        _ if matches!(act.family(), Family::Net | Family::Packet | Family::Dns) => "net",
         _ if act.family() == Family::File => "file",
         _ => return None,
     };

@@ -67,7 +67,7 @@ pub(super) fn check<'p>(
         if !scope_told {
             scope(policy, rule, act, diagnostics);
             // Once for each rule: it is the same for all its acts, but for packets.
-            scope_told = policy.scope.told() && act.value.family() != Family::Packet;
+            scope_told = policy.scope.told() && act.value.family().has_process();
         }
         acts.push(Spanned { value: kernel_act, span: act.span });
     }
@@ -276,7 +276,7 @@ fn scope(policy: &Policy, rule: &Rule, act: &Spanned<Act>, diagnostics: &mut Dia
         );
         return;
     }
-    if act.value.family() == Family::Packet
+    if !act.value.family().has_process()
         && !policy.scope.everything()
         && let Some(span) = policy.scope.span
     {
@@ -284,7 +284,7 @@ fn scope(policy: &Policy, rule: &Rule, act: &Spanned<Act>, diagnostics: &mut Dia
             Diagnostic::error(
                 Code::ScopeNotPossible,
                 act.span,
-                "a packet has no process, so it cannot be told whose it is",
+                format!("`{}` is about packets, which have no process: it cannot be told whose they are", act.value.name()),
             )
             .label("this act knows neither host nor containers")
             .related(span, "the scope of the policy")

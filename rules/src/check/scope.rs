@@ -1,6 +1,6 @@
 //! Where a policy holds, as a predicate on its rules.
 
-use interdict_abi::ids::{Act, Family};
+use interdict_abi::ids::Act;
 
 use super::{Leaf, LeafTest, Predicate, expression::leaf, names::Values, pattern, value};
 use crate::{
@@ -21,7 +21,7 @@ pub(super) fn scoped(
     diagnostics: &mut Diagnostics,
 ) -> Predicate {
     let scope = &policy.scope;
-    if scope.everything() || acts.iter().all(|act| act.value.family() == Family::Packet) {
+    if scope.everything() || acts.iter().all(|act| !act.value.family().has_process()) {
         return when;
     }
     let span = scope.span.unwrap_or(policy.name.span);

@@ -105,8 +105,8 @@ const OWN: [Fact; 5] =
 
 const MADE: [Fact; 3] = [Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
 
-const PACKET: &[Fact] =
-    &[Fact::RemoteIp, Fact::LocalIp, Fact::RemotePort, Fact::LocalPort, Fact::Protocol];
+const PACKET: [Fact; 5] =
+    [Fact::RemoteIp, Fact::LocalIp, Fact::RemotePort, Fact::LocalPort, Fact::Protocol];
 
 /// Several lists of facts as one.
 macro_rules! facts {
@@ -184,6 +184,7 @@ pub const DECIDED: &[Decided] = &[
     packet(Act::PacketOut),
     packet(Act::PacketConnect),
     packet(Act::PacketAccept),
+    Decided { facts: facts!([Fact::DnsName], PACKET), ..packet(Act::NetDns) },
     // Tracepoints see a call and cannot stop it.
     Decided {
         act: Act::Syscall,
@@ -241,7 +242,7 @@ const fn packet(act: Act) -> Decided {
         act,
         refusable: true,
         killable: false,
-        facts: PACKET,
+        facts: &PACKET,
         sets: &[],
         object_flags: 0,
         process_flags: 0,

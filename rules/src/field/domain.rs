@@ -18,6 +18,29 @@ pub fn key(name: &str) -> String {
     labels.join("/")
 }
 
+/// The name behind a key as a hook wrote it, zeros in front of it. Like in a zone file, a point or backslash inside a label has a
+/// backslash in front; the root is a point.
+pub fn name(key: &[u8]) -> Vec<u8> {
+    let start = key.iter().position(|byte| *byte != 0).unwrap_or(key.len());
+    let key = &key[start..];
+    if key.is_empty() {
+        return b".".to_vec();
+    }
+    let mut name = Vec::with_capacity(key.len());
+    for (index, label) in key.rsplit(|byte| *byte == b'/').enumerate() {
+        if index > 0 {
+            name.push(b'.');
+        }
+        for byte in label {
+            if matches!(byte, b'.' | b'\\') {
+                name.push(b'\\');
+            }
+            name.push(*byte);
+        }
+    }
+    name
+}
+
 /// The pattern of a name as a rule writes it: `*` is one label, `**` in front the name and everything below it.
 pub fn pattern(text: &str) -> Result<Pattern, &'static str> {
     if let Some(name) = text.strip_prefix("**.") {
@@ -69,6 +92,13 @@ mod tests {
         assert_eq!(pattern("*.evil.example"), Ok(Pattern::Glob("example/evil/*".to_owned())));
         assert_eq!(pattern("**.evil.example"), Ok(Pattern::Glob("example/evil/**".to_owned())));
         assert_eq!(below("Evil.example"), Ok(Pattern::Glob("example/evil/**".to_owned())));
+    }
+
+    #[test]
+    fn a_key_is_told_as_the_name_it_was() {
+        assert_eq!(name(b"\0\0\0example/evil/www"), b"www.evil.example");
+        assert_eq!(name(b"\0example/a.b\\c"), b"a\\.b\\\\c.example");
+        assert_eq!(name(b"\0\0"), b".");
     }
 
     #[test]

@@ -229,10 +229,10 @@ impl Field {
     pub fn belongs_to(&self, act: Act) -> bool {
         let family = act.family();
         match self.of {
-            Of::Process => family != Family::Packet,
+            Of::Process => family.has_process(),
             Of::Exec => matches!(family, Family::Exec | Family::Started),
             Of::File => family == Family::File || act == Act::ModuleLoad || act == Act::Kexec,
-            Of::Net => matches!(family, Family::Net | Family::Packet),
+            Of::Net => matches!(family, Family::Net | Family::Packet | Family::Dns),
             Of::Dns => family == Family::Dns,
             Of::Target => matches!(act, Act::Ptrace | Act::Signal),
             Of::Host => true,

@@ -133,6 +133,8 @@ fn tell(told: &mut BTreeMap<String, Known>, act: Act, given: &Given) -> Result<(
 /// The name in the language of what a test gives.
 fn full_name(act: Act, given: &Given) -> String {
     match (given.of_object, given.name.as_str()) {
+        // Of a look-up the name, and where it goes to.
+        (true, name) if act.family() == Family::Dns && name != "name" => format!("net.{name}"),
         (true, name) => format!("{}.{name}", object(act)),
         (false, "process.ancestors") => "process.ancestor.exe".to_owned(),
         (false, name) => name.to_owned(),
@@ -153,7 +155,7 @@ fn other_end(event: &Event, act: Act) -> Option<Event> {
 fn ordinary(act: Act) -> Event {
     let number = |value: u32| Value::Number(value);
     let mut event = Event::new(act);
-    if act.family() != Family::Packet {
+    if act.family().has_process() {
         for fact in [Fact::Uid, Fact::Euid, Fact::Gid] {
             event = event.with(fact, number(1000));
         }
@@ -175,6 +177,7 @@ fn ordinary(act: Act) -> Event {
             .with(Fact::ObjectMode, number(0o100_644))
             .with(Fact::ObjectOwner, number(0)),
         "net" => event.with(Fact::Protocol, number(6)),
+        "dns" => event.with(Fact::Protocol, number(17)).with(Fact::RemotePort, number(53)),
         "ptrace" | "signal" => event.with(Fact::TargetUid, number(1000)),
         "syscall" => {
             let arguments = [
@@ -534,7 +537,7 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
                         interdict_engine::tables::Address::V4(_) => 2,
                         interdict_engine::tables::Address::V6(..) => 10,
                     };
-                    if act.family() != Family::Packet
+                    if act.family().has_process()
                         && *event.value(Fact::AddressFamily) == Value::Absent
                     {
                         event.facts.insert(Fact::AddressFamily, Value::Number(family));
@@ -555,7 +558,7 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
                 }
                 Value::Absent | Value::Number(_) | Value::Text(_) | Value::Unknown => {}
             }
-            if act.family() != Family::Packet && *event.value(Fact::SocketType) == Value::Absent {
+            if act.family().has_process() && *event.value(Fact::SocketType) == Value::Absent {
                 let kind = match event.value(Fact::Protocol) {
                     Value::Number(17) => 2,
                     _ => 1,
@@ -565,7 +568,7 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
         }
         _ => {}
     }
-    if act.family() != Family::Packet {
+    if act.family().has_process() {
         if *event.value(Fact::Comm) == Value::Absent
             && let Some(program) = text(event, Fact::Exe)
         {

@@ -763,7 +763,7 @@ fn the_reference_knows_every_field_and_act() {
         assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
     }
     assert!(text.contains("| `packet.in` | alert, block |"));
-    assert!(reference::acts_human().contains("net.dns          not decided"));
+    assert!(reference::acts_human().contains("net.close        not decided"));
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub(super) fn line(sealed: &Sealed) -> String {
     }
     if let Some(object) = &alert.object {
         extension.add("filePath", object.path.as_deref().unwrap_or_default());
+        extension.add("destinationDnsDomain", object.dns_name.as_deref().unwrap_or_default());
         if let Some(flow) = &object.flow {
             let inbound = alert.acts.iter().any(|act| act == "packet.in" || act == "net.accept");
             let remote = (&flow.remote_ip, flow.remote_port);

@@ -26,6 +26,7 @@ pub(super) fn event(sealed: &Sealed) -> Value {
         ("source", end(alert, Side::Source)),
         ("destination", end(alert, Side::Destination)),
         ("network", network(alert)),
+        ("dns", dns(alert)),
         ("container", alert.container.as_ref().map(container)),
         ("orchestrator", alert.container.as_ref().and_then(orchestrator)),
         ("host", Some(json!({
@@ -218,6 +219,11 @@ fn end(alert: &Alert, side: Side) -> Option<Value> {
             ("port", port.map(|port| json!(port))),
         ])
     })
+}
+
+fn dns(alert: &Alert) -> Option<Value> {
+    let name = alert.object.as_ref()?.dns_name.as_ref()?;
+    Some(json!({"type": "query", "question": {"name": name}}))
 }
 
 fn network(alert: &Alert) -> Option<Value> {

@@ -139,6 +139,12 @@ fn evidence(alert: &Alert) -> Value {
                 })
             }),
         ),
+        (
+            "query",
+            target
+                .and_then(|target| target.dns_name.as_ref())
+                .map(|name| json!({"hostname": name, "opcode_id": 0, "opcode": "Query"})),
+        ),
         ("src_endpoint", source),
         ("dst_endpoint", destination),
         (

@@ -1,0 +1,103 @@
+//! Throws packets to name servers at the kernel program on look-ups, through `BPF_PROG_TEST_RUN`, and compares what it does
+//! with what another reader of DNS messages says. As root; nothing is attached, so nothing but the packets made here is judged.
+//!
+//! `cargo run --release -p interdict --example fuzz_dns -- [CASES] [SEED]`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a comparison that goes wrong should stop"
+)]
+
+mod generate;
+mod reference;
+
+use std::{path::PathBuf, time::Instant};
+
+use aya::programs::{CgroupSkb, TestRun as _, TestRunOptions};
+use generate::{Packet, Random};
+use interdict_abi::ids::{Act, Mode};
+use interdict_agent::{
+    kernel::{
+        loader::{Loaded, Options, remove_instance},
+        slots::Slots,
+    },
+    policy::Policy,
+    trust::Trust,
+};
+
+/// The first rule drops what it cannot read, the second lets it pass: by the server.
+const RULES: &str = r#"
+apiVersion: interdict.dev/v1
+kind: Policy
+metadata: { name: fuzz }
+spec:
+  mode: enforce
+  rules:
+    - { id: D-1, title: strict, on: [net.dns], when: 'net.dst.ip in ["192.0.2.53", "2001:db8::53"] and dns.name in ["evil.example", "**.bad.example", "*.one.test"]', on_fault: block, action: block }
+    - { id: D-2, title: lenient, on: [net.dns], when: 'net.dst.ip in ["192.0.2.54", "2001:db8::54"] and dns.name in ["evil.example", "**.bad.example", "*.one.test"]', on_fault: pass, action: block }
+"#;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let cases: u64 = arguments.next().map_or(100_000, |text| text.parse().unwrap());
+    let seed: u64 = arguments.next().map_or(1, |text| text.parse().unwrap());
+    let folder = std::env::temp_dir().join(format!("interdict-fuzz-dns-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("fuzz.yaml"), RULES).unwrap();
+    let policy = Policy::open(&folder, &Trust::Folder).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-fuzz-dns-{}", std::process::id()));
+    let options = Options {
+        pins: pins.clone(),
+        cgroup: PathBuf::from("/sys/fs/cgroup"),
+        interfaces: Vec::new(),
+        without_lsm: true,
+    };
+    let image = policy.image.kernel();
+    let mut loaded = Loaded::start(options, image.len(), &[Act::NetDns]).unwrap();
+    for (program, verified, instructions) in loaded.verified_instructions() {
+        if program == "dns_out" {
+            eprintln!("{program}: verified {verified:?}, instructions {instructions:?}");
+        }
+    }
+    let mut slots = Slots::open(&loaded).unwrap();
+    slots.swap(image, Mode::Enforce).unwrap();
+    let start = Instant::now();
+    let (mismatches, dropped) = compare(&mut loaded, cases, seed);
+    let seconds = start.elapsed().as_secs_f64();
+    remove_instance(loaded.directory());
+    let _gone = std::fs::remove_dir(&pins);
+    println!(
+        "{}",
+        serde_json::json!({
+            "cases": cases, "seed": seed, "mismatches": mismatches, "dropped": dropped, "seconds": seconds,
+        })
+    );
+    if mismatches > 0 || dropped == 0 || dropped == cases {
+        std::process::exit(1);
+    }
+}
+
+/// How many packets were treated otherwise than the reference says, and how many were dropped.
+fn compare(loaded: &mut Loaded, cases: u64, seed: u64) -> (u64, u64) {
+    let mut random = Random(seed);
+    let (mut mismatches, mut dropped) = (0, 0);
+    let program: &mut CgroupSkb = loaded.program_mut("dns_out").unwrap().try_into().unwrap();
+    for case in 0..cases {
+        let packet: Packet = generate::packet(&mut random);
+        let options = TestRunOptions { data_in: Some(&packet.bytes), ..TestRunOptions::new() };
+        let passed = program.test_run(options).unwrap().return_value == 1;
+        let expected = reference::passes(&packet);
+        dropped += u64::from(!passed);
+        if passed != expected {
+            mismatches += 1;
+            if mismatches <= 10 {
+                let hex: String = packet.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                eprintln!(
+                    "case {case}: passed {passed}, expected {expected}\n  {hex}\n  {packet:?}"
+                );
+            }
+        }
+    }
+    (mismatches, dropped)
+}
