@@ -1,15 +1,22 @@
 //! The front end from outside: text in, diagnostics or an image out.
 
+mod acts;
 mod changes;
+mod force;
 mod golden;
 mod language;
+mod lists;
+mod network;
 mod places;
 mod random;
+mod whole;
 
 use interdict_rules::{
     Options, Outcome, compile,
+    diag::{Code, Colour, terminal},
     lower::Budget,
     parse::source::{Files, Sources},
+    suite,
 };
 
 /// Compiles one file that may name the feeds `feeds/*` of this test.
@@ -55,4 +62,39 @@ fn policy(rule: &str) -> String {
 fn when(act: &str, expression: &str) -> String {
     let quoted = serde_json::Value::String(expression.to_owned());
     policy(&format!("id: R\ntitle: T\non: {act}\nwhen: {quoted}\naction: alert"))
+}
+
+/// Runs the inline tests of a policy and demands that all pass.
+fn holds(text: &str) {
+    let (sources, outcome) = compiled(text);
+    let image = outcome
+        .image
+        .as_ref()
+        .unwrap_or_else(|| panic!("{}", terminal(&outcome.diagnostics, &sources, Colour::Plain)));
+    let results = suite::run(&outcome.parsed, &sources, image);
+    assert!(!results.results.is_empty(), "no tests");
+    assert_eq!(results.failed(), 0, "{}", suite::human(&results, image, false));
+}
+
+/// `expression` over `act` must hold for the first events and not for the second.
+fn means(act: &str, expression: &str, matching: &[&str], others: &[&str]) {
+    let quoted = serde_json::Value::String(expression.to_owned());
+    let mut tests = String::new();
+    for (expected, events) in [("alert", matching), ("pass", others)] {
+        for event in events {
+            let name = serde_json::Value::String((*event).to_owned());
+            tests.push_str(&format!(
+                "\n  - {{ name: {name}, event: {{ {event} }}, expect: {expected} }}"
+            ));
+        }
+    }
+    holds(&policy(&format!(
+        "id: R\ntitle: T\non: {act}\nwhen: {quoted}\naction: alert\ntests:{tests}"
+    )));
+}
+
+/// The codes a policy is refused with.
+fn codes(text: &str) -> Vec<Code> {
+    let (_, outcome) = compiled(text);
+    outcome.diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
 }

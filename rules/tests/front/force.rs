@@ -1,0 +1,190 @@
+//! What a rule is worth: exceptions that end, modes, scopes, and what is known in user space only.
+
+use interdict_abi::ids::Action;
+use interdict_rules::diag::Code;
+
+use super::{codes, compiled, holds, policy};
+
+#[test]
+fn an_expired_exception_no_longer_excuses() {
+    let rule = |date: &str, expected: &str| {
+        policy(&format!(
+            r#"id: R
+title: T
+on: exec
+when: exec.path == "/x"
+except:
+  - {{ name: e, when: process.uid == 0, owner: o, reason: r, expires: {date} }}
+action: block
+tests:
+  - {{ name: t, event: {{ exec: {{ path: /x }}, process: {{ uid: 0 }} }}, expect: {expected} }}"#
+        ))
+    };
+    // Today is 2026-06-30: the last day is still excused.
+    holds(&rule("2026-06-30", "pass"));
+    holds(&rule("2026-06-29", "block"));
+    assert_eq!(codes(&rule("2026-06-29", "block")), [Code::Expired]);
+}
+
+#[test]
+fn the_weaker_of_two_modes_holds() {
+    for (of_policy, of_rule, verdict) in [
+        ("enforce", "enforce", Some(Action::Block)),
+        ("enforce", "audit", Some(Action::Pass)),
+        ("audit", "enforce", Some(Action::Pass)),
+        ("off", "enforce", None),
+        ("enforce", "off", None),
+    ] {
+        let text = policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: exec.memfd\nmode: {of_rule}\naction: block"
+        ))
+        .replace("spec:\n", &format!("spec:\n  mode: {of_policy}\n"));
+        let (_, outcome) = compiled(&text);
+        let image = outcome.image.expect("compiles");
+        let event = interdict_rules::run::Event::new(interdict_abi::ids::Act::Exec).with(
+            interdict_abi::ids::Fact::ObjectFlags,
+            interdict_rules::run::Value::Number(interdict_abi::ids::object_flags::MEMFD),
+        );
+        let decision =
+            interdict_rules::run::decide(&image, &event, interdict_abi::ids::Mode::Enforce);
+        assert_eq!(decision.matched.is_empty(), verdict.is_none(), "{of_policy} {of_rule}");
+        if let Some(verdict) = verdict {
+            assert_eq!(decision.verdict, verdict, "{of_policy} {of_rule}");
+        }
+    }
+}
+
+#[test]
+fn the_scope_of_a_policy_holds_for_its_rules() {
+    let scoped = |scope: &str, inside: &str, outside: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: exec\naction: alert\ntests:\n  - {{ name: i, event: {{ exec: {{ path: /x }}, container: {{ id: c }} }}, expect: {inside} }}\n  - {{ name: o, event: {{ exec: {{ path: /x }} }}, expect: {outside} }}"
+        ))
+        .replace("spec:\n", &format!("spec:\n  scope: {scope}\n"))
+    };
+    holds(&scoped("{ host: false, containers: true }", "alert", "pass"));
+    holds(&scoped("{ host: true, containers: false }", "pass", "alert"));
+    holds(&scoped("{ host: true, containers: true }", "alert", "alert"));
+}
+
+#[test]
+fn a_scope_by_pods_and_images_narrows_what_is_told() {
+    let event = |context: &str| format!("{{ exec: {{ path: /x }}{context} }}");
+    let cases = [
+        (
+            "{ k8s: { namespaces: [shop, \"team-*\"] } }",
+            ", k8s: { namespace: shop, pod: a }",
+            "alert",
+        ),
+        (
+            "{ k8s: { namespaces: [shop, \"team-*\"] } }",
+            ", k8s: { namespace: team-b, pod: a }",
+            "alert",
+        ),
+        ("{ k8s: { namespaces: [shop] } }", ", k8s: { namespace: other, pod: a }", "pass"),
+        ("{ k8s: { namespaces: [shop] } }", "", "pass"),
+        ("{ k8s: { namespaces: [shop] }, host: true }", "", "alert"),
+        ("{ k8s: { namespaces: [shop] } }", ", unknown: [k8s.namespace, k8s.pod]", "alert"),
+        (
+            "{ k8s: { exclude_namespaces: [kube-system] } }",
+            ", k8s: { namespace: a, pod: b }",
+            "alert",
+        ),
+        ("{ k8s: { exclude_namespaces: [kube-system] } }", "", "pass"),
+        (
+            "{ k8s: { exclude_namespaces: [kube-system] } }",
+            ", k8s: { namespace: kube-system, pod: b }",
+            "pass",
+        ),
+        (
+            "{ k8s: { labels: { app: web, tier: front } } }",
+            ", k8s: { pod: a, labels: [tier=front, app=web] }",
+            "alert",
+        ),
+        (
+            "{ k8s: { labels: { app: web, tier: front } } }",
+            ", k8s: { pod: a, labels: [app=web] }",
+            "pass",
+        ),
+        (
+            "{ container: { image: \"nginx:*\" } }",
+            ", container: { id: c, image: \"docker.io/library/nginx:1.27\" }",
+            "alert",
+        ),
+        (
+            "{ container: { image: \"nginx:*\" } }",
+            ", container: { id: c, image: \"my/nginx:1\" }",
+            "pass",
+        ),
+        ("{ container: { name: web } }", ", container: { id: c, name: web }", "alert"),
+    ];
+    for (scope, context, expected) in cases {
+        let rule = format!(
+            "id: R\ntitle: T\non: exec\naction: alert\ntests:\n  - {{ name: t, event: {}, expect: {expected} }}",
+            event(context)
+        );
+        holds(&policy(&rule).replace("spec:\n", &format!("spec:\n  scope: {scope}\n")));
+    }
+}
+
+#[test]
+fn what_is_known_in_user_space_narrows_what_is_told() {
+    let event = |context: &str| format!("{{ exec: {{ path: /x }}{context} }}");
+    let cases = [
+        (r#"user.name == "www""#, ", user: { name: www }", "alert"),
+        (r#"user.name == "www""#, ", user: { name: ops }", "pass"),
+        (r#"not user.name in ["www", "git"]"#, ", user: { name: git }", "pass"),
+        (r#"host.name startswith "db""#, ", host: { name: db1 }", "alert"),
+        ("process.start_age < 5", ", process: { start_age: 4 }", "alert"),
+        ("process.start_age < 5", ", process: { start_age: 5 }", "pass"),
+        (r#"process.args == "-i""#, ", process: { args: [bash, -i] }", "alert"),
+        (r#"container.id == "abc""#, ", container: { id: abc }", "alert"),
+        (r#"container.id in ["abc", "host"]"#, "", "alert"),
+        (r#"container.id == "abc""#, "", "pass"),
+        ("container.privileged", ", container: { id: c, privileged: true }", "alert"),
+        ("container.privileged", ", container: { id: c, privileged: false }", "pass"),
+        ("not container.privileged", ", container: { id: c, privileged: false }", "alert"),
+        ("not container.privileged", ", container: { id: c, privileged: true }", "pass"),
+        ("container.privileged", "", "pass"),
+        ("container.privileged", ", unknown: container.privileged", "alert"),
+        (r#"k8s.serviceaccount == "web""#, ", k8s: { serviceaccount: web }", "alert"),
+        (r#"k8s.serviceaccount == "web""#, ", k8s: { serviceaccount: ops }", "pass"),
+        (r#"not k8s.serviceaccount in ["web-*"]"#, ", k8s: { serviceaccount: web-1 }", "pass"),
+        (r#"user.name == "www" or process.uid == 7"#, ", process: { uid: 7 }", "alert"),
+        (r#"user.name == "www" or process.uid == 7"#, ", user: { name: www }", "alert"),
+        (r#"user.name == "www" or process.uid == 7"#, ", user: { name: ops }", "pass"),
+    ];
+    for (when, context, expected) in cases {
+        holds(&policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: '{when}'\naction: alert\ntests:\n  - {{ name: t, event: {}, expect: {expected} }}",
+            event(context)
+        )));
+    }
+    // An exception on it is not decided in the kernel: what it excuses is not told.
+    let excused = |name: &str, expected: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: exec.path == \"/x\"\naction: alert\nexcept:\n  - {{ name: e, when: user.name == \"ops\" and process.uid == 1000, owner: o, reason: r }}\ntests:\n  - {{ name: t, event: {}, expect: {expected} }}",
+            event(&format!(", user: {{ name: {name} }}"))
+        ))
+    };
+    holds(&excused("ops", "pass"));
+    holds(&excused("www", "alert"));
+}
+
+#[test]
+fn a_scope_known_in_user_space_takes_no_rule_that_decides() {
+    let scoped = |action: &str| {
+        policy(&format!("id: R\ntitle: T\non: [exec, file.read]\naction: {action}"))
+            .replace("spec:\n", "spec:\n  scope: { k8s: { namespaces: [shop] } }\n")
+    };
+    assert_eq!(codes(&scoped("block")), [Code::ScopeNotPossible]);
+    assert_eq!(codes(&scoped("kill")), [Code::ScopeNotPossible]);
+    assert_eq!(codes(&scoped("alert")), []);
+    for field in ["container.privileged", "k8s.serviceaccount == \"web\""] {
+        let on = |action: &str| {
+            policy(&format!("id: R\ntitle: T\non: exec\nwhen: '{field}'\naction: {action}"))
+        };
+        assert_eq!(codes(&on("block")), [Code::ActionNotPossible], "{field}");
+        assert_eq!(codes(&on("alert")), [], "{field}");
+    }
+}
