@@ -46,7 +46,7 @@ pub enum Known {
     Unknown,
     /// Its values, mostly one.
     Text(Vec<String>),
-    /// A number.
+    /// A number; 1 for yes, 0 for no.
     Number(u32),
 }
 

@@ -270,7 +270,9 @@ fn container(container: &Container) -> ContainerInfo {
         namespace: known.namespace,
         pod: known.pod,
         pod_uid: container.pod_uid.clone(),
+        privileged: known.privileged == Some(true),
         runtime: Word::Borrowed(container.runtime),
+        service_account: known.service_account,
     }
 }
 

@@ -25,6 +25,7 @@ pub fn value<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
                 "runtime" => container.map(|container| container.runtime.as_ref().into()),
                 "name" => known(&container?.name),
                 "image" => known(&container?.image),
+                "privileged" => container?.privileged.then(|| "yes".into()),
                 _unknown => None,
             }
         }
@@ -34,6 +35,7 @@ pub fn value<'a>(alert: &'a Alert, name: &str) -> Option<Cow<'a, str>> {
                 "namespace" => known(&container.namespace),
                 "pod" => known(&container.pod),
                 "pod_uid" => known(&container.pod_uid),
+                "serviceaccount" => known(&container.service_account),
                 _unknown => None,
             }
         }

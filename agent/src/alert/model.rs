@@ -178,9 +178,15 @@ pub struct ContainerInfo {
     /// Pod uid.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pod_uid: String,
+    /// It was started with all privileges.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
     /// Runtime.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub runtime: Word,
+    /// Service account of the pod.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service_account: String,
 }
 
 /// What was decided.

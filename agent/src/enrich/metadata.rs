@@ -2,8 +2,8 @@
 //!
 //! In: a container's id, as its cgroup's path names it. Out: [`Metadata`], or nothing yet. Read are the OCI bundle
 //! of containerd and k3s and of CRI-O and Podman (its annotations), Docker's `config.v2.json`, the list of
-//! containers/storage, and the kubelet's links in `/var/log/containers`, whose names hold pod, namespace, container and
-//! id. Nothing is asked over a socket, so there is nothing that could hang. These files belong to root; what is in them
+//! containers/storage, the kubelet's links in `/var/log/containers`, whose names hold pod, namespace, container and
+//! id, and of the tokens that the kubelet keeps for pods the part that says whose they are ([`super::account`]). Nothing is asked over a socket, so there is nothing that could hang. These files belong to root; what is in them
 //! was often chosen by whoever starts containers, so it is text like any other and is never a path.
 
 use std::{
@@ -14,6 +14,8 @@ use std::{
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
+
+use super::account;
 
 /// What a container and its pod are called. Empty: not known, or it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,10 @@ pub struct Metadata {
     pub pod_uid: String,
     /// Labels of the pod, each as `key=value`. `None`: no file says. CRI-O's does.
     pub labels: Option<Vec<String>>,
+    /// Service account of the pod.
+    pub service_account: String,
+    /// It was started with all privileges. `None`: no file says.
+    pub privileged: Option<bool>,
 }
 
 impl Metadata {
@@ -45,6 +51,7 @@ impl Metadata {
             (&mut self.namespace, other.namespace),
             (&mut self.pod, other.pod),
             (&mut self.pod_uid, other.pod_uid),
+            (&mut self.service_account, other.service_account),
         ];
         for (known, said) in fields {
             if known.is_empty() {
@@ -54,6 +61,7 @@ impl Metadata {
         if self.labels.is_none() {
             self.labels = other.labels;
         }
+        self.privileged = self.privileged.or(other.privileged);
     }
 }
 
@@ -119,6 +127,8 @@ impl RuntimeFiles {
         {
             found.fill(link);
         }
+        found.service_account =
+            clean(account::of_pod(&self.root, &found.pod_uid).filter(|name| !name.is_empty()));
         (!found.is_empty()).then_some(found)
     }
 
@@ -156,7 +166,7 @@ impl RuntimeFiles {
             namespace: label("io.kubernetes.pod.namespace"),
             pod: label("io.kubernetes.pod.name"),
             pod_uid: label("io.kubernetes.pod.uid"),
-            labels: None,
+            ..Metadata::default()
         })
     }
 
@@ -196,9 +206,42 @@ impl RuntimeFiles {
 struct Bundle {
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    process: Option<BundleProcess>,
+    #[serde(default)]
+    linux: Option<BundleLinux>,
 }
 
+#[derive(Deserialize)]
+struct BundleProcess {
+    #[serde(default)]
+    capabilities: Option<BundleCapabilities>,
+}
+
+#[derive(Deserialize)]
+struct BundleCapabilities {
+    #[serde(default)]
+    bounding: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct BundleLinux {
+    #[serde(default, rename = "maskedPaths")]
+    masked_paths: Option<Vec<String>>,
+}
+
+/// What no runtime gives a container unless it is given everything, or asked for each by name.
+const ALL_PRIVILEGES: [&str; 3] = ["CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO"];
+
 impl Bundle {
+    /// Whether it was started with all privileges, if that can be seen.
+    fn privileged(&self) -> Option<bool> {
+        let bounding = &self.process.as_ref()?.capabilities.as_ref()?.bounding;
+        let masked = self.linux.as_ref()?.masked_paths.as_ref();
+        let all = ALL_PRIVILEGES.iter().all(|name| bounding.iter().any(|held| held == name));
+        Some(all && masked.is_none_or(Vec::is_empty))
+    }
+
     /// CRI-O's note of labels.
     fn labels(&self) -> Option<Vec<String>> {
         let noted = self.annotations.get("io.kubernetes.cri-o.Labels")?;
@@ -224,7 +267,8 @@ impl Bundle {
             ]),
             pod: first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
             pod_uid: first(&["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"]),
-            labels: None,
+            privileged: self.privileged(),
+            ..Metadata::default()
         }
     }
 }
@@ -295,7 +339,7 @@ mod tests {
 
     fn metadata(parts: [&str; 5]) -> Metadata {
         let [name, image, namespace, pod, pod_uid] = parts.map(str::to_owned);
-        Metadata { name, image, namespace, pod, pod_uid, labels: None }
+        Metadata { name, image, namespace, pod, pod_uid, ..Metadata::default() }
     }
 
     #[test]
@@ -346,6 +390,24 @@ mod tests {
         let known = found(&[(&own_path, own), (&sandbox_path, sandbox)]).unwrap();
         assert_eq!(known.labels, Some(vec!["app=web".to_owned(), "tier=front".to_owned()]));
         assert_eq!(found(&[(&own_path, own)]).unwrap().labels, None);
+    }
+
+    #[test]
+    fn a_bundle_says_whether_its_container_was_given_everything() {
+        let path = "run/containerd/io.containerd.runtime.v2.task/moby/ID/config.json";
+        let of = |bounding: &str, linux: &str| {
+            let text = format!(
+                r#"{{"annotations":{{"nerdctl/name":"x"}},"process":{{"capabilities":{{"bounding":[{bounding}]}}}},"linux":{linux}}}"#
+            );
+            found(&[(path, &text)]).unwrap().privileged
+        };
+        let all = r#""CAP_CHOWN","CAP_SYS_ADMIN","CAP_SYS_MODULE","CAP_SYS_RAWIO""#;
+        assert_eq!(of(all, "{}"), Some(true));
+        assert_eq!(of(all, r#"{"maskedPaths":null}"#), Some(true));
+        assert_eq!(of(all, r#"{"maskedPaths":["/proc/kcore"]}"#), Some(false));
+        assert_eq!(of(r#""CAP_SYS_ADMIN","CAP_NET_RAW""#, "{}"), Some(false));
+        let silent = r#"{"annotations":{"nerdctl/name":"x"}}"#;
+        assert_eq!(found(&[(path, silent)]).unwrap().privileged, None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the table; the record itself. Everything may fail softly: an unknown fact is absent, never invented, and an event is
 //! never dropped or kept waiting. All state is bounded, and evictions are counted.
 
+mod account;
 pub mod container;
 mod digest;
 pub mod metadata;

@@ -104,9 +104,13 @@ pub fn place(field: &str, on_host: bool, container: Option<&Container>) -> Known
             }
             other => other,
         },
+        "container.privileged" => names
+            .and_then(|names| names.privileged)
+            .map_or(Known::Unknown, |privileged| Known::Number(privileged.into())),
         _ if !in_pod => Known::Absent,
         "k8s.namespace" => name(|names| &names.namespace),
         "k8s.pod" => name(|names| &names.pod),
+        "k8s.serviceaccount" => name(|names| &names.service_account),
         "k8s.labels" => {
             names.and_then(|names| names.labels.clone()).map_or(Known::Unknown, Known::Text)
         }
@@ -139,6 +143,13 @@ mod tests {
         assert_eq!(place("container.image", false, Some(&unnamed)), Known::Unknown);
         assert_eq!(place("k8s.pod", false, Some(&unnamed)), Known::Absent);
         assert_eq!(place("k8s.pod", false, Some(&container("u1", None))), Known::Unknown);
+        assert_eq!(place("k8s.serviceaccount", false, Some(&unnamed)), Known::Absent);
+        assert_eq!(
+            place("k8s.serviceaccount", false, Some(&container("u1", None))),
+            Known::Unknown
+        );
+        assert_eq!(place("container.privileged", true, None), Known::Absent);
+        assert_eq!(place("container.privileged", false, Some(&unnamed)), Known::Unknown);
     }
 
     #[test]
@@ -148,6 +159,8 @@ mod tests {
             namespace: "shop".to_owned(),
             pod: "web-1".to_owned(),
             labels: Some(vec!["app=web".to_owned()]),
+            service_account: "web".to_owned(),
+            privileged: Some(false),
             ..Metadata::default()
         };
         let named = container("u1", Some(names));
@@ -157,6 +170,8 @@ mod tests {
         };
         assert_eq!(text("k8s.namespace"), ["shop"]);
         assert_eq!(text("k8s.labels"), ["app=web"]);
+        assert_eq!(text("k8s.serviceaccount"), ["web"]);
+        assert_eq!(place("container.privileged", false, Some(&named)), Known::Number(0));
         assert!(text("container.image").contains(&"nginx:1".to_owned()));
         assert_eq!(place("container.name", false, Some(&named)), Known::Unknown);
     }

@@ -209,8 +209,6 @@ enum Meaning {
     Destination(End),
     /// Known in user space, when the alert is built.
     Told,
-    /// In the language, not known to this version.
-    Nowhere,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -262,7 +260,6 @@ impl Field {
             Meaning::Source(what) => end(remote, what),
             Meaning::Destination(what) => end(local, what),
             Meaning::Told => return Err(Unresolved::UserSpace),
-            Meaning::Nowhere => return Err(Unresolved::NotDecided),
         };
         let Some(row) = decided(act) else { return Err(Unresolved::NotDecided) };
         let resolved = match resolved {

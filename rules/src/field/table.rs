@@ -321,12 +321,11 @@ pub const FIELDS: &[Field] = &[
         "Image the container was made from, as in `docker.io/library/nginx:1.27`; compared in full and without `docker.io/` and `library/`.",
     ),
     told("container.name", Type::Name, Of::Process, "Name of the container."),
-    field(
+    told(
         "container.privileged",
         Type::Flag,
         Of::Process,
-        Meaning::Nowhere,
-        "The container was started with all privileges.",
+        "The container was started with all privileges, as with `--privileged`: by its runtime's configuration it may load modules, administer and reach raw devices, and nothing of `/proc` is hidden from it.",
     ),
     told("k8s.namespace", Type::Name, Of::Process, "Namespace of the pod."),
     told("k8s.pod", Type::Name, Of::Process, "Name of the pod."),
@@ -336,12 +335,11 @@ pub const FIELDS: &[Field] = &[
         Of::Process,
         "Labels of the pod, each as `key=value`. A test holds when any label meets it; with `not`, when none does.",
     ),
-    field(
+    told(
         "k8s.serviceaccount",
-        Type::Text,
+        Type::Name,
         Of::Process,
-        Meaning::Nowhere,
-        "Service account of the pod.",
+        "Service account of the pod, as the token says that the kubelet keeps for it. Not known of a pod that has no token.",
     ),
     field(
         "net.dst.ip",

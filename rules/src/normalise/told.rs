@@ -63,8 +63,9 @@ fn told(leaf: &Leaf, negated: bool) -> ToldTest {
     let wanted = match &leaf.test {
         LeafTest::Patterns(patterns) => Wanted::Text(patterns.to_vec()),
         LeafTest::Ranges(ranges) => Wanted::Number(ranges.to_vec()),
-        // No field of class U is an address or a flag; as a text that no value has, it is never true.
-        LeafTest::Addresses(_) | LeafTest::True => Wanted::Text(Vec::new()),
+        LeafTest::True => Wanted::Number(vec![(1, 1)]),
+        // No field of class U is an address; as a text that no value has, it is never true.
+        LeafTest::Addresses(_) => Wanted::Text(Vec::new()),
     };
     ToldTest { field: leaf.field.name.to_owned(), negated, wanted }
 }

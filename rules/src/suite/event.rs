@@ -113,6 +113,7 @@ fn tell(told: &mut BTreeMap<String, Known>, act: Act, given: &Given) -> Result<(
     }
     let known = match field.kind {
         Type::Number(_) => Known::Number(number(field, one(given)?)?),
+        Type::Flag => Known::Number(truth(one(given)?)?.into()),
         Type::Image => Known::Text(image_names(&one(given)?.value)),
         Type::Path
         | Type::Name
@@ -121,7 +122,6 @@ fn tell(told: &mut BTreeMap<String, Known>, act: Act, given: &Given) -> Result<(
         | Type::Port
         | Type::Word(_)
         | Type::Address
-        | Type::Flag
         | Type::Container => {
             Known::Text(given.values.iter().map(|value| value.value.clone()).collect())
         }
