@@ -115,6 +115,44 @@ pub enum TableKind {
     /// `{ count: u32, index: u32, keys: u32, deltas: u32, front: u32, bits: u32 }` whose keys are pairs of u64 (high, low
     /// half), `index` by the top 16 bits of the address as above.
     Addresses = 3,
+    /// [`TableKind::Direct`], indexed by the label that a table of [`names`] under `AUTOMATON` gives.
+    Names = 4,
+}
+
+/// Offsets inside a table of names, and how it is read: open addressing by the digest of a key.
+pub mod names {
+    /// Number of cells, a power of two, less one, u32.
+    pub const MASK: u32 = 0;
+    /// What digests start from, u32.
+    pub const SEED: u32 = 4;
+    /// The first cell.
+    pub const CELLS: u32 = 8;
+    /// Bytes of a cell: digest, u64, 0 for none; label of the name, u32; label of what is below it, u32. Labels have
+    /// [`PRESENT`] set.
+    pub const CELL_BYTES: u32 = 16;
+    /// Bit of the labels in a cell that is taken.
+    pub const PRESENT: u32 = 1 << 31;
+    /// Cells that are looked at.
+    pub const PROBES: u32 = 32;
+
+    /// The state that digests start from.
+    #[inline(always)]
+    pub const fn digest_of(seed: u32) -> u64 {
+        0xcbf2_9ce4_8422_2325 ^ (seed as u64) << 16
+    }
+
+    /// The next state.
+    #[inline(always)]
+    pub const fn mixed(state: u64, byte: u8) -> u64 {
+        (state ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3)
+    }
+
+    /// The digest of what was mixed, never 0.
+    #[inline(always)]
+    pub const fn finished(state: u64) -> u64 {
+        let state = (state ^ (state >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (state ^ (state >> 29)) | 1 << 63
+    }
 }
 
 /// Bytes of the head of a ranges table.

@@ -18,6 +18,7 @@ use interdict_engine::{
     dfa::Cursor,
     dns::{self, KEY_BYTES, Room},
     facts::{Progress, SetFacts},
+    names,
     verdict::{Decision, Walk},
 };
 
@@ -85,6 +86,8 @@ pub struct Work {
     pub subject: Subject,
     /// How far reading the question of a message to a name server has come.
     pub lookup: dns::Question,
+    /// How far looking for its name in a table has come.
+    pub names: names::Walk,
     /// A short string: a name, a comm, a socket address.
     pub short: Short,
     /// Head of the record being built.

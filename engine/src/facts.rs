@@ -13,7 +13,7 @@ use interdict_abi::{
 };
 
 use crate::{
-    Bytes, Memory, dfa, sets,
+    Bytes, Memory, dfa, names, sets,
     tables::{self, Address},
 };
 
@@ -376,6 +376,12 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         self.image.word(part + column::AUTOMATON)
     }
 
+    /// Whether a part has a table of names instead of an automaton, under the same word.
+    #[inline(always)]
+    pub fn part_has_names(&self, part: u32) -> bool {
+        self.image.word(part + column::KIND) == TableKind::Names as u32
+    }
+
     /// Narrows by the label that a part's automaton gave, `None` if it gave none.
     #[inline(always)]
     pub fn part(&mut self, part: u32, label: Option<u32>) -> bool {
@@ -394,7 +400,11 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         while step < COLUMN_PARTS && part != 0 {
             let automaton = self.part_automaton(part);
             if automaton != 0 {
-                let label = dfa::walk_bounded::<M, B, LIMIT>(self.image, automaton, text);
+                let label = if self.part_has_names(part) {
+                    names::label(self.image, automaton, text)
+                } else {
+                    dfa::walk_bounded::<M, B, LIMIT>(self.image, automaton, text)
+                };
                 self.part(part, label);
             }
             part = self.next_part(part);

@@ -13,6 +13,7 @@ pub mod args;
 pub mod dfa;
 pub mod dns;
 pub mod facts;
+pub mod names;
 pub mod sets;
 pub mod tables;
 pub mod verdict;

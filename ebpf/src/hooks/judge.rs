@@ -16,6 +16,7 @@ use interdict_engine::{
     dfa::{self, Cursor},
     dns::KEY_BYTES,
     facts::{self, Narrowing, SetFacts},
+    names,
     tables::Address,
     verdict::Walk,
 };
@@ -165,7 +166,14 @@ extern "C" fn interdict_looked_up(area: u32, slot: u32, known: u32) -> u64 {
     let mut step = 0;
     while step < COLUMN_PARTS && part != 0 {
         let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
-        let label = if known != 0 { interdict_key_label(area, slot, automaton) } else { 0 };
+        let names = Narrowing::resume(&image, &mut work.progress).part_has_names(part);
+        let label = if known == 0 {
+            0
+        } else if names {
+            interdict_listed_label(area, slot, automaton)
+        } else {
+            interdict_key_label(area, slot, automaton)
+        };
         let label = if label == 0 { None } else { Some((label - 1) as u32) };
         let mut narrowing = Narrowing::resume(&image, &mut work.progress);
         narrowing.part(part, label);
@@ -173,6 +181,33 @@ extern "C" fn interdict_looked_up(area: u32, slot: u32, known: u32) -> u64 {
         step += 1;
     }
     0
+}
+
+/// The label of the key in the area in a table of names, plus one; 0 if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_listed_label(area: u32, slot: u32, table: u32) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    work.names = names::Walk::start(&image, table, work.lookup.start);
+    let mut walking = Walking { work, image, automaton: u64::from(table) };
+    // SAFETY: the callback is `walk_names`, and its context outlives the call.
+    unsafe { bpf_loop(names::STEPS, walk_names as *mut c_void, (&raw mut walking).cast(), 0) };
+    u64::from(walking.work.names.label) + 1
+}
+
+/// One step for `bpf_loop`. Answers 1 to stop.
+///
+/// # Safety
+/// `walking` must be live.
+#[inline(never)]
+unsafe extern "C" fn walk_names(_index: u64, walking: *mut Walking<'_>) -> i64 {
+    // SAFETY: by the caller.
+    let walking = unsafe { &mut *walking };
+    let work = &mut *walking.work;
+    let table = walking.automaton as u32;
+    i64::from(work.names.step(&walking.image, table, &work.text))
 }
 
 /// As [`interdict_label`] for the key of a name.

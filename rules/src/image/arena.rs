@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use interdict_abi::{
-    image::{HEADER_BYTES, MAGIC, RANGES_INDEX, VERSION, automaton, header, tail},
+    image::{HEADER_BYTES, MAGIC, RANGES_INDEX, VERSION, automaton, header, names, tail},
     limits::{BLOCK_BITS, BLOCK_WORDS, SET_WORDS},
 };
 
@@ -127,6 +127,20 @@ impl Arena {
     /// A direct table of delta rows.
     pub(crate) fn direct(&mut self, deltas: &[u32]) -> u32 {
         self.words([deltas.len() as u32, 0].into_iter().chain(deltas.iter().copied()))
+    }
+
+    /// A table of names: digests and labels by cell.
+    pub(crate) fn names(&mut self, seed: u32, cells: &[(u64, u32, u32)]) -> u32 {
+        let at = self.reserve(names::CELLS + cells.len() as u32 * names::CELL_BYTES);
+        self.put(at + names::MASK, cells.len() as u32 - 1);
+        self.put(at + names::SEED, seed);
+        let places = (at + names::CELLS..).step_by(names::CELL_BYTES as usize);
+        for (place, (digest, name, below)) in places.zip(cells) {
+            self.put_bytes(place, &digest.to_le_bytes());
+            self.put(place + 8, *name);
+            self.put(place + 12, *below);
+        }
+        at
     }
 
     /// A ranges table over u32 keys.

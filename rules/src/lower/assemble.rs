@@ -16,6 +16,7 @@ use super::{
     automata::{self, Built, Owner},
     error::Problem,
     gather::{Gathered, Tested, acts_of, gather},
+    names,
     number::{FamilyClauses, Numbered},
     parts::Parts,
     space::Space,
@@ -309,6 +310,14 @@ impl Writer<'_> {
                     built.labels.iter().map(|flips| self.arena.delta_row(flips)).collect();
                 Table { automaton, ..Table::direct(self.arena.direct(&deltas)) }
             }),
+            Values::Names(space) => {
+                let built = names::build(space, column);
+                let at = self.arena.names(built.seed, &built.cells);
+                let deltas: Vec<u32> =
+                    built.labels.iter().map(|flips| self.arena.delta_row(flips)).collect();
+                let table = Table::direct(self.arena.direct(&deltas));
+                Some(Table { kind: TableKind::Names, automaton: at, ..table })
+            }
             Values::Numbers(lists) => self.numbers(family, fact, tested, lists),
             Values::Addresses(predicates, v4, v6) => {
                 let arena = &mut self.arena;

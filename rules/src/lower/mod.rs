@@ -10,6 +10,7 @@ mod automata;
 mod column;
 mod error;
 mod gather;
+mod names;
 mod number;
 mod parts;
 mod space;

@@ -14,7 +14,7 @@ use interdict_abi::{
     limits::{COLUMN_PARTS, COLUMNS_USED},
 };
 
-use super::Budget;
+use super::{Budget, names};
 use crate::{
     dfa::pattern,
     ir::{Clause, Literal, Pattern, Program, Test},
@@ -76,6 +76,16 @@ fn length(pattern: &Pattern) -> usize {
         | Pattern::Contains(bytes) => bytes.len(),
         Pattern::Glob(text) | Pattern::Regex(text) => text.len(),
     }
+}
+
+/// The part of names that are listed in full: a table instead of an automaton.
+pub(super) const NAMES: u8 = u8::MAX;
+
+/// Whether a test belongs there.
+fn in_names(fact: Fact, patterns: &[Pattern]) -> bool {
+    fact == Fact::DnsName
+        && !patterns.is_empty()
+        && patterns.iter().all(|pattern| names::plain(pattern).is_some())
 }
 
 /// The facts whose columns can have parts: those with an automaton of their own.
@@ -165,7 +175,9 @@ impl<'p> Parts<'p> {
         for (column, census) in large {
             let used = facts.iter().filter(|(family, _)| *family == column.0).count();
             let room = room.entry(column.0).or_insert(COLUMNS_USED.saturating_sub(used));
-            let more = (1 + census.open.len().div_ceil(OPEN_LISTS)).min(*room).min(limit - 1);
+            // Names have a part of their own.
+            let limit = limit - 1 - usize::from(column.1 == Fact::DnsName);
+            let more = (1 + census.open.len().div_ceil(OPEN_LISTS)).min(*room).min(limit);
             if more == 0 {
                 continue;
             }
@@ -174,7 +186,7 @@ impl<'p> Parts<'p> {
             let lists = census.open.into_iter().enumerate();
             parts.split.insert(column, lists.map(|(at, list)| (list, part(at))).collect());
         }
-        if parts.split.is_empty() {
+        if parts.split.is_empty() && !facts.iter().any(|(_, fact)| *fact == Fact::DnsName) {
             return parts;
         }
         for (number, rule) in program.rules.iter().enumerate() {
@@ -191,6 +203,9 @@ impl<'p> Parts<'p> {
 
     /// The part of a list of patterns that lies in one.
     pub(super) fn of(&self, family: Family, fact: Fact, patterns: &[Pattern]) -> u8 {
+        if in_names(fact, patterns) {
+            return NAMES;
+        }
         let Some(lists) = self.split.get(&(family, fact)) else { return 0 };
         match patterns.first().map(shape) {
             None | Some(Shape::Anchored { .. }) => 0,
@@ -241,12 +256,16 @@ impl<'p> Parts<'p> {
     /// A literal, or its pieces if its patterns lie in several parts.
     fn pieces(&self, family: Family, literal: &Literal) -> Vec<Literal> {
         let Test::Text { fact, patterns } = &literal.test else { return vec![literal.clone()] };
-        if !self.split.contains_key(&(family, *fact)) || patterns.is_empty() {
+        let split = self.split.contains_key(&(family, *fact));
+        let named = *fact == Fact::DnsName;
+        if !split && !named || patterns.is_empty() {
             return vec![literal.clone()];
         }
         let mut by_shape: BTreeMap<u8, Vec<Pattern>> = BTreeMap::new();
         for pattern in patterns {
             let place = match shape(pattern) {
+                _ if named && names::plain(pattern).is_some() => NAMES,
+                _ if !split => 0,
                 Shape::Anchored { .. } => 0,
                 Shape::Floating => 1,
                 Shape::Open => 2,

@@ -68,8 +68,13 @@ impl<'p> Space<'p> {
         self.patterns.len()
     }
 
+    /// All patterns, by number.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'p Pattern> {
+        self.patterns.iter().map(|(pattern, _)| *pattern)
+    }
+
     /// The predicates that are true of a string that `matched` patterns match, ascending.
-    fn truths(&self, matched: &[u32]) -> Vec<u32> {
+    pub(super) fn truths(&self, matched: &[u32]) -> Vec<u32> {
         let mut truths: Vec<u32> =
             matched.iter().flat_map(|pattern| &self.listed[*pattern as usize]).copied().collect();
         truths.sort_unstable();

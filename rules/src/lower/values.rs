@@ -7,6 +7,7 @@ use interdict_abi::ids::{Fact, object_flags, process_flags};
 use super::{
     column::Column,
     gather::{Place, Tested},
+    parts::NAMES,
     space::Space,
 };
 use crate::ir::{Literal, Pattern, Test};
@@ -24,6 +25,8 @@ pub(super) enum Values<'p> {
     Addresses(Vec<AddressPredicate>, Lists<'p, (u32, u32)>, Lists<'p, (u128, u128)>),
     /// Strings, by an automaton of their own.
     Text(Space<'p>),
+    /// Names that are listed in full, by a table.
+    Names(Space<'p>),
     /// Programs: predicates of the space all families share.
     Programs,
 }
@@ -133,12 +136,15 @@ pub(super) fn column_literal<'p>(
         | Test::Argument { .. }
         | Test::Capabilities { .. } => 0,
     };
+    let empty = if part == NAMES { Values::Names(Space::default()) } else { empty };
     let tested = columns
         .entry((fact, part))
         .or_insert_with(|| Tested { column: Column::default(), values: empty });
     let predicate = match (&mut tested.values, &literal.test) {
         (Values::Programs, Test::Text { patterns, .. }) => programs.predicate(patterns, rule),
-        (Values::Text(space), Test::Text { patterns, .. }) => space.predicate(patterns, rule),
+        (Values::Text(space) | Values::Names(space), Test::Text { patterns, .. }) => {
+            space.predicate(patterns, rule)
+        }
         (Values::Numbers(lists), Test::Number { ranges, .. }) => lists.intern(ranges),
         (Values::Flags(masks, _), Test::Flags { mask, .. }) => position(masks, *mask),
         (Values::Addresses(known, lists_v4, lists_v6), Test::Address { v4, v6, .. }) => {
@@ -149,6 +155,7 @@ pub(super) fn column_literal<'p>(
             Values::Acts
             | Values::Programs
             | Values::Text(_)
+            | Values::Names(_)
             | Values::Numbers(_)
             | Values::Flags(..)
             | Values::Addresses(..),

@@ -109,6 +109,7 @@ const TEXTS: &[Fact] = &[
     Fact::Comm,
     Fact::SecondPath,
     Fact::Cwd,
+    Fact::DnsName,
 ];
 
 const NUMERIC: &[Fact] = &[

@@ -4,7 +4,7 @@ use interdict_abi::{
     ids::{Fact, object_flags, process_flags},
     image::{
         self, ADDRESSES_BYTES, COLUMN_BYTES, RANGES_BYTES, RANGES_INDEX, TableKind, automaton,
-        column, tail,
+        column, names, tail,
     },
     limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS, TAIL_BYTES},
 };
@@ -183,6 +183,29 @@ impl<'a> Tables<'a> {
         Ok(label)
     }
 
+    /// Checks a table of names whose labels must be below `labels`.
+    fn names(&mut self, at: u32, labels: u32) -> Result<(), ImageError> {
+        let broken = |reason| ImageError::Broken { what: "table of names", offset: at, reason };
+        let mask = self.word(at + names::MASK)?;
+        let count = mask.checked_add(1).filter(|count| count.is_power_of_two());
+        let count = count.ok_or_else(|| broken("the number of cells is no power of two"))?;
+        let cells = self.part("cells of names", at + names::CELLS, count, names::CELL_BYTES)?;
+        let words = cells.chunks_exact(4).map(|word| word.try_into().map(u32::from_le_bytes));
+        let words: Vec<u32> = words.map(|word| word.unwrap_or(0)).collect();
+        for cell in words.chunks_exact(4) {
+            let taken = cell[0] != 0 || cell[1] != 0;
+            for label in &cell[2..] {
+                if (label & names::PRESENT != 0) != taken {
+                    return Err(broken("a cell that is neither taken nor free"));
+                }
+                if label & !names::PRESENT >= labels {
+                    return Err(broken("a label without an entry"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the column of `fact` at `at` in a family of `count` clauses; answers its next part.
     pub(super) fn column(
         &mut self,
@@ -207,7 +230,8 @@ impl<'a> Tables<'a> {
             Expected::Ranges => TableKind::Ranges,
             Expected::Addresses => TableKind::Addresses,
         };
-        if kind != wanted as u32 {
+        let names = kind == TableKind::Names as u32 && fact == Fact::DnsName;
+        if kind != wanted as u32 && !names {
             return Err(broken("a kind of table that its fact does not have"));
         }
         if (automaton != 0) != matches!(expected, Expected::Text) {
@@ -225,7 +249,11 @@ impl<'a> Tables<'a> {
         match expected {
             Expected::Text => {
                 let labels = self.direct(table, count)?;
-                self.automaton(automaton, labels)?;
+                if names {
+                    self.names(automaton, labels)?;
+                } else {
+                    self.automaton(automaton, labels)?;
+                }
             }
             Expected::Program => {
                 if Some(self.direct(table, count)?) != exe_labels {
