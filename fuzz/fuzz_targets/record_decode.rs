@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use interdict_agent::{
     alert::{
-        self,
+        self, Alert,
         build::Scene,
         canonical,
         key::SigningKey,
@@ -38,31 +38,43 @@ fuzz_target!(|bytes: &[u8]| {
         KernelEvent::Exec(exec) => enricher.executed(&exec),
         KernelEvent::Exit(exit) => enricher.exited(&exit),
         KernelEvent::Decision(decision) => {
-            let host = HostInfo {
-                boot_id: String::new(),
-                kernel: String::new(),
-                name: "fuzz".to_owned(),
-            };
-            let scene = Scene { host: host.into(), wall_minus_boot_ns: 0 };
+            let scene = scene();
             // A pid of this machine would be looked up in /proc: true, but not repeatable.
             let mut actor = decision.actor;
             actor.pid |= 0x4000_0000;
             let context = enricher.context(&actor);
-            let alert = alert::build(&decision, &context, None, &Redaction::default(), &scene);
-            let plain = serde_json::to_vec(&alert).expect("an alert is JSON");
-            let mut again = Vec::new();
-            let value = canonical::parse(&plain).expect("no name comes twice");
-            canonical::write(&mut again, &value).expect("only integers");
-            assert_eq!(plain, again);
-            let key = sealer.key().public();
-            for sealed in sealer.seal(vec![alert]) {
-                assert!(!sealed.line().contains(&b'\n'));
-                verify::check(sealed.line(), &[key]).expect("what was sealed is proven");
-                for format in [Format::Ocsf, Format::Ecs, Format::Cef, Format::Msgpack] {
-                    let rendered = render::render(sealed.line(), format).expect("every alert renders");
-                    assert!(!format.is_text() || !rendered.contains(&b'\n'));
-                }
-            }
+            let redaction = Redaction::default();
+            let told = decision.clauses();
+            let alert = alert::build(&decision, told, &context, None, &redaction, &scene);
+            prove(alert, sealer);
+        }
+        KernelEvent::Guard(mut attempt) => {
+            attempt.actor.pid |= 0x4000_0000;
+            let context = enricher.context(&attempt.actor);
+            prove(alert::attempted(&attempt, None, &context, &scene()), sealer);
         }
     });
 });
+
+fn scene() -> Scene {
+    let host = HostInfo { boot_id: String::new(), kernel: String::new(), name: "fuzz".to_owned() };
+    Scene { host: host.into(), wall_minus_boot_ns: 0 }
+}
+
+/// One line of JSON, canonical as written, provable once it is sealed, and rendered in every format.
+fn prove(alert: Alert, sealer: &mut Sealer) {
+    let plain = serde_json::to_vec(&alert).expect("an alert is JSON");
+    let mut again = Vec::new();
+    let value = canonical::parse(&plain).expect("no name comes twice");
+    canonical::write(&mut again, &value).expect("only integers");
+    assert_eq!(plain, again);
+    let key = sealer.key().public();
+    for sealed in sealer.seal(vec![alert]) {
+        assert!(!sealed.line().contains(&b'\n'));
+        verify::check(sealed.line(), &[key]).expect("what was sealed is proven");
+        for format in [Format::Ocsf, Format::Ecs, Format::Cef, Format::Msgpack] {
+            let rendered = render::render(sealed.line(), format).expect("every alert renders");
+            assert!(!format.is_text() || !rendered.contains(&b'\n'));
+        }
+    }
+}

@@ -138,7 +138,10 @@ impl Journal {
             && boot_found == boot;
         if same {
             let mut accounts = Accounts::find(&mut journal.memory, known)?;
-            let found = journal.find(known)?;
+            let found = match journal.find(known) {
+                Ok(found) => found,
+                Err(_outside) => journal.forget()?,
+            };
             journal.before = u32::try_from(journal.memory.load(at::AGENT)?).ok();
             journal.name_owner(known)?;
             for (reason, count) in found {
@@ -169,11 +172,25 @@ impl Journal {
         self.memory.write(at::STREAM, &stream)
     }
 
+    /// Begins at the front again, past places that make no sense.
+    fn forget(&mut self) -> io::Result<BTreeMap<&'static str, u64>> {
+        (self.head, self.tail, self.taken, self.found_until) = (0, 0, 0, 0);
+        (self.newest, self.waiting, self.perhaps_again) = (None, 0, None);
+        self.memory.store(at::HEAD, 0)?;
+        self.memory.store(at::TAIL, 0)?;
+        Ok(BTreeMap::from([("journal_damaged", 1)]))
+    }
+
     /// Takes over what an agent before has left. Returns what of it is lost, by reason.
     fn find(&mut self, known: &Known<'_>) -> io::Result<BTreeMap<&'static str, u64>> {
         (self.head, self.tail) = (self.memory.load(at::HEAD)?, self.memory.load(at::TAIL)?);
-        if self.head > self.tail || self.tail - self.head > self.room as u64 {
-            self.tail = self.head;
+        let whole = self.head.is_multiple_of(8) && self.tail.is_multiple_of(8);
+        if !whole
+            || self.head > self.tail
+            || self.tail - self.head > self.room as u64
+            || self.tail >> 60 != 0
+        {
+            return self.forget();
         }
         // All that is in use was given memory by whoever used it.
         let one_lap = self.lap_end(self.head) == self.lap_end(self.tail);
@@ -182,6 +199,8 @@ impl Journal {
         self.memory.append_to(at::STREAM, STREAM_BYTES, &mut stream)?;
         let same_stream = stream == known.stream.as_bytes();
         let mut lost = BTreeMap::new();
+        let tried = self.memory.load(at::TRIED)?;
+        let mut tried_is_open = false;
         let (mut position, mut record) = (self.head, Vec::new());
         while position < self.tail {
             let Some((len, crc)) = self.entry(position)? else {
@@ -209,13 +228,17 @@ impl Journal {
             };
             let state = if done { DONE } else { OPEN };
             self.memory.store(self.place(position) + 8, state)?;
+            tried_is_open |= position == tried && !done;
             self.newest = Some(position);
             self.waiting += 1;
             position += entry_bytes(len);
         }
-        let tried = self.memory.load(at::TRIED)?;
-        let open = (self.head..self.tail).contains(&tried) && self.state(tried)? == OPEN;
-        if open && self.memory.load(at::TRIES)? >= TRIES {
+        if position > self.tail {
+            // What is unused up to the end of a lap is not an entry.
+            self.tail = position;
+            self.memory.store(at::TAIL, position)?;
+        }
+        if tried_is_open && self.memory.load(at::TRIES)? >= TRIES {
             self.memory.store(self.place(tried) + 8, DONE)?;
             lost.insert("record_unworkable", 1);
         }
@@ -426,6 +449,47 @@ impl Journal {
 pub(super) fn is_decision(record: &[u8]) -> bool {
     let matters = [kind::DECISION.to_le_bytes(), kind::GUARD.to_le_bytes()];
     record.get(2..4).is_some_and(|found| matters.iter().any(|kind| kind == found))
+}
+
+/// See [`super::read_as_journal`].
+pub(super) fn read_any(path: &Path) {
+    const ROOM: usize = STEP;
+    let known =
+        Known { boot_id: "b", stream: "00112233445566778899aabbccddeeff", seq: 1, tally: 1 };
+    if let Ok(file) = lasting(path)
+        && let Ok(()) = ftruncate(&file, (ENTRIES + ROOM) as u64)
+        && let Ok(mut memory) = MappedArray::new(&file, ENTRIES + ROOM)
+    {
+        let _marked = memory.store(at::MAGIC, MAGIC);
+        let _sized = memory.store(at::ROOM, ROOM as u64);
+        let _of_boot = memory.write(at::BOOT, &boot(known.boot_id));
+        // Checksums would stop nearly every input.
+        let mut place = ENTRIES;
+        while let Ok(word) = memory.load(place) {
+            let len = usize::try_from(word & 0xffff).unwrap_or(0);
+            let Ok(record) = memory.read(place + ENTRY_HEAD, len) else { break };
+            if word & 0x3_0000 != 0 {
+                let crc = u64::from(crc32fast::hash(&record));
+                let _summed = memory.store(place, len as u64 | crc << 32);
+            }
+            place += (ENTRY_HEAD + len).next_multiple_of(8);
+        }
+    }
+    let (mut journal, mut accounts) =
+        Journal::open(path, ROOM, &known).expect("content never fails");
+    let mut positions = Vec::new();
+    while !journal.all_taken() {
+        let mut bytes = Vec::new();
+        let _found = journal.take(&mut bytes, ROOM).expect("places are inside");
+        assert!(bytes.len() <= 2 * ROOM + 12);
+        if let Some(position) = bytes.first_chunk::<8>() {
+            positions.push(u64::from_le_bytes(*position));
+        }
+    }
+    journal.settle(&positions).expect("places are inside");
+    let _fits = journal.append(&[1; 300], ROOM);
+    accounts.add(journal.memory(), "queue_full", 1).expect("places are inside");
+    let _counted = accounts.counted(journal.memory()).expect("places are inside");
 }
 
 fn entry_bytes(len: usize) -> u64 {

@@ -120,10 +120,14 @@ pub(super) async fn failure(response: Response) -> DeliveryError {
     let status = response.status();
     let after = retry_after(response.headers(), SystemTime::now());
     let answer = body(response).await;
+    judge(status, after, &answer)
+}
+
+fn judge(status: StatusCode, after: Option<Duration>, answer: &[u8]) -> DeliveryError {
     let mut reason = format!("HTTP {status}");
     if !answer.is_empty() {
         reason.push_str(": ");
-        let text = String::from_utf8_lossy(&answer);
+        let text = String::from_utf8_lossy(answer);
         let end = text.char_indices().nth(TOLD).map_or(text.len(), |(at, _)| at);
         text::for_people(&mut reason, &text[..end]);
     }
@@ -153,6 +157,11 @@ pub(super) fn read_as_headers(bytes: &[u8]) {
     if let Ok(value) = bytes.try_into() {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, value)]);
         let _wait = retry_after(&headers, UNIX_EPOCH);
+    }
+    if let Some((status, answer)) = bytes.split_first_chunk::<2>()
+        && let Ok(status) = StatusCode::from_u16(u16::from_be_bytes(*status))
+    {
+        let _why = judge(status, None, answer);
     }
 }
 

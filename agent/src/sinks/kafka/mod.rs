@@ -172,6 +172,7 @@ impl Broker {
 /// See [`super::read_as_answers`].
 pub(super) fn read_as_answers(bytes: &[u8]) {
     protocol::read_any(bytes);
+    sasl::read_as_answer(bytes);
 }
 
 /// The partition of a stream and who leads it. Names of streams are random, so they spread.
