@@ -128,7 +128,7 @@ pub enum Notice {
         first: String,
         /// Time of the last.
         last: String,
-        /// Counted by a run that did not end in order: what came within its last second may be missing.
+        /// Counted by a run that did not end in order.
         interrupted: bool,
         /// The kernel's row of this subject, and how many it has counted ever: what is told again after a restart of the
         /// agent has the same row, and a number that is at least as high.

@@ -109,6 +109,39 @@ async fn what_does_not_fit_the_queue_or_is_not_understood_is_counted_and_told() 
     assert_eq!(counts, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
 }
 
+/// Who cuts the end off a stream has to cut the signs of life as well: silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_of_life_is_signed_and_has_the_last_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "");
+    config.alerts.alive = Duration::from_millis(1);
+    let pipeline = Pipeline::start(&config, this_host(), Mode::Enforce).unwrap();
+    let key = pipeline.public_key();
+    for at in 0..10 {
+        pipeline.record(&decision(&format!("/{at}")));
+    }
+    let out = folder.path().join("out.ndjson");
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let alive = loop {
+        let all = lines(&out);
+        let values = all.iter().map(|line| serde_json::from_slice::<Value>(line).unwrap());
+        let mut alive = values.filter(|value| value["notice"]["name"] == "alive");
+        if let Some(alive) = alive.next() {
+            break alive;
+        }
+        assert!(std::time::Instant::now() < deadline, "no sign of life");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    pipeline.shutdown("test").await;
+    let seq = alive["seq"].as_u64().unwrap();
+    assert_eq!(alive["notice"]["detail"]["alerts"].as_u64(), Some(seq - 1));
+    // Without what came before it, the sign of life itself shows that there was more.
+    let mut all = lines(&out);
+    assert_eq!(verified(&all, key).findings, []);
+    all.drain(usize::try_from(seq - 3).unwrap()..usize::try_from(seq - 1).unwrap());
+    assert_ne!(verified(&all, key).findings, []);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_cannot_deliver_holds_up_nobody_and_catches_up_later() {
     let folder = tempfile::tempdir().unwrap();

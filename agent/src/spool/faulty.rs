@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use rustix::io::Errno;
+
 use super::disk::{Disk, DiskFile, LocalDisk};
 
 /// A disk on which the operation number `fails_at` fails, or after which nothing works any more.
@@ -16,6 +18,7 @@ use super::disk::{Disk, DiskFile, LocalDisk};
 pub(crate) struct FaultyDisk {
     calls: Arc<AtomicU64>,
     fault: Fault,
+    error: Errno,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +44,10 @@ struct FaultyFile {
     inner: Box<dyn DiskFile>,
     calls: Arc<AtomicU64>,
     fault: Fault,
+    error: Errno,
 }
 
-fn faulty(calls: &AtomicU64, fault: Fault) -> io::Result<()> {
+fn faulty(calls: &AtomicU64, fault: Fault, error: Errno) -> io::Result<()> {
     let call = calls.fetch_add(1, Ordering::Relaxed);
     let fails = match fault {
         Fault::Once(at) => call == at,
@@ -51,17 +55,17 @@ fn faulty(calls: &AtomicU64, fault: Fault) -> io::Result<()> {
         Fault::Between(from, to) => (from..to).contains(&call),
         Fault::KilledIn(at) | Fault::KilledAfter(at) => call == at,
     };
-    if fails { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+    if fails { Err(error.into()) } else { Ok(()) }
 }
 
 /// Does an operation, or fails or dies at it as the fault says. `part` is what is left of it when it doesn't succeed.
 fn with_fault<T>(
     calls: &AtomicU64,
-    fault: Fault,
+    (fault, error): (Fault, Errno),
     part: impl FnOnce() -> io::Result<()>,
     whole: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
-    let Err(error) = faulty(calls, fault) else { return whole() };
+    let Err(error) = faulty(calls, fault, error) else { return whole() };
     match fault {
         Fault::Once(_) | Fault::From(_) | Fault::Between(..) => part().and(Err(error)),
         Fault::KilledIn(_) => {
@@ -77,7 +81,12 @@ fn with_fault<T>(
 
 impl FaultyDisk {
     pub(crate) fn new(fault: Fault) -> Self {
-        Self { calls: Arc::default(), fault }
+        Self::failing_with(fault, Errno::NOSPC)
+    }
+
+    /// A disk that fails with another error than that it is full.
+    pub(crate) fn failing_with(fault: Fault, error: Errno) -> Self {
+        Self { calls: Arc::default(), fault, error }
     }
 
     /// Operations so far.
@@ -88,11 +97,16 @@ impl FaultyDisk {
 
 impl FaultyDisk {
     fn fault<T>(&self, whole: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        with_fault(&self.calls, self.fault, || Ok(()), whole)
+        with_fault(&self.calls, (self.fault, self.error), || Ok(()), whole)
     }
 
     fn wrap(&self, inner: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        Box::new(FaultyFile { inner, calls: Arc::clone(&self.calls), fault: self.fault })
+        Box::new(FaultyFile {
+            inner,
+            calls: Arc::clone(&self.calls),
+            fault: self.fault,
+            error: self.error,
+        })
     }
 }
 
@@ -119,12 +133,12 @@ impl Disk for FaultyDisk {
 
 impl DiskFile for FaultyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (calls, fault) = (Arc::clone(&self.calls), self.fault);
+        let (calls, fault) = (Arc::clone(&self.calls), (self.fault, self.error));
         let inner = std::cell::RefCell::new(&mut self.inner);
         let half = || inner.borrow_mut().append(&bytes[..bytes.len() / 2]);
         with_fault(&calls, fault, half, || inner.borrow_mut().append(bytes))
     }
     fn sync(&mut self) -> io::Result<()> {
-        with_fault(&self.calls, self.fault, || Ok(()), || self.inner.sync())
+        with_fault(&self.calls, (self.fault, self.error), || Ok(()), || self.inner.sync())
     }
 }

@@ -155,6 +155,49 @@ fn every_byte_value_in_a_path_and_comm_survives_on_one_line() {
 }
 
 #[test]
+fn every_byte_value_in_arguments_and_the_longest_path_survive_on_one_line() {
+    // Arguments are separated by zeros, so there are 255 values of a byte; the path is as long as the kernel lets it be.
+    let arguments: Vec<Vec<u8>> = (1..=255u8).map(|byte| vec![b'a', byte, b'\\']).collect();
+    let longest: Vec<u8> = b"/".iter().copied().chain((1..=255u8).cycle().take(4_094)).collect();
+    for path in [longest, vec![b'/'; 4_095], [b"/", "\u{202e}".repeat(1_364).as_bytes()].concat()] {
+        let text = arguments.join(&0);
+        let mut head = Head::ZERO;
+        head.version = VERSION;
+        head.kind = kind::EXEC;
+        head.pid = PID;
+        head.path_bytes = u16::try_from(path.len()).unwrap();
+        head.extra_bytes = u16::try_from(text.len()).unwrap();
+        let exec = [head.as_bytes(), &path, &text].concat();
+        let mut enricher = Enricher::new(Redaction::default());
+        let KernelEvent::Exec(exec) = decode(&exec).unwrap() else { panic!("an exec") };
+        enricher.executed(&exec);
+        let record = record(&path, b"c", |_| {});
+        let KernelEvent::Decision(decision) = decode(&record).unwrap() else {
+            panic!("a decision")
+        };
+        let context = enricher.context(&decision.actor);
+        let clauses = decision.clauses();
+        let alert = build(&decision, clauses, &context, None, &Redaction::default(), &scene());
+        assert!(is_canonical(&alert));
+        let json = serde_json::to_string(&alert).unwrap();
+        assert!(!json.contains('\n') && alert.trimmed.is_empty());
+        let back: Alert = serde_json::from_str(&json).unwrap();
+        let original = |field: &str, shown: &str| match alert.escaped.iter().any(|one| one == field)
+        {
+            true => text::unescape(shown).unwrap(),
+            false => shown.as_bytes().to_vec(),
+        };
+        assert_eq!(original("object.path", &back.object.unwrap().path.unwrap()), path);
+        let process = back.process.unwrap();
+        assert_eq!(original("process.exe", &process.exe), path);
+        for (at, (shown, argument)) in process.args.iter().zip(&arguments).enumerate() {
+            assert_eq!(&original(&format!("process.args.{at}"), shown), argument);
+        }
+        assert_eq!(process.args.len(), arguments.len());
+    }
+}
+
+#[test]
 fn times_are_written_as_dates() {
     for (unix_ns, expected) in [
         (0, "1970-01-01T00:00:00.000000000Z"),
