@@ -189,7 +189,7 @@ fn every_byte_value_in_arguments_and_the_longest_path_survive_on_one_line() {
         };
         assert_eq!(original("object.path", &back.object.unwrap().path.unwrap()), path);
         let process = back.process.unwrap();
-        assert_eq!(original("process.exe", &process.exe), path);
+        assert_eq!(original("process.exe", &process.exe.unwrap()), path);
         for (at, (shown, argument)) in process.args.iter().zip(&arguments).enumerate() {
             assert_eq!(&original(&format!("process.args.{at}"), shown), argument);
         }
