@@ -194,3 +194,26 @@ fn explain_tells_every_code_that_check_says() {
     let all = text(&interdict(&["explain"]).stdout);
     assert!(all.lines().count() > 40);
 }
+
+#[test]
+fn a_rule_that_costs_more_than_its_budget_fails_a_check_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cost.yaml");
+    let policy = "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: { name: x }\nspec:\n  rules:\n    - { id: EXACT, title: T, on: file.read, when: file.path == \"/etc/x\", action: alert }\n    - { id: WILD, title: T, on: file.read, when: 'file.path in [\"/srv/*/a*.so\", \"/opt/**/b\"]', action: alert }\n";
+    fs::write(&file, policy).unwrap();
+    let path = file.to_str().unwrap();
+    let check = |budget: &[&str]| interdict(&[&["check", path], budget].concat());
+    let unbounded = check(&["--rule-bytes", "1000000", "--rule-steps", "100000"]);
+    assert_eq!(unbounded.status.code(), Some(0), "{}", text(&unbounded.stderr));
+    // An exact path is compared, its eight bytes and a step; a pattern with a gap reads the longest path there can be.
+    let steps = check(&["--rule-steps", "100"]);
+    assert_eq!(steps.status.code(), Some(1));
+    let said = text(&steps.stderr);
+    assert!(said.contains("cost.yaml:7: the rule `WILD` takes 4096 steps"), "{said}");
+    assert!(said.contains("the budget is 100") && !said.contains("EXACT"), "{said}");
+    let bytes = check(&["--rule-bytes", "1"]);
+    assert_eq!(bytes.status.code(), Some(1));
+    let said = text(&bytes.stderr);
+    assert!(said.contains("`EXACT` takes") && said.contains("`WILD` takes"), "{said}");
+    assert!(said.contains("bytes by itself, the budget is 1"), "{said}");
+}
