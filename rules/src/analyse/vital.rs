@@ -103,8 +103,12 @@ const WRITES: &[(&str, &str, &str)] = &[
     ("this agent spooling alerts", "/var/lib/interdict/spool/00000001.log", AGENT),
 ];
 
-/// Acts on the system: what for, the act, what is given of it, by whom.
-const ON_THE_SYSTEM: &[(&str, &str, &[(&str, &str)], &str)] = &[
+/// What for, the act, what is given of it, by whom.
+type OnTheSystem =
+    (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+/// Acts on the system.
+const ON_THE_SYSTEM: &[OnTheSystem] = &[
     ("this agent loading its programs", "bpf", &[("command", "prog_load")], AGENT),
     ("this agent telling its programs", "bpf", &[("command", "map_update_elem")], AGENT),
     ("this agent looking at processes", "ptrace", &[("mode", "read")], AGENT),

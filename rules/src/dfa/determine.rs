@@ -63,7 +63,7 @@ pub(super) fn determine(
     let mut targets: Vec<u32> = Vec::new();
     let mut set: Vec<u32> = Vec::new();
     let mut matched: Vec<u32> = Vec::new();
-    source.from_start(&mut set);
+    source.starting(&mut set);
     if set.is_empty() {
         let start = Next::Label(0);
         return Ok(Automaton { classes: *classes, class_count, start, rows, tails: Vec::new() });
@@ -221,7 +221,7 @@ impl<'n> Source<'n> {
     }
 
     /// What is reached from the start without reading.
-    fn from_start(&mut self, found: &mut Vec<u32>) {
+    fn starting(&mut self, found: &mut Vec<u32>) {
         self.follow(vec![self.nfa.start_anchored().as_u32()], &[Look::Start], found);
     }
 

@@ -74,7 +74,8 @@ fn checked(name: &str, wild: bool) -> Result<(), &'static str> {
             return Err("a label has at most 63 characters");
         }
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if !(wild && label == "*") && !label.bytes().all(letter) {
+        let stands_for_all = wild && label == "*";
+        if !stands_for_all && !label.bytes().all(letter) {
             return Err("labels are letters, digits, `-` and `_`; `*` stands for a whole label");
         }
     }

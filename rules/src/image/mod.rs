@@ -8,6 +8,7 @@
 //! Same rules, same bytes. A decoded image has been verified: see [`verify`].
 
 pub(crate) mod arena;
+pub(crate) mod expected;
 mod front;
 pub mod verify;
 

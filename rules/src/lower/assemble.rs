@@ -439,7 +439,7 @@ fn system_calls(family: &FamilyClauses<'_>) -> Vec<u8> {
         });
         let tests: Vec<_> = of_number.collect();
         for place in 0..CALLINGS * SYSCALL_NUMBERS {
-            let value = (place / SYSCALL_NUMBERS) << Calling::SHIFT | place % SYSCALL_NUMBERS;
+            let value = ((place / SYSCALL_NUMBERS) << Calling::SHIFT) | (place % SYSCALL_NUMBERS);
             let may_hold = tests.iter().all(|(negated, ranges)| {
                 ranges.iter().any(|(first, last)| (*first..=*last).contains(&value)) != *negated
             });

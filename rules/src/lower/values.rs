@@ -10,7 +10,10 @@ use super::{
     parts::NAMES,
     space::Space,
 };
-use crate::ir::{Literal, Pattern, Test};
+use crate::{
+    image::expected::{Expected, expected},
+    ir::{Literal, Pattern, Test},
+};
 
 /// The predicates of a column.
 #[derive(Debug)]
@@ -173,94 +176,14 @@ pub(super) fn column_literal<'p>(
 }
 
 fn text_values<'p>(fact: Fact) -> Option<Values<'p>> {
-    match fact {
-        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::Cwd | Fact::DnsName => {
-            Some(Values::Text(Space::default()))
-        }
-        Fact::Exe | Fact::ParentExe | Fact::TargetExe => Some(Values::Programs),
-        Fact::Act
-        | Fact::ObjectFlags
-        | Fact::ObjectMode
-        | Fact::ObjectOwner
-        | Fact::Uid
-        | Fact::Euid
-        | Fact::Gid
-        | Fact::ProcessFlags
-        | Fact::Workload
-        | Fact::RemoteIp
-        | Fact::LocalIp
-        | Fact::RemotePort
-        | Fact::LocalPort
-        | Fact::Protocol
-        | Fact::AddressFamily
-        | Fact::SocketType
-        | Fact::Number
-        | Fact::ArgCount
-        | Fact::LoginUid
-        | Fact::FsMagic
-        | Fact::Reserved
-        | Fact::Device
-        | Fact::Inode
-        | Fact::Pid
-        | Fact::StartAge
-        | Fact::TargetUid
-        | Fact::TargetPid
-        | Fact::Argument0
-        | Fact::Argument1
-        | Fact::Argument2
-        | Fact::Argument3
-        | Fact::Argument4
-        | Fact::Argument5
-        | Fact::Result
-        | Fact::Error => None,
+    match expected(fact) {
+        Expected::Text => Some(Values::Text(Space::default())),
+        Expected::Program => Some(Values::Programs),
+        Expected::Direct | Expected::Ranges | Expected::Addresses => None,
     }
 }
 
+/// Workload labels are numbers with a row each.
 fn is_number(fact: Fact) -> bool {
-    match fact {
-        Fact::ObjectMode
-        | Fact::ObjectOwner
-        | Fact::Uid
-        | Fact::Euid
-        | Fact::Gid
-        | Fact::Workload
-        | Fact::RemotePort
-        | Fact::LocalPort
-        | Fact::Protocol
-        | Fact::AddressFamily
-        | Fact::SocketType
-        | Fact::Number
-        | Fact::ArgCount
-        | Fact::LoginUid
-        | Fact::FsMagic
-        | Fact::Device
-        | Fact::Inode
-        | Fact::Pid
-        | Fact::StartAge
-        | Fact::TargetUid
-        | Fact::TargetPid
-        | Fact::Argument0
-        | Fact::Argument1
-        | Fact::Argument2
-        | Fact::Argument3
-        | Fact::Argument4
-        | Fact::Argument5
-        | Fact::Result
-        | Fact::Error => true,
-        Fact::Act
-        | Fact::Path
-        | Fact::Name
-        | Fact::ObjectFlags
-        | Fact::Exe
-        | Fact::ParentExe
-        | Fact::Comm
-        | Fact::ProcessFlags
-        | Fact::RemoteIp
-        | Fact::LocalIp
-        | Fact::SecondPath
-        | Fact::Cwd
-        | Fact::Reserved
-        | Fact::TargetExe
-        | Fact::DnsName => false,
-    }
+    expected(fact) == Expected::Ranges || fact == Fact::Workload
 }

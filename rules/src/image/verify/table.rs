@@ -9,62 +9,18 @@ use interdict_abi::{
     limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS, TAIL_BYTES},
 };
 
-use super::{super::front, ImageError};
+use super::{
+    super::{
+        expected::{Expected, expected},
+        front,
+    },
+    ImageError,
+};
 
 const BLOCK_BYTES: u32 = BLOCK_WORDS as u32 * 8;
 
 /// How often on average a word may be checked: tables are shared, but not by more than all families and facts.
 const SHARING: usize = 64;
-
-/// What a fact's column must be.
-enum Expected {
-    Text,
-    Program,
-    Direct,
-    Ranges,
-    Addresses,
-}
-
-fn expected(fact: Fact) -> Expected {
-    match fact {
-        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::Cwd | Fact::DnsName => {
-            Expected::Text
-        }
-        Fact::Exe | Fact::ParentExe | Fact::TargetExe => Expected::Program,
-        Fact::Act | Fact::ObjectFlags | Fact::ProcessFlags | Fact::Workload | Fact::Reserved => {
-            Expected::Direct
-        }
-        Fact::RemoteIp | Fact::LocalIp => Expected::Addresses,
-        Fact::ObjectMode
-        | Fact::ObjectOwner
-        | Fact::Uid
-        | Fact::Euid
-        | Fact::Gid
-        | Fact::RemotePort
-        | Fact::LocalPort
-        | Fact::Protocol
-        | Fact::AddressFamily
-        | Fact::SocketType
-        | Fact::Number
-        | Fact::ArgCount
-        | Fact::LoginUid
-        | Fact::FsMagic
-        | Fact::Device
-        | Fact::Inode
-        | Fact::Pid
-        | Fact::StartAge
-        | Fact::TargetUid
-        | Fact::TargetPid
-        | Fact::Argument0
-        | Fact::Argument1
-        | Fact::Argument2
-        | Fact::Argument3
-        | Fact::Argument4
-        | Fact::Argument5
-        | Fact::Result
-        | Fact::Error => Expected::Ranges,
-    }
-}
 
 /// Reads an image that may be anything.
 pub(super) struct Tables<'a> {
