@@ -146,6 +146,8 @@ numbered! {
         SyscallResult = 81 => "syscall.result",
         /// A name is looked up.
         NetDns = 96 => "net.dns",
+        /// The answer comes, and its addresses are remembered: for rules on flows that test the name.
+        NetDnsAnswer = 97 => "net.dns.answer",
     }
 }
 
@@ -191,13 +193,13 @@ impl Act {
             | Self::Setgid
             | Self::Setgroups => Family::System,
             Self::Syscall | Self::SyscallResult => Family::Syscall,
-            Self::NetDns => Family::Dns,
+            Self::NetDns | Self::NetDnsAnswer => Family::Dns,
         }
     }
 
     /// Whether rules name it. The others are what a named act becomes at a later stage, when more is known.
     pub const fn is_named(self) -> bool {
-        !matches!(self, Self::ExecArgs | Self::SyscallResult)
+        !matches!(self, Self::ExecArgs | Self::SyscallResult | Self::NetDnsAnswer)
     }
 
     /// What the act becomes when more is known of it, if anything.
@@ -496,6 +498,8 @@ numbered! {
         PacketTable = 28 => "packet_table_full",
         /// A message to a name server could not be read: see `engine::dns::Read`.
         DnsMessage = 30 => "dns_malformed",
+        /// An answer of a name server could not be read to its end, or an address has more names than are kept.
+        DnsAnswer = 31 => "dns_answer_lost",
         /// A program's path or a process's ancestors could not be kept: after the next policy nothing is claimed about it.
         Lineage = 26 => "lineage_lost",
         /// The guard's table of processes that run the agent's program is full: one more is not trusted.

@@ -110,8 +110,9 @@ pub const PACKET_ALERTS: u64 = 64;
 /// Pairs of rule and peer that are remembered, so that floods are not told packet by packet.
 pub const TOLD_PEERS: u32 = 16_384;
 
-/// Bytes of a message to or from a name server that are looked at: a question is in the first 271.
-pub const DNS_MESSAGE_BYTES: usize = 512;
+/// Bytes of a message to or from a name server that are looked at: a question is in the first 271, and answers seldom take
+/// more than 1,232.
+pub const DNS_MESSAGE_BYTES: usize = 4096;
 
 /// Messages to a name server in one packet: several over TCP, or in one send that the kernel cuts into datagrams. What
 /// comes behind them is not known.
@@ -119,6 +120,22 @@ pub const DNS_MESSAGES: u32 = 8;
 
 /// Streams to name servers that are followed; those not heard from for longest give way.
 pub const DNS_STREAMS: u32 = 8_192;
+
+/// Look-ups that wait for their answer; those asked longest ago give way.
+pub const DNS_ASKED: u32 = 16_384;
+
+/// Seconds for which an answer is waited for.
+pub const DNS_PATIENCE_SECONDS: u64 = 30;
+
+/// Names of addresses, from answers; those used longest ago give way.
+pub const DNS_NAMES: u32 = 16_384;
+
+/// Names of one address that are remembered. More: the next takes the place of one.
+pub const NAMES_PER_ADDRESS: u32 = 4;
+
+/// Seconds for which an address counts as that of a name, whatever its answer says: at least what programs keep it for
+/// anyway, and at most a day.
+pub const DNS_LIFETIME_SECONDS: (u64, u64) = (60, 86_400);
 
 /// Bytes of the event ring. At 300 bytes an alert: 7,000 alerts of slack while the agent is busy.
 pub const RING_BYTES: u32 = 2 << 20;

@@ -373,6 +373,52 @@ pub struct Repeats {
     pub last_ns: u64,
 }
 
+/// A look-up that waits for its answer.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct DnsAsked {
+    /// Cookie of the socket.
+    pub socket: u64,
+    /// Digest of the name.
+    pub name: u64,
+    /// Halves of the server's address, host order, IPv4 as mapped IPv6.
+    pub server: [u64; 2],
+    /// Port of the server, and above it that of the socket.
+    pub ports: u32,
+    /// Number of the message, and above it the protocol.
+    pub number: u32,
+}
+
+/// One of the names of an address.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AddressKey {
+    /// Halves of the address, host order, IPv4 as mapped IPv6.
+    pub address: [u64; 2],
+    /// Which of its names, below `limits::NAMES_PER_ADDRESS`.
+    pub index: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A name that an answer gave an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AddressName {
+    /// Until when, ns on `CLOCK_BOOTTIME`.
+    pub until_ns: u64,
+    /// Digest of the name.
+    pub digest: u64,
+    /// Where the key starts.
+    pub start: u64,
+    /// The key as the engine writes it: see `engine::dns`.
+    pub key: [u64; 32],
+}
+
 /// How far the messages in a stream to a name server have been judged.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

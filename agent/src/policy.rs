@@ -7,11 +7,12 @@ use std::{
 };
 
 use interdict_abi::{
-    ids::{Act, Action},
+    ids::{Act, Action, Fact, Family},
     image::header,
     limits::{CALLINGS, SYSCALL_NUMBERS},
     maps::Rate,
 };
+use interdict_engine::facts;
 use interdict_rules::{
     Options, compile,
     diag::{self, Colour},
@@ -159,6 +160,10 @@ impl Policy {
             rules.iter().flat_map(|rule| acts_of(rule).chain(backstops_of(rule))).collect();
         acts.retain(|act| *act != Act::Syscall);
         acts.extend(stages_of_calls(image.kernel()));
+        // Names of addresses are learned from answers.
+        if facts::tests(image.kernel(), Family::Net, Fact::DnsName) {
+            acts.push(Act::NetDnsAnswer);
+        }
         acts.sort_unstable();
         acts.dedup();
         Self { image, digest, warnings, acts, trusted: None }

@@ -12,8 +12,9 @@ use interdict_abi::{
         SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
     },
     maps::{
-        AncestorSet, Control, DnsStream, ExecInFlight, KnownName, NameKey, ProcessKey, Rate,
-        Repeats, RuleKey, RuleTally, Subject, ToldAt, ToldKey,
+        AddressKey, AddressName, AncestorSet, Control, DnsAsked, DnsStream, ExecInFlight,
+        KnownName, NameKey, ProcessKey, Rate, Repeats, RuleKey, RuleTally, Subject, ToldAt,
+        ToldKey,
     },
 };
 
@@ -95,6 +96,16 @@ pub static TOLD: LruHashMap<ToldKey, ToldAt> = LruHashMap::with_max_entries(TOLD
 #[map]
 pub static REPEATS: HashMap<Subject, Repeats> =
     HashMap::with_max_entries(limits::SUBJECTS, BPF_F_NO_PREALLOC);
+
+/// Look-ups that wait for their answer, and until when, ns on `CLOCK_BOOTTIME`. Programs only.
+#[map]
+pub static DNS_ASKED: LruHashMap<DnsAsked, u64> =
+    LruHashMap::with_max_entries(limits::DNS_ASKED, 0);
+
+/// Names of addresses. Programs only.
+#[map]
+pub static DNS_NAMES: LruHashMap<AddressKey, AddressName> =
+    LruHashMap::with_max_entries(limits::DNS_NAMES, 0);
 
 /// Streams to name servers, by the cookie of their socket. Programs only.
 #[map]

@@ -10,7 +10,7 @@ use interdict_abi::{
     event::Head,
     ids::Fault,
     limits::{ARGS_BYTES, COLUMN_PARTS, DNS_MESSAGE_BYTES, PATH_BYTES, WORK_AREAS},
-    maps::{ExecInFlight, KnownName, Subject},
+    maps::{AddressName, ExecInFlight, KnownName, Subject},
 };
 use interdict_engine::{
     Bytes,
@@ -86,6 +86,12 @@ pub struct Work {
     pub subject: Subject,
     /// How far reading the question of a message to a name server has come.
     pub lookup: dns::Question,
+    /// How far reading the addresses of an answer has come.
+    pub records: dns::Records,
+    /// A name of an address, on its way to the table.
+    pub given: AddressName,
+    /// How far narrowing had come before the names of an address.
+    pub saved: Progress,
     /// How far looking for its name in a table has come.
     pub names: names::Walk,
     /// A short string: a name, a comm, a socket address.

@@ -94,6 +94,13 @@ pub fn directory<M: Memory + ?Sized>(image: &M, family: Family) -> u32 {
     image.word(header::FAMILIES + family as u32 * 4)
 }
 
+/// Whether some clause of a family tests `fact`.
+#[inline(always)]
+pub fn tests<M: Memory + ?Sized>(image: &M, family: Family, fact: Fact) -> bool {
+    let directory = directory(image, family);
+    directory != 0 && image.long(directory + family::NEEDS) & (1 << fact as u64) != 0
+}
+
 /// The rule that a clause of a family belongs to.
 #[inline(always)]
 pub fn rule<M: Memory + ?Sized>(image: &M, family: Family, number: u32) -> u32 {

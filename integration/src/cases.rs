@@ -463,6 +463,10 @@ fn ways_out() -> Vec<Case> {
         let to = address("203.0.113.14:53");
         socket(SocketAct::LookUps { names, to, cuts: cuts.to_vec() })
     };
+    let resolve = |name: &str, address: &str, asked: bool| {
+        let (name, server) = (name.to_owned(), v4_port("203.0.113.18:53"));
+        socket(SocketAct::Resolve { name, server, address: v4_port(address), asked })
+    };
     let never = "x".repeat(63);
     vec![
         Case::new(
@@ -494,6 +498,30 @@ fn ways_out() -> Vec<Case> {
         .twin(look_up("example", "198.51.100.30:53"))
         .twin(look_up("evil.example", "198.51.100.24:53"))
         .twin(look_up("evil.example", "198.51.100.30:54")),
+        Case::new(
+            "the_address_of_a_forbidden_name_is_not_connected_to",
+            r#"
+- id: T-DNS-4
+  title: Addresses of names
+  on: [net.connect]
+  when: dns.name in ["**.named.example"] and net.dst.port == 7443
+  action: block
+"#,
+        )
+        .told(
+            resolve("a.Named.example", "203.0.113.15:7443", true),
+            EPERM_REFUSAL,
+            block("T-DNS-4"),
+        )
+        // It keeps the name, whatever it is asked for later.
+        .told(
+            resolve("other.example", "203.0.113.15:7443", true),
+            EPERM_REFUSAL,
+            block("T-DNS-4"),
+        )
+        .twin(resolve("a.named.example", "203.0.113.15:7444", true))
+        .twin(resolve("other.example", "203.0.113.16:7443", true))
+        .twin(resolve("a.named.example", "203.0.113.17:7443", false)),
         Case::new(
             "a_forbidden_name_is_not_looked_up_over_a_stream",
             r#"

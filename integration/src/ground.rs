@@ -84,7 +84,7 @@ const SCRIPTED: &[&str] = &[
 /// Done in the guest before anything is enforced: addresses of its own, a namespace beyond a veth pair, and programs in
 /// the file system that exists only there.
 const PREPARATION: &str = "set -e
-for last in 9 10 11 12 13 14; do ip address add 203.0.113.$last/32 dev lo; done
+for last in 9 10 11 12 13 14 15 16 17 18; do ip address add 203.0.113.$last/32 dev lo; done
 for net in 2001:db8 2001:db8:bad; do ip address add $net::9/128 dev lo; done
 ip netns add far
 ip link add name gate type veth peer name far0

@@ -79,6 +79,7 @@ on_every_kernel! {
     a_descriptor_is_judged_again_by_whoever_reads_it
     a_forbidden_name_is_not_looked_up
     a_forbidden_name_is_not_looked_up_over_a_stream
+    the_address_of_a_forbidden_name_is_not_connected_to
     a_blocked_ipv4_address_is_not_connected_to
     a_blocked_ipv6_network_is_not_connected_to
     a_blocked_port_leaves_other_ports_open

@@ -21,6 +21,7 @@ const CASES: &[&str] = &[
     "a_connection_from_a_blocked_address_does_not_come_about",
     "a_forbidden_name_is_not_looked_up",
     "a_forbidden_name_is_not_looked_up_over_a_stream",
+    "the_address_of_a_forbidden_name_is_not_connected_to",
 ];
 
 /// Namespaces, cgroups and BPF programs of this machine are for root.

@@ -438,7 +438,7 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
         } else {
             flags(raw, decision.flags.path_deleted())
         },
-        path: (family != Family::Dns && !raw.path.is_empty())
+        path: (!matches!(family, Family::Net | Family::Dns) && !raw.path.is_empty())
             .then(|| marks.bytes("object.path", raw.path)),
         target_pid: (decision.target != 0).then_some(decision.target),
         ..ObjectInfo::default()
@@ -468,9 +468,9 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
                 object.second_path = Some(marks.bytes("object.second_path", decision.second));
             }
         }
-        Family::Net | Family::Packet => object.flow = Some(flow(decision)),
+        Family::Packet => object.flow = Some(flow(decision)),
         Family::Syscall => object.syscall = Some(call(decision)),
-        Family::Dns => {
+        Family::Net | Family::Dns => {
             object.flow = Some(flow(decision));
             if !raw.path.is_empty() {
                 object.dns_name = Some(marks.bytes("object.dns_name", &domain::name(raw.path)));

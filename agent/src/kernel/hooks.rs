@@ -398,8 +398,15 @@ pub const HOOKS: &[Hook] = &[
         program: "dns_out",
         attach: Attach::CgroupOut,
         when: When::OnDemand,
-        acts: &[Act::NetDns],
+        acts: &[Act::NetDns, Act::NetDnsAnswer],
         strongest: Strongest::Refuse,
+    },
+    Hook {
+        program: "dns_in",
+        attach: Attach::CgroupIn,
+        when: When::OnDemand,
+        acts: &[Act::NetDnsAnswer],
+        strongest: Strongest::Facts,
     },
     Hook {
         program: "packet_in",

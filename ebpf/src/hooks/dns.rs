@@ -25,10 +25,11 @@ use interdict_engine::{
 use super::{
     enforces,
     judge::{self, Case},
+    named::{self, interdict_asked},
     packet::{self, interdict_socket_layer},
     report,
     report::Told,
-    wire::{PORTS, Parsed, Source as _, inside},
+    wire::{PORTS, Parsed, Source as _, TCP, UDP, inside},
 };
 use crate::{
     bounds::masked,
@@ -43,9 +44,8 @@ const PLAIN: u16 = 53;
 /// The port of those that are asked over TLS or QUIC.
 const ENCRYPTED: u16 = 853;
 
-const TCP: u16 = 6;
-const UDP: u16 = 17;
-const UDP_HEADER_BYTES: u64 = 8;
+/// Bytes of the header of UDP.
+pub const UDP_HEADER_BYTES: u64 = 8;
 
 /// What is known of the name of a look-up, where it is not a [`Read`]: it is encrypted.
 const HIDDEN: u64 = 64;
@@ -53,12 +53,12 @@ const HIDDEN: u64 = 64;
 /// A packet leaves a socket. Answers 1 to let it pass, 0 to drop it (the sender of a datagram sees `EPERM`).
 #[cgroup_skb(egress)]
 pub fn dns_out(context: SkBuffContext) -> i32 {
-    if !to_name_server(&context) {
+    if !with_name_server(&context, 2) {
         return 1;
     }
     let Some(policy) = policy::active() else { return 1 };
     let directory = facts::directory(&policy.image, Family::Dns);
-    if directory == 0 {
+    if directory == 0 && !named::wanted(&policy) {
         return 1;
     }
     let unjudged = !enforces(&policy, directory);
@@ -68,9 +68,10 @@ pub fn dns_out(context: SkBuffContext) -> i32 {
     i32::from(pass)
 }
 
-/// Whether a packet may go to a name server, by a glance: most do not.
+/// Whether a packet may be one of or to a name server, by a glance: most are not. `place`: where the port is in the header
+/// behind that of IP.
 #[inline(always)]
-fn to_name_server(context: &SkBuffContext) -> bool {
+pub fn with_name_server(context: &SkBuffContext, place: u64) -> bool {
     let Some(start) = context.at::<[u8; 10]>(0) else { return false };
     let (protocol, ports) = match start[0] >> 4 {
         4 => (start[9], u64::from(start[0] & 15) * 4),
@@ -79,7 +80,7 @@ fn to_name_server(context: &SkBuffContext) -> bool {
     };
     match u16::from(protocol) {
         TCP | UDP => {
-            let Some(port) = context.at::<[u8; 2]>(ports + 2) else { return true };
+            let Some(port) = context.at::<[u8; 2]>(ports + place) else { return true };
             matches!(u16::from_be_bytes(port), PLAIN | ENCRYPTED)
         }
         // Extension headers of IPv6 are looked behind.
@@ -127,11 +128,18 @@ fn judged(context: &SkBuffContext, policy: &Policy, area: Area, unjudged: bool) 
 /// Judges the message at `offset`. Answers whether it passes.
 #[inline(always)]
 fn message(skb: *mut __sk_buff, policy: &Policy, area: Area, offset: u64, length: u64) -> bool {
-    let read = interdict_question(skb, area.number, offset as u32, length as u32);
+    let (offset, length) = (offset as u32, length as u32);
+    let read = interdict_question(skb, area.number, offset, length, Expected::Query as u32);
     if read == Read::OtherWay as u64 {
         return true;
     }
-    lookup(policy, area, read)
+    if !lookup(policy, area, read) {
+        return false;
+    }
+    if read == NAME && named::wanted(policy) {
+        interdict_asked(skb, area.number);
+    }
+    true
 }
 
 /// Judges a datagram, or those that the kernel will make of it, of `piece` bytes each.
@@ -247,7 +255,7 @@ fn stream(
 
 /// A value at `offset` of a packet, wherever that is.
 #[inline(always)]
-fn load<T: Copy>(skb: *mut __sk_buff, offset: u64) -> Option<T> {
+pub fn load<T: Copy>(skb: *mut __sk_buff, offset: u64) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the destination is `T`-sized; the helper checks the packet's end.
     let read = unsafe {
@@ -266,7 +274,13 @@ fn load<T: Copy>(skb: *mut __sk_buff, offset: u64) -> Option<T> {
 /// front of it. Answers a [`Read`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_question(skb: *mut __sk_buff, area: u32, offset: u32, length: u32) -> u64 {
+pub(super) extern "C" fn interdict_question(
+    skb: *mut __sk_buff,
+    area: u32,
+    offset: u32,
+    length: u32,
+    expected: u32,
+) -> u64 {
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return Read::Malformed as u64 };
     let words: *mut u64 = work.text.0.as_mut_ptr().cast();
@@ -288,7 +302,9 @@ extern "C" fn interdict_question(skb: *mut __sk_buff, area: u32, offset: u32, le
     if loaded != 0 {
         return Read::Cut as u64;
     }
-    work.lookup = Question::start(&mut work.text, bytes as u32, Expected::Query);
+    let expected =
+        if expected == Expected::Answer as u32 { Expected::Answer } else { Expected::Query };
+    work.lookup = Question::start(&mut work.text, bytes as u32, expected);
     let mut asking = Asking { work };
     // SAFETY: the callback is `ask`, and its context outlives the call.
     unsafe { bpf_loop(QUESTION_STEPS, ask as *mut c_void, (&raw mut asking).cast(), 0) };
@@ -406,7 +422,7 @@ extern "C" fn interdict_lookup_finish(area: u32, slot: u32, generation: u32, rea
 
 /// A number for the key in the area: rules tell of a name once a second.
 #[inline(always)]
-fn digest(area: Area) -> u64 {
+pub fn digest(area: Area) -> u64 {
     let words: *const u64 = area.work().text.0.as_ptr().cast();
     let mut state = 0;
     let mut word = 0;

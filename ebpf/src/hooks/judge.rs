@@ -466,6 +466,22 @@ pub fn walked(area: Area, file: *const u8) -> path::Built {
     climbed(area, 0, spot, From::Namespace)
 }
 
+/// Narrows by the name in the area, or by there being none.
+#[inline(always)]
+pub fn by_name(area: Area, slot: u32, known: bool) {
+    if known {
+        interdict_looked_up(area.number, slot, 1);
+    } else {
+        interdict_string(area.number, slot, Fact::DnsName as u32, ABSENT);
+    }
+}
+
+/// Decides what is left in the area. Answers whether there is anything to tell.
+#[inline(always)]
+pub fn decided(area: Area, slot: u32, mode: u32) -> bool {
+    interdict_decide(area.number, slot, mode) != 0
+}
+
 /// Narrows by what is known of the acting process. Answers record flags.
 #[unsafe(no_mangle)]
 #[inline(never)]

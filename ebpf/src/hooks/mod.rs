@@ -10,6 +10,7 @@ pub mod gate;
 pub mod guard;
 pub mod judge;
 pub mod measure;
+pub mod named;
 pub mod net;
 pub mod object;
 pub mod packet;

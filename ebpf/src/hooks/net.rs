@@ -7,7 +7,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::ids::{Act, CONNECT_AND_SEND, Fact, Family, Fault};
 use interdict_engine::facts;
 
-use super::{judge::Case, packet, report, report::Told, with_area, with_policy};
+use super::{judge::Case, named, packet, report, report::Told, with_area, with_policy};
 use crate::{
     emit,
     kernel::{
@@ -390,8 +390,23 @@ pub fn decide(flow: &Flow, policy: &Policy, area: Area) -> bool {
     }
     let mut told = Told { acts: flow.acts, ..Told::default() };
     told.flags = case.actor();
-    if !case.decide() {
+    if !case.alive() {
         return false;
+    }
+    let by_name = case.needs(Fact::DnsName);
+    if by_name && flow.remote.present != 0 {
+        let decided = named::decide(policy, area, flow.remote.ip);
+        if decided == 0 {
+            return false;
+        }
+        told.path_bytes = decided - 1;
+    } else {
+        if by_name {
+            case.absent(Fact::DnsName);
+        }
+        if !case.decide() {
+            return false;
+        }
     }
     report::begin(area, policy.generation, Family::Net, &told);
     report::actor(area);

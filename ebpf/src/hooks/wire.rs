@@ -30,8 +30,10 @@ const ETH_P_QINQ1: u16 = 0x9100;
 const ETH_P_TEB: u16 = 0x6558;
 
 const IPIP: u16 = 4;
-const TCP: u16 = 6;
-const UDP: u16 = 17;
+/// TCP.
+pub const TCP: u16 = 6;
+/// UDP.
+pub const UDP: u16 = 17;
 const DCCP: u16 = 33;
 const IPV6: u16 = 41;
 const GRE: u16 = 47;

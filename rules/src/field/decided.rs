@@ -97,8 +97,14 @@ const ANSWERED: [Fact; 9] = [
     Fact::Error,
 ];
 
-const SOCKET: [Fact; 5] =
-    [Fact::RemoteIp, Fact::RemotePort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
+const NAMED_SOCKET: [Fact; 6] = [
+    Fact::RemoteIp,
+    Fact::RemotePort,
+    Fact::Protocol,
+    Fact::AddressFamily,
+    Fact::SocketType,
+    Fact::DnsName,
+];
 
 const OWN: [Fact; 5] =
     [Fact::LocalIp, Fact::LocalPort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
@@ -173,8 +179,8 @@ pub const DECIDED: &[Decided] = &[
     done_by_process(Act::FileMount, facts!(OBJECT, PROCESS), FILE_FLAGS),
     done_by_process(Act::MmapExec, facts!(OBJECT, PROCESS), FILE_FLAGS),
     done_by_process(Act::MprotectExec, facts!(OBJECT, PROCESS), FILE_FLAGS),
-    socket(Act::NetConnect, facts!(SOCKET, PROCESS), &[2, 10]),
-    socket(Act::NetSend, facts!(SOCKET, PROCESS), &[2, 10]),
+    socket(Act::NetConnect, facts!(NAMED_SOCKET, PROCESS), &[2, 10]),
+    socket(Act::NetSend, facts!(NAMED_SOCKET, PROCESS), &[2, 10]),
     socket(Act::NetBind, facts!(OWN, PROCESS), &[2, 10]),
     socket(Act::NetListen, facts!(OWN, PROCESS), &[2, 10]),
     // Whose connection it is, is not known yet: that is for `packet.accept`.

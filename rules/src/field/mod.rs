@@ -231,7 +231,7 @@ impl Field {
             Of::Exec => matches!(family, Family::Exec | Family::Started),
             Of::File => family == Family::File || act == Act::ModuleLoad || act == Act::Kexec,
             Of::Net => matches!(family, Family::Net | Family::Packet | Family::Dns),
-            Of::Dns => family == Family::Dns,
+            Of::Dns => family == Family::Dns || matches!(act, Act::NetConnect | Act::NetSend),
             Of::Target => matches!(act, Act::Ptrace | Act::Signal),
             Of::Host => true,
             Of::Act(of) => of == act,

@@ -383,7 +383,7 @@ pub const FIELDS: &[Field] = &[
         Type::Domain,
         Of::Dns,
         fact(Fact::DnsName),
-        "The name looked up: `*` stands for one label, `**.` in front for the name and everything below it.",
+        "The name looked up: `*` stands for one label, `**.` in front for the name and everything below it. Of a flow each name for which a look-up of this host was answered with the address, as long as the answer holds: a test holds when any name meets it.",
     ),
     field(
         "target.exe",

@@ -93,7 +93,8 @@ pub const THROTTLE: &[&str] = &["by", "burst", "per"];
 pub const CASE: &[&str] = &["name", "event", "expect", "rules", "would", "excepted_by"];
 
 /// Keys of an event that are not acts.
-pub const CONTEXT: &[&str] = &["process", "target", "container", "k8s", "user", "host", "unknown"];
+pub const CONTEXT: &[&str] =
+    &["process", "target", "container", "k8s", "user", "host", "dns", "unknown"];
 
 /// Keys of the `spec` of an override.
 pub const OVERRIDES: &[&str] = &["overrides", "lists"];

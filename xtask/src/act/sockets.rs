@@ -85,6 +85,17 @@ pub enum SocketAct {
         /// The server.
         to: SocketAddr,
     },
+    /// A name is looked up at a server that this act brings along, and the address in its answer is connected to.
+    Resolve {
+        /// The name.
+        name: String,
+        /// The server: an address of this namespace.
+        server: SocketAddrV4,
+        /// What it answers with, also of this namespace; somebody listens there.
+        address: SocketAddrV4,
+        /// Whether the answer has the number of the question.
+        asked: bool,
+    },
     /// Names are looked up over one stream to an address of this namespace, where somebody listens.
     LookUps {
         /// The names, each in a message of its own.
@@ -131,6 +142,10 @@ impl fmt::Display for SocketAct {
             Self::Multipath { to } => write!(formatter, "multipath to {to}"),
             Self::Answer { from, .. } => write!(formatter, "an answer to {from}"),
             Self::LookUp { name, to } => write!(formatter, "look up {name} at {to}"),
+            Self::Resolve { name, address, asked, .. } => {
+                let asked = if *asked { "" } else { " unasked" };
+                write!(formatter, "connect to {address} as {name}, answered{asked}")
+            }
             Self::LookUps { names, to, cuts } => {
                 write!(formatter, "look up {} at {to}, cut at {cuts:?}", names.join(" and "))
             }
@@ -155,6 +170,7 @@ impl SocketAct {
             Self::Datagram { to: SocketAddr::V6(_) }
             | Self::LookUp { to: SocketAddr::V6(_), .. }
             | Self::LookUps { .. }
+            | Self::Resolve { .. }
             | Self::ConnectedDatagram { to: SocketAddr::V6(_) }
             | Self::Answer { .. }
             | Self::Bind { .. }
@@ -211,6 +227,9 @@ pub(super) fn attempt(act: &SocketAct) -> io::Result<()> {
         }
         SocketAct::Answer { from, to } => answer(*from, *to),
         SocketAct::LookUp { name, to } => unconnected(to)?.send_to(&query(name), to).map(drop),
+        SocketAct::Resolve { name, server, address, asked } => {
+            resolve(name, *server, *address, *asked)
+        }
         SocketAct::LookUps { names, to, cuts } => look_ups(names, *to, cuts),
         SocketAct::Bind { at } => UdpSocket::bind(at).map(drop),
         SocketAct::Listen { at } => TcpListener::bind((*at, 0)).map(drop),
@@ -247,6 +266,33 @@ fn query(name: &str) -> Vec<u8> {
     }
     message.extend([0, 0, 1, 0, 1]);
     message
+}
+
+/// Asks a server of its own for a name, and connects to the address in the answer.
+fn resolve(name: &str, server: SocketAddrV4, address: SocketAddrV4, asked: bool) -> io::Result<()> {
+    let _listener = TcpListener::bind(address)?;
+    let answering = UdpSocket::bind(server)?;
+    let asking = UdpSocket::bind("0.0.0.0:0")?;
+    answering.set_read_timeout(Some(PATIENCE))?;
+    asking.set_read_timeout(Some(PATIENCE))?;
+    asking.send_to(&query(name), server)?;
+    let mut question = [0; 512];
+    let (bytes, asker) = answering.recv_from(&mut question)?;
+    let mut answer = question.get(..bytes).unwrap_or_default().to_vec();
+    // An answer, with one record: the name of the question, type A, for 300 seconds.
+    if let Some(head) = answer.first_chunk_mut::<12>() {
+        head[1] ^= u8::from(!asked);
+        head[2] |= 0x80;
+        head[7] = 1;
+    }
+    answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4]);
+    answer.extend(address.ip().octets());
+    answering.send_to(&answer, asker)?;
+    let (bytes, _) = asking.recv_from(&mut question)?;
+    if question.get(..bytes) != Some(answer.as_slice()) {
+        return Err(io::Error::other("another answer came"));
+    }
+    TcpStream::connect(address).map(drop)
 }
 
 /// Sends queries over a stream; all of it must arrive at the other end.
