@@ -39,6 +39,9 @@ impl Checker<'_, '_> {
         let Some(named) = self.names.lists.get(literal.text.as_str()) else {
             let help = match self.names.closest_list(&literal.text) {
                 Some(meant) => format!("did you mean `{meant}`?"),
+                None if literal.text.contains("..") => {
+                    format!("ranges stand in brackets: `{} in [{}]`", field.name, literal.text)
+                }
                 None => format!(
                     "define it under `lists`, or write the values: `{} in [...]`",
                     field.name

@@ -5,7 +5,10 @@ use std::rc::Rc;
 use super::{names::Values, pattern};
 use crate::{
     diag::{Code, Diagnostic, Diagnostics, closest},
-    field::{Field, Type, Words, number_word, number_words, syscall_names, syscall_numbers},
+    field::{
+        Field, PERMISSION_BITS, Type, Words, number_word, number_words, syscall_names,
+        syscall_numbers,
+    },
     parse::{
         expression::Literal,
         feed::{self, Addresses},
@@ -134,6 +137,18 @@ pub(super) fn number(
         | Type::Flag
         | Type::Container => u32::MAX,
     };
+    if kind == PERMISSION_BITS && decimal(text) {
+        diagnostics.add(
+            Diagnostic::error(
+                Code::WrongValue,
+                literal.span,
+                format!("`{text}` is decimal, and permission bits are octal"),
+            )
+            .label("not the bits that `chmod` shows like this")
+            .help(format!("write `{}`", octal(text))),
+        );
+        return None;
+    }
     let bounds = match text.split_once("..").or_else(|| text.split_once('-')) {
         Some((first, last)) => digits(first).zip(digits(last)),
         None => digits(text).map(|number| (number, number)),
@@ -186,6 +201,24 @@ pub(super) fn number(
         }
     };
     Some((first, last))
+}
+
+/// Whether a number or an end of a range has decimal digits only, and more than one: one means the same in octal.
+fn decimal(text: &str) -> bool {
+    let plain = |end: &str| end.len() > 1 && end.bytes().all(|byte| byte.is_ascii_digit());
+    text.split("..").any(|end| plain(end.trim()) && !end.trim().starts_with('0'))
+}
+
+/// The same digits, in octal.
+fn octal(text: &str) -> String {
+    let ends: Vec<String> = text
+        .split("..")
+        .map(|end| match end.trim() {
+            end if end.starts_with('0') => end.to_owned(),
+            end => format!("0o{end}"),
+        })
+        .collect();
+    ends.join("..")
 }
 
 /// Decimal, `0x` or `0o`.

@@ -217,6 +217,9 @@ enum End {
     Port,
 }
 
+/// The type of permission bits: numbers that everybody writes in octal.
+pub const PERMISSION_BITS: Type = Type::Number(0o7777);
+
 /// The field of this name.
 pub fn find(name: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|field| field.name == name)

@@ -2,7 +2,7 @@
 
 use interdict_abi::ids::{Act, Fact, SetFact, object_flags, process_flags};
 
-use super::{Class, End, Field, Meaning, Of, Resolved, Type, Words};
+use super::{Class, End, Field, Meaning, Of, PERMISSION_BITS, Resolved, Type, Words};
 
 const fn field(
     name: &'static str,
@@ -112,7 +112,7 @@ pub const FIELDS: &[Field] = &[
     ),
     field(
         "exec.mode",
-        Type::Number(0o7777),
+        PERMISSION_BITS,
         Of::Exec,
         Meaning::Is(Resolved::PermissionBits),
         "Permission bits of the program file, written in octal as in `0o755`.",
@@ -168,7 +168,7 @@ pub const FIELDS: &[Field] = &[
     ),
     field(
         "file.mode",
-        Type::Number(0o7777),
+        PERMISSION_BITS,
         Of::File,
         Meaning::Is(Resolved::PermissionBits),
         "Permission bits of the file, written in octal as in `0o644`.",

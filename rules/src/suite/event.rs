@@ -10,8 +10,8 @@ use interdict_abi::ids::{Act, Calling, Fact, Family, SetFact, object_flags, proc
 use crate::{
     diag::{Code, Diagnostic, closest},
     field::{
-        self, FIELDS, Field, Resolved, Type, Unresolved, Words, number_word, syscall_name,
-        syscall_names, syscall_numbers,
+        self, FIELDS, Field, PERMISSION_BITS, Resolved, Type, Unresolved, Words, number_word,
+        syscall_name, syscall_names, syscall_numbers,
     },
     parse::{
         cases::{Given, WrittenEvent},
@@ -416,6 +416,16 @@ fn number(field: &Field, given: &Spanned<String>) -> Result<u32, EventError> {
         | Type::Flag
         | Type::Container => None,
     };
+    if field.kind == PERMISSION_BITS
+        && text.len() > 1
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(EventError {
+            span: given.span,
+            message: format!("`{text}` is decimal, and permission bits are octal"),
+            help: Some(format!("write `0o{}`", text.trim_start_matches('0'))),
+        });
+    }
     let plain = match (text.strip_prefix("0o"), text.strip_prefix("0x")) {
         (Some(octal), _) => u32::from_str_radix(octal, 8).ok(),
         (_, Some(hexadecimal)) => u32::from_str_radix(hexadecimal, 16).ok(),
