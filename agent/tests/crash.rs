@@ -7,13 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     io::{BufRead, BufReader},
     os::unix::fs::FileExt,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use interdict_abi::{
@@ -101,28 +102,41 @@ fn child() {
         .truncate(false)
         .open(Path::new(&folder).join("position"))
         .unwrap();
-    let mut bytes = [0; 8];
-    let _none_yet = position.read_at(&mut bytes, 0);
-    let from = u64::from_le_bytes(bytes);
+    let (from, mut kernel_lost) = stood(Path::new(&folder));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let pipeline = Pipeline::start(&config(folder.as_ref()), this_host(), Mode::Enforce).unwrap();
     pipeline.policy(policy());
+    let records = pipeline.records();
     let mut told = 0;
     for at in from.. {
-        pipeline.record(&record(at));
+        // As the ring's reader does.
+        while !records.has_room(Duration::from_secs(1)) {}
+        records.record(&record(at));
         // The ring lets go of it.
         position.write_all_at(&(at + 1).to_le_bytes(), 0).unwrap();
+        if at.is_multiple_of(500) {
+            kernel_lost += 1;
+            position.write_all_at(&kernel_lost.to_le_bytes(), 8).unwrap();
+            pipeline.kernel_counters("ring", &kernel_losses(kernel_lost), &BTreeMap::new());
+        }
         let durable = pipeline.durable();
         if durable > told {
             told = durable;
             println!("durable {durable}");
         }
-        // Mostly it keeps up; now and then the queue is full, and what finds no room is counted.
-        if at % 4_096 < 3_000 && at % 16 == 0 {
-            std::thread::sleep(std::time::Duration::from_micros(200));
-        }
     }
+}
+
+/// How far the ring was read, and what the kernel side's counter of losses says.
+fn stood(folder: &Path) -> (u64, u64) {
+    let bytes = fs::read(folder.join("position")).unwrap_or_default();
+    let word = |at: usize| bytes.get(at..at + 8).map_or([0; 8], |word| word.try_into().unwrap());
+    (u64::from_le_bytes(word(0)), u64::from_le_bytes(word(8)))
+}
+
+fn kernel_losses(count: u64) -> BTreeMap<String, u64> {
+    BTreeMap::from([("ring_full".to_owned(), count)])
 }
 
 fn durable(line: &str) -> Option<u64> {
@@ -175,6 +189,8 @@ fn killed_at_any_moment_nothing_durable_is_lost_and_the_stream_stays_whole() {
         let _inside = runtime.enter();
         Pipeline::start(&config(folder.path()), this_host(), Mode::Enforce).unwrap()
     };
+    let (given, kernel_lost) = stood(folder.path());
+    pipeline.kernel_counters("ring", &kernel_losses(kernel_lost), &BTreeMap::new());
     runtime.block_on(pipeline.shutdown("test"));
 
     let key = PublicKey::open(&folder.path().join("agent.pub")).unwrap();
@@ -205,25 +221,26 @@ fn killed_at_any_moment_nothing_durable_is_lost_and_the_stream_stays_whole() {
     assert!(torn <= rounds, "{torn} torn lines");
     assert!(highest > rounds, "the children did work: {highest}");
 
-    let given =
-        u64::from_le_bytes(fs::read(folder.path().join("position")).unwrap().try_into().unwrap());
     // The last child may have been killed with a record in hand.
-    let all = accounted.alerts + accounted.counted + accounted.lost;
-    assert!(all == given || all == given + 1, "{given} records, {accounted:?}");
-    assert_eq!(accounted.paths.len() as u64, accounted.alerts, "a record was told twice");
-    assert!(
-        !accounted.paths.is_empty() && accounted.counted > 0 && accounted.lost > 0,
-        "some were only counted"
+    let Accounted { alerts, paths, counted, lost } = accounted;
+    let all = format!(
+        "{given} records: {alerts} told, {counted} counted; {kernel_lost} lost, {lost} told"
     );
+    eprintln!("{all}");
+    assert!(alerts + counted == given || alerts + counted == given + 1, "{all}");
+    assert_eq!(lost, kernel_lost, "{all}");
+    assert_eq!(paths.len() as u64, alerts, "a record was told twice: {all}");
+    assert!(alerts > 0 && counted > 0 && lost > 0, "{all}");
 }
 
 /// What became of the records.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Accounted {
     alerts: u64,
     paths: BTreeSet<u64>,
     /// By notices of the throttle.
     counted: u64,
+    /// As the notices of losses say.
     lost: u64,
 }
 

@@ -138,6 +138,11 @@ impl Intake {
         true
     }
 
+    /// Whether half of the room is taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.lock().journal.len_bytes() > self.capacity / 2
+    }
+
     /// Waits up to `patience` until any record would be taken; returns whether it would.
     pub(super) fn has_room(&self, patience: Duration) -> bool {
         let full = |waiting: &mut Waiting| {

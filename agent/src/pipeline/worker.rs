@@ -235,6 +235,9 @@ impl Worker {
                 self.keep_counts();
             }
         }
+        if !self.tallied.is_empty() && self.intake.is_crowded() {
+            self.keep_counts();
+        }
         if taken.found {
             self.intake.trying(NO_ENTRY);
         }
