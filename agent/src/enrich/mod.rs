@@ -14,7 +14,7 @@ mod seed;
 pub mod told;
 pub mod user;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use interdict_abi::limits::COMM_BYTES;
 
@@ -68,15 +68,21 @@ pub struct Enricher {
 impl Enricher {
     /// Empty tables; nothing is read yet.
     pub fn new(redaction: Redaction) -> Self {
-        Self::with_runtimes(redaction, RuntimeFiles::new("/".into()), CONTAINER_WAIT)
+        let files = RuntimeFiles::new("/".into());
+        Self::with_runtimes(redaction, files, CONTAINER_WAIT, "/sys/fs/cgroup".into())
     }
 
-    /// The same, with names of containers from these files, waited for so long.
-    pub fn with_runtimes(redaction: Redaction, files: RuntimeFiles, wait: Duration) -> Self {
+    /// The same, with names of containers from these files, waited for so long, and cgroups below this folder.
+    pub fn with_runtimes(
+        redaction: Redaction,
+        files: RuntimeFiles,
+        wait: Duration,
+        cgroups: PathBuf,
+    ) -> Self {
         Self {
             processes: Processes::new(redaction),
             users: Users::from_files("/etc/passwd".into(), "/etc/group".into()),
-            containers: Containers::new("/sys/fs/cgroup".into(), files, wait),
+            containers: Containers::new(cgroups, files, wait),
             digests: Digests::new("/proc".into()),
         }
     }

@@ -25,7 +25,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, VecDeque},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -106,21 +106,34 @@ pub fn boot_ns() -> u64 {
     worker::clocks().1
 }
 
+/// What of this host a test may put something else for.
+struct Ground {
+    disk: Arc<dyn Disk>,
+    cgroups: PathBuf,
+}
+
+impl Default for Ground {
+    fn default() -> Self {
+        Self { disk: Arc::new(LocalDisk), cgroups: "/sys/fs/cgroup".into() }
+    }
+}
+
 /// How long [`Pipeline::shutdown`] waits for sinks; what they have not taken waits in the spool.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 impl Pipeline {
     /// Opens key, spool and sinks and starts working. `mode` is told in the first notice. Call within a tokio runtime.
     pub fn start(config: &Config, host: HostInfo, mode: Mode) -> Result<Self, PipelineError> {
-        Self::start_on(config, host, mode, Arc::new(LocalDisk))
+        Self::start_on(config, host, mode, Ground::default())
     }
 
     fn start_on(
         config: &Config,
         host: HostInfo,
         mode: Mode,
-        disk: Arc<dyn Disk>,
+        ground: Ground,
     ) -> Result<Self, PipelineError> {
+        let disk = ground.disk;
         let key = SigningKey::open_or_create(&config.key_path())?;
         let folder = config.spool_path();
         let names: Vec<String> = config.sinks.iter().map(|sink| sink.name()).collect();
@@ -202,6 +215,7 @@ impl Pipeline {
                 redaction.clone(),
                 RuntimeFiles::new(config.containers.root.clone()),
                 config.containers.wait,
+                ground.cgroups,
             ),
             redaction,
             host,

@@ -387,7 +387,9 @@ async fn what_a_full_disk_could_not_keep_is_counted_exactly_and_told_and_the_str
             let folder = tempfile::tempdir().unwrap();
             let config = config(folder.path(), "");
             let disk = Arc::new(FaultyDisk::new(Fault::Between(from, from + len)));
-            let Ok(pipeline) = Pipeline::start_on(&config, this_host(), Mode::Enforce, disk) else {
+            let ground = Ground { disk, ..Ground::default() };
+            let Ok(pipeline) = Pipeline::start_on(&config, this_host(), Mode::Enforce, ground)
+            else {
                 continue;
             };
             let key = pipeline.public_key();
@@ -458,4 +460,101 @@ async fn alerts_of_a_policy_that_the_agent_before_loaded_still_name_their_rule()
 
 fn host_of_another_boot() -> HostInfo {
     HostInfo { boot_id: "another".to_owned(), ..this_host() }
+}
+
+const POD: &str = "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
+const CONTAINER: &str = "fe01fe01fe01fe01fe01fe01fe01fe01fe01fe01fe01fe01fe01fe01fe01fe01";
+
+/// A node as kubelet and containerd leave it: the cgroup of a container is there, what it is called is written later.
+struct Node {
+    folder: tempfile::TempDir,
+    cgroup: u64,
+}
+
+impl Node {
+    fn new() -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let cgroup = folder.path().join(format!("cgroup/kubepods/pod{POD}/{CONTAINER}"));
+        fs::create_dir_all(&cgroup).unwrap();
+        let cgroup = fs::metadata(cgroup).unwrap().ino();
+        Self { folder, cgroup }
+    }
+
+    fn start(&self, wait: &str) -> Pipeline {
+        let folder = self.folder.path();
+        let more = format!("containers: {{ root: {}/host, wait: {wait} }}\n", folder.display());
+        let ground = Ground { cgroups: folder.join("cgroup"), ..Ground::default() };
+        Pipeline::start_on(&config(folder, &more), this_host(), Mode::Enforce, ground).unwrap()
+    }
+
+    fn write_names(&self) {
+        let bundles = "host/run/containerd/io.containerd.runtime.v2.task/k8s.io";
+        let bundle = self.folder.path().join(bundles).join(CONTAINER);
+        fs::create_dir_all(&bundle).unwrap();
+        let annotations = r#"{"annotations":{"io.kubernetes.cri.container-name":"web",
+            "io.kubernetes.cri.sandbox-name":"shop-1","io.kubernetes.cri.sandbox-namespace":"shop"}}"#;
+        fs::write(bundle.join("config.json"), annotations).unwrap();
+    }
+
+    fn act(&self, path: &str) -> Vec<u8> {
+        let mut record = decision(path);
+        let cgroup = std::mem::offset_of!(Head, cgroup);
+        record[cgroup..cgroup + 8].copy_from_slice(&self.cgroup.to_le_bytes());
+        record
+    }
+
+    fn told(&self) -> Vec<Value> {
+        let lines = lines(&self.folder.path().join("out.ndjson"));
+        lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
+    async fn wait_for(&self, what: impl Fn(&Value) -> bool) -> Value {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(found) = self.told().into_iter().find(|alert| what(alert)) {
+                return found;
+            }
+            assert!(std::time::Instant::now() < deadline, "{:?}", self.told());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_waits_for_the_names_of_its_container_and_others_do_not_wait_for_it() {
+    let node = Node::new();
+    let pipeline = node.start("1h");
+    pipeline.record(&node.act("/in/the/container"));
+    pipeline.record(&decision("/on/the/host"));
+    node.wait_for(|alert| alert["object"]["path"] == "/on/the/host").await;
+    let before = node.told();
+    assert!(before.iter().all(|alert| alert["object"]["path"] != "/in/the/container"));
+    node.write_names();
+    let told = node.wait_for(|alert| alert["object"]["path"] == "/in/the/container").await;
+    let container = &told["container"];
+    assert_eq!(container["id"], CONTAINER);
+    let names = ["name", "pod", "namespace", "pod_uid"].map(|name| container[name].as_str());
+    assert_eq!(names, [Some("web"), Some("shop-1"), Some("shop"), Some(POD)]);
+    assert_eq!(container["late"], Value::Null);
+    pipeline.shutdown("test").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_come_too_late_are_told_as_late_and_never_invented() {
+    let node = Node::new();
+    let pipeline = node.start("1ms");
+    pipeline.record(&node.act("/in/the/container"));
+    let told = node.wait_for(|alert| alert["object"]["path"] == "/in/the/container").await;
+    let container = &told["container"];
+    assert_eq!((&container["id"], &container["late"]), (&CONTAINER.into(), &true.into()));
+    for name in ["name", "image", "pod", "namespace"] {
+        assert_eq!(container[name], Value::Null, "{name}");
+    }
+    node.write_names();
+    let named = node.wait_for(|alert| alert["notice"]["name"] == "container-named").await;
+    let detail = &named["notice"]["detail"];
+    assert_eq!((&detail["id"], &detail["name"]), (&CONTAINER.into(), &"web".into()));
+    assert_eq!(detail.get("image"), None);
+    pipeline.shutdown("test").await;
 }
