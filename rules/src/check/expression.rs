@@ -24,6 +24,8 @@ pub(super) struct Checker<'a, 'p> {
     pub(super) diagnostics: &'a mut Diagnostics,
     /// Macros being put in, to see cycles.
     pub(super) unfolding: Vec<String>,
+    /// What is right beside something that is wrong: whether its acts know it can still be said.
+    pub(super) salvaged: Vec<Predicate>,
 }
 
 impl Checker<'_, '_> {
@@ -50,7 +52,11 @@ impl Checker<'_, '_> {
         // Every part is looked at, so that all mistakes are found at once.
         let checked: Vec<Option<Predicate>> =
             parts.iter().map(|part| self.predicate(part)).collect();
-        checked.into_iter().collect()
+        if checked.iter().any(Option::is_none) {
+            self.salvaged.extend(checked.into_iter().flatten());
+            return None;
+        }
+        Some(checked.into_iter().flatten().collect())
     }
 
     fn name(&mut self, word: &Word) -> Option<Predicate> {

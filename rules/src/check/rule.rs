@@ -27,11 +27,12 @@ pub(super) fn check<'p>(
 ) -> Option<CheckedRule<'p>> {
     let before = diagnostics.count();
     let written = acts(rule, diagnostics);
-    let mut checker = Checker { names, diagnostics, unfolding: Vec::new() };
+    let mut checker = Checker { names, diagnostics, unfolding: Vec::new(), salvaged: Vec::new() };
     let when = match &rule.when {
         Some(expression) => checker.predicate(expression),
         None => Some(Predicate::All(Vec::new())),
     };
+    let salvaged = std::mem::take(&mut checker.salvaged);
     let mut exceptions: Vec<(u16, &Exception, Predicate)> = Vec::new();
     for (index, exception) in rule.except.iter().enumerate() {
         let predicate =
@@ -46,7 +47,8 @@ pub(super) fn check<'p>(
     names_once(rule, diagnostics);
 
     let mut late = Vec::new();
-    for predicate in when.iter().chain(exceptions.iter().map(|(_, _, predicate)| predicate)) {
+    let of_exceptions = exceptions.iter().map(|(_, _, predicate)| predicate);
+    for predicate in when.iter().chain(&salvaged).chain(of_exceptions) {
         predicate.each(&mut |leaf| late.extend(leaf.field.later()));
     }
     let final_act = |act: Act| act.later().filter(|later| late.contains(later)).unwrap_or(act);
@@ -58,8 +60,8 @@ pub(super) fn check<'p>(
         if !decides(act, diagnostics) {
             continue;
         }
-        if let Some(when) = &when {
-            when.each(&mut |leaf| {
+        for part in when.iter().chain(&salvaged) {
+            part.each(&mut |leaf| {
                 resolves(leaf, (act.value, kernel_act), tells, None, diagnostics);
             });
         }

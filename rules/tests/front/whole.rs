@@ -190,10 +190,10 @@ fn the_reference_knows_every_field_and_act() {
 #[test]
 fn a_slip_does_not_hide_the_mistakes_after_it() {
     // Operators of other languages are said, and read as what they mean.
-    let codes =
+    let found =
         codes(&when("exec", r#"exec.pth == "/x" AND exec.name in (nc) && proces.uid = root"#));
     assert_eq!(
-        codes,
+        found,
         [
             Code::UnknownField,
             Code::ForeignToken,
@@ -204,6 +204,11 @@ fn a_slip_does_not_hide_the_mistakes_after_it() {
             Code::ForeignToken,
         ]
     );
+    // What an act does not know is said beside a name that nobody knows.
+    let both = |text: &str| codes(&when("file.read", text));
+    let expected = [Code::FieldOfOtherAct, Code::UnknownField];
+    assert_eq!(both(r#"exec.path == "/x" or proces.exe == "/x""#), expected);
+    assert_eq!(both(r#"process.uid == 0 and (not exec.memfd or proces.exe == "/x")"#), expected);
 }
 
 #[test]
