@@ -38,11 +38,9 @@ struct Source<'n> {
     edges: Vec<Edge>,
     /// By state: its edges.
     edges_of: Vec<Place>,
-    /// What is reached from a state without reading: states that read, end or wait for the end.
-    reached: Vec<u32>,
-    /// By state: what is reached from it, once it has been asked for.
-    reached_from: Vec<Option<Place>>,
+    /// Those met while something is followed.
     seen: Vec<bool>,
+    visited: Vec<u32>,
 }
 
 /// Makes `nfa` deterministic, from its anchored start. `classes` gives each byte its class; class 0 is byte zero alone.
@@ -113,30 +111,28 @@ pub(super) fn determine(
                 targets.sort_unstable();
                 targets.dedup();
             }
-            let next = match targets[..] {
-                [] => None,
-                [one] if alone[one as usize] != u32::MAX => Some(alone[one as usize]),
-                [one] => {
-                    let found = sets.find_or_keep(source.reached(one).iter().copied());
-                    alone[one as usize] = found;
-                    Some(found)
+            let known = match targets[..] {
+                [] => {
+                    first = past;
+                    continue;
                 }
-                _ => {
-                    set.clear();
-                    for target in &targets {
-                        set.extend_from_slice(source.reached(*target));
-                    }
-                    set.sort_unstable();
-                    set.dedup();
-                    Some(sets.find_or_keep(set.iter().copied()))
+                [one] => Some(one as usize),
+                _ => None,
+            };
+            let next = match known.map(|one| alone[one]) {
+                Some(next) if next != u32::MAX => next,
+                Some(_) | None => {
+                    source.follow(&mut targets, &[], &mut set);
+                    sets.find_or_keep(set.iter().copied())
                 }
             };
-            if let Some(next) = next {
-                rows[row + first..row + past].fill(Next::State(next));
+            if let Some(one) = known {
+                alone[one] = next;
             }
+            rows[row + first..row + past].fill(Next::State(next));
             first = past;
         }
-        limits.hold(size_of_val(&rows[..]), sets.bytes() + source.bytes())?;
+        limits.hold(size_of_val(&rows[..]), sets.bytes())?;
         at += 1;
     }
     Ok(Automaton { classes: *classes, class_count, start: Next::State(0), rows, tails: Vec::new() })
@@ -184,18 +180,7 @@ impl<'n> Source<'n> {
             edges_of.push((from, edges.len()));
         }
         let count = nfa.states().len();
-        Self {
-            nfa,
-            edges,
-            edges_of,
-            reached: Vec::new(),
-            reached_from: vec![None; count],
-            seen: vec![false; count],
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        size_of_val(&self.reached[..])
+        Self { nfa, edges, edges_of, seen: vec![false; count], visited: Vec::new() }
     }
 
     fn edges(&self, state: u32) -> &[Edge] {
@@ -203,33 +188,16 @@ impl<'n> Source<'n> {
         &self.edges[from..to]
     }
 
-    /// What is reached from `state` without reading, ascending, past the beginning of the string.
-    fn reached(&mut self, state: u32) -> &[u32] {
-        let (from, to) = match self.reached_from[state as usize] {
-            Some(place) => place,
-            None => {
-                let mut found = Vec::new();
-                self.follow(vec![state], &[], &mut found);
-                let from = self.reached.len();
-                self.reached.extend_from_slice(&found);
-                let place = (from, self.reached.len());
-                self.reached_from[state as usize] = Some(place);
-                place
-            }
-        };
-        &self.reached[from..to]
-    }
-
     /// What is reached from the start without reading.
     fn starting(&mut self, found: &mut Vec<u32>) {
-        self.follow(vec![self.nfa.start_anchored().as_u32()], &[Look::Start], found);
+        self.follow(&mut vec![self.nfa.start_anchored().as_u32()], &[Look::Start], found);
     }
 
     /// Adds the patterns that match if the string ends here.
     fn at_end(&mut self, set: &[u32], at_start: bool, matched: &mut Vec<u32>) {
         let mut found = Vec::new();
         let holds: &[Look] = if at_start { &[Look::Start, Look::End] } else { &[Look::End] };
-        self.follow(set.to_vec(), holds, &mut found);
+        self.follow(&mut set.to_vec(), holds, &mut found);
         matched.extend(found.iter().filter_map(|state| {
             match &self.nfa.states()[*state as usize] {
                 State::Match { pattern_id } => Some(pattern_id.as_u32()),
@@ -245,16 +213,16 @@ impl<'n> Source<'n> {
         }));
     }
 
-    /// Follows everything that reads nothing from the states in `work`, and what `holds`. Finds, ascending, the states
+    /// Follows everything that reads nothing from the states in `work`, which it empties, and what `holds`. Finds, ascending, the states
     /// that read, match, or wait for the end of the string.
-    fn follow(&mut self, mut work: Vec<u32>, holds: &[Look], found: &mut Vec<u32>) {
+    fn follow(&mut self, work: &mut Vec<u32>, holds: &[Look], found: &mut Vec<u32>) {
         found.clear();
-        let mut visited = Vec::new();
+        self.visited.clear();
         while let Some(state) = work.pop() {
             if std::mem::replace(&mut self.seen[state as usize], true) {
                 continue;
             }
-            visited.push(state);
+            self.visited.push(state);
             match &self.nfa.states()[state as usize] {
                 State::ByteRange { .. }
                 | State::Sparse(_)
@@ -272,8 +240,8 @@ impl<'n> Source<'n> {
                 State::Capture { next, .. } => work.push(next.as_u32()),
             }
         }
-        for state in visited {
-            self.seen[state as usize] = false;
+        for state in &self.visited {
+            self.seen[*state as usize] = false;
         }
         found.sort_unstable();
     }
@@ -368,6 +336,15 @@ mod tests {
         let expression = pattern::expression(&Pattern::Regex("\\ba\\b".to_owned())).unwrap();
         let built = super::super::build(&[expression], LIMITS, &mut |_| 1).unwrap();
         assert_eq!([&b"b a"[..], b"ba", b"a"].map(|text| label(&built, text)), [1, 0, 1]);
+    }
+
+    #[test]
+    fn what_can_be_skipped_in_a_thousand_places_is_built_or_refused_and_does_not_hang() {
+        let expression =
+            pattern::expression(&Pattern::Regex("^([ac]?b?d?e?f?g?h?i?j?k?){200}$".to_owned()));
+        let limits = Limits { work_bytes: 1 << 20, ..LIMITS };
+        let built = super::super::build(&[expression.unwrap()], limits, &mut |_| 1);
+        assert_eq!(built, Err(BuildError::Large { budget: 1 << 20 }));
     }
 
     #[test]
