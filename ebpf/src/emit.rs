@@ -58,6 +58,8 @@ pub enum Weight {
     Lifecycle,
     /// An act that was let through is told.
     Audit,
+    /// The guard refused something. A flood of that may not take the reserve.
+    Guard,
     /// An act was refused, or a fault decided.
     Refusal,
 }
@@ -71,6 +73,8 @@ pub enum Pressure {
     Subjects,
     /// So is all that one process does against one rule.
     Processes,
+    /// Only the reserve for refusals is left: one process tells one refusal by a rule, and then they are counted.
+    Reserve,
 }
 
 /// How far the agent is behind, from how much of the ring waits.
@@ -81,8 +85,10 @@ pub fn pressure() -> Pressure {
         Pressure::None
     } else if waiting <= RING_BYTES as u64 / 256 * RING_PROCESS_SHARE {
         Pressure::Subjects
-    } else {
+    } else if waiting <= RING_BYTES as u64 / 256 * RING_AUDIT_SHARE {
         Pressure::Processes
+    } else {
+        Pressure::Reserve
     }
 }
 
@@ -101,6 +107,7 @@ pub fn send(work: &mut Work, weight: Weight) {
     let (share, fault, wake) = match weight {
         Weight::Lifecycle => (RING_LIFECYCLE_SHARE, Fault::RingLifecycle, BPF_RB_NO_WAKEUP),
         Weight::Audit => (RING_AUDIT_SHARE, Fault::RingAudit, BPF_RB_FORCE_WAKEUP),
+        Weight::Guard => (RING_AUDIT_SHARE, Fault::RingFull, BPF_RB_FORCE_WAKEUP),
         Weight::Refusal => (256, Fault::RingFull, BPF_RB_FORCE_WAKEUP),
     };
     if waiting > RING_BYTES as u64 / 256 * share {

@@ -263,9 +263,7 @@ impl Pipeline {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.1.retain(|known| known.generation != policy.generation);
         views.1.push_back(Arc::clone(&policy));
-        while views.1.len() > views::KEPT {
-            views.1.pop_front();
-        }
+        views::trim(&mut views.1, views::KEPT);
         if let Err(error) = views.0.write(&views.1) {
             tracing::warn!(%error, "cannot keep what describes this policy for the next start");
         }

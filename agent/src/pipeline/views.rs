@@ -16,8 +16,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::build::PolicyView;
 
-/// Views kept on disk: the one in force and the one before it.
-pub(super) const KEPT: usize = 2;
+/// Views kept in memory, and on disk for the next agent: as many policies may have come into force between an act and the
+/// moment at which it is told, when the agent is far behind or was killed meanwhile.
+pub(super) const KNOWN: usize = 64;
+pub(super) const KEPT: usize = 16;
+
+/// Rules in all views that are kept, from the third on.
+const RULES: usize = 20_000;
+
+/// Lets the oldest views go until at most `most` are left, with no more rules than there is room for. The one in force and
+/// the one before it always stay.
+pub(super) fn trim(views: &mut VecDeque<Arc<PolicyView>>, most: usize) {
+    let rules = |views: &VecDeque<Arc<PolicyView>>| -> usize {
+        views.iter().map(|view| view.metadata.rules.len()).sum()
+    };
+    while views.len() > 2 && (views.len() > most || rules(views) > RULES) {
+        views.pop_front();
+    }
+}
 
 #[derive(Deserialize)]
 struct Stored {

@@ -23,6 +23,7 @@ use super::{
     repeats::Subjects,
     snooze::Snoozes,
     throttle::{self, Outcome, Throttle},
+    views,
 };
 use crate::{
     alert::{
@@ -54,9 +55,6 @@ pub(super) const FAULT: &str = "fault ";
 /// Records after which the heap is worth tidying up, and the least time between two times of it.
 const TIDY_RECORDS: usize = 10_000;
 const TIDY: Duration = Duration::from_secs(60);
-
-/// Policies remembered, newest last: records of the one before may still be in the ring.
-const POLICIES: usize = 8;
 
 pub(super) struct Worker {
     intake: Arc<Intake>,
@@ -430,10 +428,8 @@ impl Worker {
     /// That it is in force was told in its place among the notices.
     fn adopt(&mut self, policy: &Arc<PolicyView>) {
         self.policies.retain(|known| known.generation != policy.generation);
-        if self.policies.len() >= POLICIES {
-            self.policies.pop_front();
-        }
         self.policies.push_back(Arc::clone(policy));
+        views::trim(&mut self.policies, views::KNOWN);
     }
 
     fn tell(&mut self, notice: &Notice, boot_ns: u64) {

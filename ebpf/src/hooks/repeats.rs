@@ -3,8 +3,8 @@
 //! A flood must not fill the ring with what is known already, so that an alert on something else finds room. As long as
 //! the agent keeps up everything is told. When part of the ring waits, decisions on one subject (the same rule, process
 //! and object) are told a few times a second and then counted in its row; when more waits, so is all that one process
-//! does against one rule. The first of a subject is always told, and every decision is either sent, or counted here, or
-//! counted as lost.
+//! does against one rule; in the reserve for refusals each process has one by each rule. So whatever is refused to a
+//! process that was not heard of yet finds room, and every decision is either sent, or counted here, or counted as lost.
 
 use interdict_abi::{
     ids::Fault,
@@ -29,22 +29,23 @@ pub fn counted(area: Area) -> bool {
         Pressure::None => false,
         Pressure::Subjects => interdict_repeated(area.number, 0) != 0,
         Pressure::Processes => interdict_repeated(area.number, 1) != 0,
+        Pressure::Reserve => interdict_repeated(area.number, 2) != 0,
     }
 }
 
-/// 1 if the decision in area `number` was counted. `processes`: whether all that a process does counts together.
+/// 1 if the decision in area `number` was counted. `level`: 1 if all that a process does counts together, 2 if it has one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_repeated(number: u32, processes: u32) -> u64 {
+extern "C" fn interdict_repeated(number: u32, level: u32) -> u64 {
     // SAFETY: the caller's invocation has claimed it.
     let Some(work) = (unsafe { scratch::claimed(number) }) else { return 0 };
     work.head.flags |= interdict_abi::event::flags::COUNTED;
     describe(work);
     let now = work.head.time_ns;
-    if over(&work.subject, now, SUBJECT_ALERTS, processes == 0) {
+    if level < 2 && over(&work.subject, now, SUBJECT_ALERTS, level == 0) {
         return 1;
     }
-    if processes != 0 {
+    if level > 0 {
         let subject = &mut work.subject;
         subject.device = 0;
         subject.inode = 0;
@@ -53,15 +54,16 @@ extern "C" fn interdict_repeated(number: u32, processes: u32) -> u64 {
         subject.acts = 0;
         subject.number = 0;
         subject.strings = 0;
-        if over(&work.subject, now, PROCESS_ALERTS, true) {
+        let allowed = if level == 1 { PROCESS_ALERTS } else { 0 };
+        if over(&work.subject, now, allowed, true) {
             return 1;
         }
     }
     0
 }
 
-/// Whether as many decisions on a subject as are told have been told in this second; this one is counted then. Subjects
-/// without a row get one if they are to be `noted`.
+/// Whether as many decisions on a subject as are `allowed` have been told in this second; this one is counted then.
+/// Subjects without a row are told, and get one if they are to be `noted`.
 #[inline(always)]
 fn over(subject: &Subject, now: u64, allowed: u64, noted: bool) -> bool {
     let Some(row) = REPEATS.get_ptr_mut(subject) else {
@@ -75,7 +77,7 @@ fn over(subject: &Subject, now: u64, allowed: u64, noted: bool) -> bool {
     // SAFETY: a live map value of five words. Two processors may tell one more each; what is counted is exact.
     unsafe {
         let since = (&raw mut (*row).since_ns).read_volatile();
-        if now.wrapping_sub(since) >= SECOND_NS {
+        if allowed > 0 && now.wrapping_sub(since) >= SECOND_NS {
             (&raw mut (*row).since_ns).write_volatile(now);
             (&raw mut (*row).told).write_volatile(1);
             return false;

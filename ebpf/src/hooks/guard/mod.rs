@@ -180,7 +180,7 @@ pub extern "C" fn interdict_guard_tell(what: u64, inode: u64, device: u64, name:
         }
     }
     report::actor(claim.area);
-    emit::send(claim.area.work(), Weight::Refusal);
+    emit::send(claim.area.work(), Weight::Guard);
     claim.release();
     1
 }
