@@ -20,7 +20,10 @@ use crate::{
     config::{Config, ConfigError},
     kernel::{
         features::Features,
-        loader::{Deciding, LoadError, Loaded, Options, remove_instance, remove_links},
+        loader::{
+            Deciding, Followed, InterfaceLinks, LoadError, Loaded, Options, remove_instance,
+            remove_links,
+        },
         repeats::Rows,
         ring::{Faults, Reader, drain, is_loss},
         slots::{Slots, SwapError, Watch},
@@ -73,6 +76,10 @@ pub enum AppError {
 /// How often policy files, counters and the kernel's switches are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How links of interfaces are looked at and made.
+const LINKS: InterfaceLinks =
+    InterfaceLinks { is_attached: link::is_attached, attach: link::pinned_interface };
+
 /// Where programs are loaded to, from the configuration and what the host has.
 pub fn load_options(config: &Config) -> Options {
     let features = Features::find(&config.pins);
@@ -89,19 +96,49 @@ pub fn load_options(config: &Config) -> Options {
     }
 }
 
-/// `all` stands for every interface but the loopback.
-fn interfaces(named: &[String]) -> Vec<String> {
-    if named != ["all"] {
-        return named.to_vec();
+/// Whether an interface goes by a name of the configuration: `*` in it stands for anything, `all` for all but the loopback.
+fn goes_by(interface: &str, named: &str) -> bool {
+    if named == "all" {
+        return interface != "lo";
     }
+    let mut parts = named.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| interface.strip_prefix(first)) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// The interfaces that the configuration means: those it names in full, there or not, and those that go by a pattern.
+fn interfaces(named: &[String]) -> Vec<String> {
+    let is_pattern = |name: &&String| *name == "all" || name.contains('*');
+    let patterns: Vec<&String> = named.iter().filter(is_pattern).collect();
+    let mut all: Vec<String> = named.iter().filter(|name| !is_pattern(name)).cloned().collect();
+    if !patterns.is_empty() {
+        let there = present_interfaces();
+        all.extend(
+            there.into_iter().filter(|name| patterns.iter().any(|named| goes_by(name, named))),
+        );
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The interfaces there are.
+fn present_interfaces() -> Vec<String> {
     let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
-    let mut all: Vec<String> = entries
+    entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name != "lo" && name != "bonding_masters")
-        .collect();
-    all.sort();
-    all
+        .filter(|name| name != "bonding_masters")
+        .collect()
 }
 
 /// The running agent.
@@ -123,6 +160,8 @@ struct App {
     faults: Faults,
     repeats: Rows,
     reader: Option<Reader>,
+    /// Why packets of an interface are not judged, as it was told.
+    unjudged: Option<String>,
     protection: Option<Protection>,
     canaries: Canaries,
     places: Places,
@@ -198,6 +237,7 @@ impl App {
             faults: Faults::open(&loaded)?,
             repeats: Rows::of(loaded.directory())?,
             reader: None,
+            unjudged: None,
             protection: None,
             canaries: Canaries::start(places.clone(), pipeline.records())
                 .map_err(PipelineError::canaries)?,
@@ -435,10 +475,48 @@ impl App {
         self.look_at_repeats(false);
         self.look_at_ftrace();
         self.look_at_protection();
+        self.look_at_interfaces();
         let seen = fingerprint(&self.config.policies);
         if seen != self.seen {
             self.seen = seen;
             self.reload();
+        }
+    }
+
+    /// Packets are judged on interfaces that appear, too.
+    fn look_at_interfaces(&mut self) {
+        if self.config.interfaces.is_empty() {
+            return;
+        }
+        let there = present_interfaces();
+        let mut wanted = interfaces(&self.config.interfaces);
+        wanted.retain(|name| there.contains(name));
+        match self.loaded.follow(wanted, LINKS) {
+            Ok(followed) => {
+                self.unjudged = None;
+                if followed == Followed::default() {
+                    return;
+                }
+                tracing::info!(new = ?followed.new, gone = ?followed.gone, "interfaces changed");
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if self.unjudged.as_ref() != Some(&reason) {
+                    self.pipeline.notice(Notice::Other {
+                        name: "interface-not-judged",
+                        severity: Severity::High,
+                        message: format!("packets that arrive there are not judged: {reason}"),
+                        detail: BTreeMap::new(),
+                    });
+                    self.unjudged = Some(reason);
+                }
+            }
+        }
+        self.canaries.hold().pinned(self.loaded.pinned_links());
+        if let Some(protection) = &mut self.protection
+            && let Err(error) = protection.guard_links(&self.loaded)
+        {
+            tracing::error!(%error, "links to new interfaces are not guarded");
         }
     }
 
@@ -522,4 +600,27 @@ fn make_folder(path: &PathBuf) -> Result<(), AppError> {
 
 fn write(path: &PathBuf, text: &str) -> Result<(), AppError> {
     fs::write(path, text).map_err(|source| AppError::File { path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::goes_by;
+
+    #[test]
+    fn an_interface_goes_by_its_name_a_pattern_or_all() {
+        for (interface, named, expected) in [
+            ("eth0", "eth0", true),
+            ("eth01", "eth0", false),
+            ("veth12ab", "veth*", true),
+            ("eth0", "veth*", false),
+            ("cali12-x", "cali*-x", true),
+            ("cali-y", "cali*-x", false),
+            ("ab", "a*b*b", false),
+            ("eth0", "*", true),
+            ("lo", "all", false),
+            ("eth0", "all", true),
+        ] {
+            assert_eq!(goes_by(interface, named), expected, "{interface} {named}");
+        }
+    }
 }

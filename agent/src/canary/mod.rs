@@ -165,6 +165,7 @@ impl Look {
             let name = link.file_name().unwrap_or_default().to_string_lossy();
             match link::is_attached(link) {
                 Ok(true) => {}
+                Ok(false) if is_of_gone_interface(&name) => {}
                 Ok(false) => {
                     wrong.insert(format!("link {name}"), "it has been detached".to_owned());
                 }
@@ -216,4 +217,11 @@ impl Look {
         }
         self.told = wrong;
     }
+}
+
+/// Whether a link is to an interface that is not there any more: nothing arrives there, and the agent forgets the link.
+fn is_of_gone_interface(link: &str) -> bool {
+    link.split_once('@').is_some_and(|(_, interface)| {
+        !std::path::Path::new("/sys/class/net").join(interface).exists()
+    })
 }

@@ -73,7 +73,8 @@ pub struct Config {
     pub pins: PathBuf,
     /// What is logged to standard error: a `tracing` filter such as `info` or `interdict_agent=debug`.
     pub log: String,
-    /// Interfaces whose incoming packets are judged; `[all]`: every one but the loopback.
+    /// Interfaces whose incoming packets are judged, also when they appear later: names, in which `*` stands for anything;
+    /// `all`: every one but the loopback.
     pub interfaces: Vec<String>,
     /// Judge packets inside packets too: IP in IP, GRE and VXLAN, two levels deep.
     pub look_inside: bool,

@@ -1,8 +1,9 @@
-//! Links of cgroup programs for which the loader library offers none that can be pinned.
+//! Links that the loader library does not offer: of cgroup programs so that they can be pinned, of programs that are known by
+//! their pin alone.
 
 use std::{
     ffi::CString,
-    io,
+    fs, io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
@@ -12,6 +13,11 @@ use std::{
 
 /// `BPF_CGROUP_SYSCTL`.
 const SYSCTL: u32 = 18;
+/// `BPF_XDP`.
+const XDP: u32 = 37;
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`.
+const XDP_GENERIC: u32 = 2;
+const XDP_NATIVE: u32 = 4;
 
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
@@ -44,17 +50,30 @@ pub fn pinned_sysctl(
     cgroup: BorrowedFd<'_>,
     path: &Path,
 ) -> io::Result<()> {
-    pin(to_cgroup(program, cgroup, SYSCTL)?, path)
+    pin(create(program, number(cgroup.as_raw_fd())?, SYSCTL, 0)?, path)
 }
 
-fn to_cgroup(program: impl AsFd, cgroup: impl AsFd, attach_type: u32) -> io::Result<OwnedFd> {
-    let number = |descriptor: RawFd| u32::try_from(descriptor).map_err(io::Error::other);
-    let attributes = Create {
-        program: number(program.as_fd().as_raw_fd())?,
-        target: number(cgroup.as_fd().as_raw_fd())?,
-        attach_type,
-        flags: 0,
-    };
+/// Attaches a pinned program to an interface by a link, in the driver if that can do it, and pins the link. Answers how.
+///
+/// # Errors
+/// There is no such program or interface, or the kernel refuses.
+pub fn pinned_interface(program: &Path, interface: &str, path: &Path) -> io::Result<&'static str> {
+    let program = get(program)?;
+    let index = fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))?;
+    let index = index.trim().parse().map_err(io::Error::other)?;
+    match create(&program, index, XDP, XDP_NATIVE) {
+        Ok(link) => pin(link, path).map(|()| "native"),
+        Err(_) => pin(create(&program, index, XDP, XDP_GENERIC)?, path).map(|()| "generic"),
+    }
+}
+
+fn number(descriptor: RawFd) -> io::Result<u32> {
+    u32::try_from(descriptor).map_err(io::Error::other)
+}
+
+fn create(program: impl AsFd, target: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
+    let program = number(program.as_fd().as_raw_fd())?;
+    let attributes = Create { program, target, attach_type, flags };
     // SAFETY: the attributes outlive the call and have the size that is told.
     let made = unsafe {
         libc::syscall(libc::SYS_bpf, LINK_CREATE, &raw const attributes, size_of::<Create>())
@@ -83,6 +102,13 @@ fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
 /// # Errors
 /// There is no such pin.
 pub fn is_attached(path: &Path) -> io::Result<bool> {
+    let link = get(path)?;
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", link.as_raw_fd()))?;
+    Ok(!about.lines().any(|line| line == "ifindex:\t0" || line == "cgroup_id:\t0"))
+}
+
+/// Opens what is pinned there.
+fn get(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let attributes = Pin { path: path.as_ptr() as u64, descriptor: 0, flags: 0 };
     // SAFETY: the attributes and the path they point to outlive the call.
@@ -93,7 +119,5 @@ pub fn is_attached(path: &Path) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: a new descriptor that nobody else knows.
-    let link = unsafe { OwnedFd::from_raw_fd(got) };
-    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", link.as_raw_fd()))?;
-    Ok(!about.lines().any(|line| line == "ifindex:\t0" || line == "cgroup_id:\t0"))
+    Ok(unsafe { OwnedFd::from_raw_fd(got) })
 }
