@@ -35,6 +35,8 @@ pub struct GuardState {
     pub secret_device: u64,
     /// Device of the BPF file system with the pins: not unmounted by others. 0: none.
     pub pins_device: u64,
+    /// Device of cgroupfs. 0: there is none.
+    pub cgroups_device: u64,
     /// Number of the agent's mount namespace.
     pub mounts: u64,
     /// The latest wall time an agent has seen, seconds: a token does not come back when the clock is set back.
@@ -156,7 +158,7 @@ numbered! {
     }
 }
 
-const _: () = assert!(size_of::<GuardState>() == 120);
+const _: () = assert!(size_of::<GuardState>() == 128);
 const _: () = assert!(size_of::<GuardObject>() == 16);
 const _: () = assert!(size_of::<GuardId>() == 8);
 

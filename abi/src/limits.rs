@@ -79,8 +79,18 @@ pub const NAMES: u32 = 262_144;
 /// Names of one object that are remembered; further ones still count while the object is reached by them.
 pub const NAMES_PER_OBJECT: u32 = 4;
 
-/// Longest remembered name. With its lengths a row has 256 bytes, a size the kernel's allocator has.
+/// Room for a remembered name. With its lengths a row has 256 bytes, a size the kernel's allocator has.
 pub const NAME_BYTES: usize = 248;
+
+/// Remembered names that do not fit there: see `maps::LongName`. 8 KiB each, taken only when used; further ones count as
+/// names that are not known.
+pub const LONG_NAMES: u32 = 4_096;
+
+/// Mounts that can be vouched for.
+pub const CROSSINGS: u32 = 16_384;
+
+/// Pairs of process and object of which it is remembered that something was told; those not heard of for longest give way.
+pub const TOLD_FILES: u32 = 16_384;
 
 /// Parts of a path column whose labels are remembered on an inode. Paths of policies with more are walked every time.
 pub const REMEMBERED_PARTS: usize = 4;

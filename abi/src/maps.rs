@@ -17,6 +17,12 @@ pub mod names {
     pub const ANCESTORS: &str = "ANCESTORS";
     /// Hash of [`super::NameKey`] to [`super::KnownName`].
     pub const NAMES: &str = "NAMES";
+    /// Hash of [`super::NameKey`] to [`super::LongName`].
+    pub const LONG_NAMES: &str = "LONG_NAMES";
+    /// Hash of [`super::Crossing`]: the mounts that can be vouched for.
+    pub const CROSSINGS: &str = "CROSSINGS";
+    /// Hash of [`super::ToldFile`]: what was told.
+    pub const TOLD_FILES: &str = "TOLD_FILES";
     /// Hash of the id of a program to its path ([`super::ProgramPath`]).
     pub const PROGRAMS: &str = "PROGRAMS";
     /// Hash of thread group to [`super::Lineage`].
@@ -50,7 +56,7 @@ pub struct Control {
     /// Thread group of the agent, in the initial PID namespace.
     pub agent: u64,
     /// Thread that is telling the kernel which objects go by which names: what it asks the attributes of is remembered
-    /// under the path it asked by. 0: none.
+    /// under the path it asked by. With [`Control::MOUNTS`] instead the mounts on the way there are. 0: none.
     pub seeder: u64,
     /// Whether packets inside packets are judged too: 0 or 1.
     pub inside: u64,
@@ -60,6 +66,11 @@ pub struct Control {
     pub gate: Gate,
     /// Sum of [`Repeats::silent`] over rows that the agent has removed.
     pub repeats_gone: u64,
+}
+
+impl Control {
+    /// In [`Self::seeder`]: the mounts on the way to what is asked about can be vouched for.
+    pub const MOUNTS: u64 = 1 << 32;
 }
 
 /// Fronts of address tables that answer for most packets: see `engine::facts::gate`. Each word is [`Gate::word`], so that
@@ -128,7 +139,7 @@ pub struct NameKey {
 }
 
 /// A path that some rule selects, and under which an object is or once was to be found: the object stays what it is
-/// under every other name. A path longer than the room is remembered as [`KnownName::TOO_LONG`] bytes.
+/// under every other name. Of a path longer than the room the text is a [`LongName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct KnownName {
@@ -136,13 +147,56 @@ pub struct KnownName {
     pub bytes: u32,
     /// Where its last component starts.
     pub last: u32,
-    /// The path, zeros behind.
+    /// The path, zeros behind. All zeros for one that does not fit with a terminator.
     pub text: [u8; NAME_BYTES],
 }
 
 impl KnownName {
-    /// [`Self::bytes`] of a path that did not fit.
+    /// In [`Self::last`]: learned where something had been mounted since the agent taught. Such a name adds judgements, but
+    /// no program is known by it.
+    pub const ARRANGED: u32 = 1 << 31;
+
+    /// [`Self::bytes`] of a path that neither fits here nor found room among the long ones.
     pub const TOO_LONG: u32 = u32::MAX;
+}
+
+/// The text of a [`KnownName`] of [`NAME_BYTES`] and more, under the same key. What is behind its bytes means nothing.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct LongName(pub [u8; PATH_BYTES]);
+
+/// A mount by what it is: what it shows, and what it is mounted on. For a root directory the latter is zero.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Crossing {
+    /// `s_dev` of what it shows.
+    pub device: u32,
+    /// `s_dev` of what it is mounted on.
+    pub place_device: u32,
+    /// `i_ino` of its topmost object.
+    pub root: u64,
+    /// `i_ino` of what it is mounted on.
+    pub place: u64,
+}
+
+/// That something was told of a process and an object, to be told once: see `hooks::object` of the kernel programs.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ToldFile {
+    /// Generation of the policy that tells.
+    pub generation: u32,
+    /// Thread group.
+    pub process: u32,
+    /// `i_ino`.
+    pub inode: u64,
+    /// `s_dev`.
+    pub device: u32,
+    /// Value of `Fact::Act`.
+    pub act: u32,
 }
 
 /// An exec between its check and its success, keyed by thread id.
@@ -176,6 +230,12 @@ pub struct Lineage {
     pub lost: u64,
     /// Distinct programs of its ancestors, then zeros.
     pub ancestors: [u64; LINEAGE],
+}
+
+impl Lineage {
+    /// [`Self::program`] of a process whose program goes by no name: it was started by a path that nobody can vouch for.
+    /// No path has this id.
+    pub const NAMELESS: u64 = 2;
 }
 
 /// The next state of an id, from the one before and eight bytes of the path (little-endian, zeros behind its end). It
@@ -438,6 +498,8 @@ const _: () = assert!(size_of::<ToldKey>() == 24);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);
 const _: () = assert!(size_of::<KnownName>() == 256);
+const _: () = assert!(size_of::<Crossing>() == 24);
+const _: () = assert!(size_of::<ToldFile>() == 24);
 const _: () = assert!(size_of::<ExecInFlight>() == 24);
 const _: () = assert!(size_of::<Lineage>() == 272);
 
@@ -453,6 +515,8 @@ mod user {
     unsafe impl aya::Pod for super::NameKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::KnownName {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::LongName {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ProgramPath {}
     // SAFETY: as above.

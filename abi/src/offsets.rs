@@ -37,6 +37,9 @@ pub const MISSING: u64 = u64::MAX;
 /// Fields that programs can do without.
 pub const CHOICES: &[Choice] = &[
     Choice { global: "TASK_LOGINUID", places: &[("task_struct", "loginuid", 0)] },
+    // Mounts of one file system: since 6.18 each leads to the next, before that there are links in between.
+    Choice { global: "MOUNT_INSTANCE", places: &[("mount", "mnt_instance", 0)] },
+    Choice { global: "MOUNT_NEXT", places: &[("mount", "mnt_next_for_sb", 0)] },
     // Set while a 32-bit system call is being made (x86).
     Choice { global: "THREAD_STATUS", places: &[("task_struct", "thread_info.status", 0)] },
     Choice { global: "THREAD_FLAGS", places: &[("task_struct", "thread_info.flags", 0)] },
@@ -74,6 +77,7 @@ pub const CONSTANTS: &[(&str, &str)] = &[
 pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("PERF_KIND_ARGUMENT", "bpf_lsm_perf_event_open", "type"),
     ("BPF_KERNEL_ARGUMENT", "bpf_lsm_bpf", "kernel"),
+    ("SETATTR_DENTRY_ARGUMENT", "bpf_lsm_inode_setattr", "dentry"),
 ];
 
 fields! {
@@ -118,11 +122,13 @@ fields! {
     "GUARD_TASK_FILES": "task_struct" . "files",
     "GUARD_TASK_NSPROXY": "task_struct" . "nsproxy",
     "GUARD_TASK_PTRACE": "task_struct" . "ptrace",
+    "IATTR_VALID": "iattr" . "ia_valid",
     "INODE_MODE": "inode" . "i_mode",
     "INODE_NLINK": "inode" . "i_nlink",
     "INODE_NUMBER": "inode" . "i_ino",
     "INODE_SUPER": "inode" . "i_sb",
     "INODE_UID": "inode" . "i_uid",
+    "KERNFS_ID": "kernfs_node" . "id",
     "KERNFS_NAME": "kernfs_node" . "name",
     "MESSAGE_FLAGS": "msghdr" . "msg_flags",
     "MESSAGE_NAME": "msghdr" . "msg_name",
@@ -131,11 +137,15 @@ fields! {
     "MNT_NS_USER": "mnt_namespace" . "user_ns",
     "MOUNT_MNT": "mount" . "mnt",
     "MOUNT_MOUNTPOINT": "mount" . "mnt_mountpoint",
+    "MOUNT_NAMESPACE": "mount" . "mnt_ns",
     "MOUNT_PARENT": "mount" . "mnt_parent",
     "NSPROXY_MNT_NS": "nsproxy" . "mnt_ns",
     "PATH_DENTRY": "path" . "dentry",
     "PATH_MNT": "path" . "mnt",
     "PID_LEVEL": "pid" . "level",
+    "PID_TASKS": "pid" . "tasks",
+    "PROC_INODE_PID": "proc_inode" . "pid",
+    "PROC_INODE_VFS": "proc_inode" . "vfs_inode",
     "QSTR_NAME": "qstr" . "name",
     "QSTR_LEN": "qstr" . "len",
     "SIGNAL_LIVE": "signal_struct" . "live",
@@ -152,6 +162,8 @@ fields! {
     "SOCKET_TYPE": "socket" . "type",
     "SUPER_DEVICE": "super_block" . "s_dev",
     "SUPER_MAGIC": "super_block" . "s_magic",
+    "SUPER_MOUNTS": "super_block" . "s_mounts",
+    "SUPER_ROOT": "super_block" . "s_root",
     "TASK_CGROUPS": "task_struct" . "cgroups",
     "TASK_CRED": "task_struct" . "cred",
     "TASK_EXIT_CODE": "task_struct" . "exit_code",
@@ -160,6 +172,7 @@ fields! {
     "TASK_MM": "task_struct" . "mm",
     "TASK_NSPROXY": "task_struct" . "nsproxy",
     "TASK_PID": "task_struct" . "pid",
+    "TASK_PID_LINKS": "task_struct" . "pid_links",
     "TASK_GROUP_LEADER": "task_struct" . "group_leader",
     "TASK_REAL_PARENT": "task_struct" . "real_parent",
     "TASK_SIGNAL": "task_struct" . "signal",

@@ -34,16 +34,28 @@ pub static LINEAGES: HashMap<u32, Lineage> =
 
 /// A walk over the words of a path.
 #[repr(C)]
-struct Words<'a> {
+pub struct Words<'a> {
     text: &'a Text,
-    known: *const ProgramPath,
+    known: *const u64,
     bytes: u64,
     id: u64,
     /// Whether the words so far are those of `known`.
     same: u64,
 }
 
-impl Words<'_> {
+/// Words of the longest path.
+const WORDS: u32 = (PATH_BYTES / 8) as u32;
+
+impl<'a> Words<'a> {
+    /// Whether the first `bytes` of the text are those at `known`, a map value of `PATH_BYTES`, 8-aligned.
+    #[inline(always)]
+    pub fn same(text: &'a Text, known: *const u64, bytes: u64) -> bool {
+        let mut words = Words { text, known, bytes, id: 0, same: 1 };
+        // SAFETY: the callback is `compare`, and its context outlives the call.
+        unsafe { bpf_loop(WORDS, compare as *mut c_void, (&raw mut words).cast(), 0) };
+        words.same == 1
+    }
+
     /// The word at `index`, with zeros behind the path's end.
     #[inline(always)]
     fn word(&self, index: u64) -> u64 {
@@ -84,7 +96,7 @@ unsafe extern "C" fn compare(index: u64, words: *mut Words<'_>) -> i64 {
     }
     let at = masked::<{ PATH_BYTES as u64 / 8 - 1 }>(index) as usize;
     // SAFETY: a live map value of PATH_BYTES, 8-aligned.
-    let known = unsafe { words.known.cast::<u64>().add(at).read() };
+    let known = unsafe { words.known.add(at).read() };
     let left = words.bytes - index * 8;
     let known = if left >= 8 { known } else { known & ((1u64 << (left * 8)) - 1) };
     if known != words.word(index) {
@@ -102,19 +114,15 @@ pub fn program(area: Area, bytes: u64) -> u64 {
         return 0;
     }
     let text = &area.work().text;
-    let steps = (PATH_BYTES / 8) as u32;
     let mut words = Words { text, known: core::ptr::null(), bytes, id: bytes, same: 1 };
     // SAFETY: the callback is `mix`, and its context outlives the call.
-    unsafe { bpf_loop(steps, mix as *mut c_void, (&raw mut words).cast(), 0) };
+    unsafe { bpf_loop(WORDS, mix as *mut c_void, (&raw mut words).cast(), 0) };
     let id = words.id | 1;
     match PROGRAMS.get_ptr(&id) {
         Some(known) => {
             // SAFETY: live while the program runs; the terminator is compared by its own byte below.
             let end = unsafe { (*known).0[bytes as usize & (PATH_BYTES - 1)] };
-            words.known = known;
-            // SAFETY: the callback is `compare`, and its context outlives the call.
-            unsafe { bpf_loop(steps, compare as *mut c_void, (&raw mut words).cast(), 0) };
-            if words.same == 1 && end == 0 { id } else { lost() }
+            if Words::same(text, known.cast(), bytes) && end == 0 { id } else { lost() }
         }
         None => {
             // SAFETY: the text has more than PATH_BYTES, and its path is terminated.

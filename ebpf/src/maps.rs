@@ -12,9 +12,9 @@ use interdict_abi::{
         SLOT_BYTES_MIN, TOLD_PEERS, WORK_AREAS,
     },
     maps::{
-        AddressKey, AddressName, AncestorSet, Control, DnsAsked, DnsStream, ExecInFlight,
-        KnownName, NameKey, ProcessKey, Rate, Repeats, RuleKey, RuleTally, Subject, ToldAt,
-        ToldKey,
+        AddressKey, AddressName, AncestorSet, Control, Crossing, DnsAsked, DnsStream, ExecInFlight,
+        KnownName, LongName, NameKey, ProcessKey, Rate, Repeats, RuleKey, RuleTally, Subject,
+        ToldAt, ToldFile, ToldKey,
     },
 };
 
@@ -53,6 +53,21 @@ pub static ANCESTORS: HashMap<ProcessKey, AncestorSet> =
 #[map]
 pub static NAMES: HashMap<NameKey, KnownName> =
     HashMap::with_max_entries(limits::NAMES, BPF_F_NO_PREALLOC);
+
+/// Texts of those that do not fit there. Written before their rows in `NAMES`, by programs; see `names`.
+#[map]
+pub static LONG_NAMES: HashMap<NameKey, LongName> =
+    HashMap::with_max_entries(limits::LONG_NAMES, BPF_F_NO_PREALLOC);
+
+/// Mounts that were there when the agent taught: see `kernel::mounts`. Programs only.
+#[map]
+pub static CROSSINGS: HashMap<Crossing, u32> =
+    HashMap::with_max_entries(limits::CROSSINGS, BPF_F_NO_PREALLOC);
+
+/// What was told of reads and writes through descriptors, and of opens. Programs only.
+#[map]
+pub static TOLD_FILES: LruHashMap<ToldFile, u32> =
+    LruHashMap::with_max_entries(limits::TOLD_FILES, 0);
 
 /// Execs between their check and their success, by thread id. Written and read by the exec programs.
 #[map]

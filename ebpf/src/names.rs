@@ -13,14 +13,15 @@
 use interdict_abi::{
     ids::Fault,
     limits::{NAME_BYTES, NAMES_PER_OBJECT, PATH_BYTES},
-    maps::{KnownName, NameKey},
+    maps::{KnownName, LongName, NameKey},
 };
 
 use crate::{
     bounds::masked,
     emit,
     kernel::copy,
-    maps::NAMES,
+    lineage::Words,
+    maps::{LONG_NAMES, NAMES},
     scratch::{self, Area, TEXT_BYTES, Work},
     words,
 };
@@ -31,25 +32,42 @@ const ONLY_IF_MISSING: u64 = 1;
 /// Words of a remembered text.
 const WORDS: usize = NAME_BYTES / 8;
 
-/// Remembers that the object goes by the first `bytes` of the text in the area. Answers 1 if that is news.
+/// Remembers that the object goes by the first `bytes` of the text in the area; `last` is as `KnownName` has it. Answers
+/// 1 if that is news.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn interdict_learn(area: u32, device: u32, inode: u64, bytes: u32, last: u32) -> u64 {
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     fill(work, bytes, last);
+    let long = bytes as usize >= NAME_BYTES;
     let mut index = 0;
     while index < NAMES_PER_OBJECT {
         let key = NameKey { device, index, inode };
         // SAFETY: read at once; rows are only replaced as a whole.
         match unsafe { NAMES.get(&key) } {
             Some(known) => {
-                if same(known, &work.name) {
+                if long && known.bytes == KnownName::TOO_LONG {
+                    return 0;
+                }
+                if same(known, &work.name)
+                    && (!long || interdict_same_long(area, device, inode, index, bytes) != 0)
+                {
+                    // Arranged once, and now met where nobody arranged it.
+                    if known.last & !last & KnownName::ARRANGED != 0 {
+                        let _kept = NAMES.insert(&key, &work.name, 0);
+                    }
                     return 0;
                 }
             }
             None => {
+                if long && !keep_long(work, &key) {
+                    work.name.bytes = KnownName::TOO_LONG;
+                }
                 if NAMES.insert(&key, &work.name, ONLY_IF_MISSING).is_err() {
+                    if long {
+                        let _none = LONG_NAMES.remove(&key);
+                    }
                     emit::count(Fault::Names);
                     return 0;
                 }
@@ -62,17 +80,45 @@ extern "C" fn interdict_learn(area: u32, device: u32, inode: u64, bytes: u32, la
     0
 }
 
+/// Keeps the text in the area as that of a long name. False, counted, if there is no room.
+#[inline(always)]
+fn keep_long(work: &mut Work, key: &NameKey) -> bool {
+    // SAFETY: the text has more than PATH_BYTES and is 8-aligned.
+    let text = unsafe { &*work.text.0.as_ptr().cast::<LongName>() };
+    if LONG_NAMES.insert(key, text, ONLY_IF_MISSING).is_ok() {
+        return true;
+    }
+    emit::count(Fault::Names);
+    false
+}
+
+/// Whether a long name of the object is the first `bytes` of the text in the area: 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_same_long(
+    area: u32,
+    device: u32,
+    inode: u64,
+    index: u32,
+    bytes: u32,
+) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    // SAFETY: read at once; rows are only replaced as a whole.
+    let Some(known) = (unsafe { LONG_NAMES.get(&NameKey { device, index, inode }) }) else {
+        return 0;
+    };
+    let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(u64::from(bytes));
+    u64::from(Words::same(&work.text, known.0.as_ptr().cast(), bytes))
+}
+
 #[inline(always)]
 fn fill(work: &mut Work, bytes: u32, last: u32) {
     // SAFETY: a name of zeros is a name.
     unsafe { words::zero(&mut work.name) };
-    if bytes as usize >= NAME_BYTES {
-        work.name.bytes = KnownName::TOO_LONG;
-        return;
-    }
     work.name.bytes = bytes;
     work.name.last = last;
-    let bytes = masked::<255>(u64::from(bytes));
+    let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(u64::from(bytes));
     if bytes < NAME_BYTES as u64 {
         let source = work.text.0.as_ptr();
         // SAFETY: below the room's size.
@@ -96,7 +142,7 @@ fn same(known: &KnownName, name: &KnownName) -> bool {
 
 /// [`recall`] found no such name.
 pub const NONE: u64 = 0;
-/// [`recall`] found a name that was too long to remember.
+/// [`recall`] found a name for whose text there was no room.
 pub const UNKNOWN: u64 = 1 << 32;
 
 /// Copies a name of the object to `at` in the text of the area, with a terminator. Answers its bytes, [`NONE`] or
@@ -114,6 +160,9 @@ extern "C" fn interdict_recall(area: u32, device: u32, inode: u64, index: u32, a
         return UNKNOWN;
     }
     work.name.last = known.last;
+    if known.bytes as usize >= NAME_BYTES {
+        return recall_long(work, &NameKey { device, index, inode }, known.bytes, at);
+    }
     let at = masked::<{ PATH_BYTES as u64 - 1 }>(u64::from(at));
     // SAFETY: a path and a name are shorter than the text.
     let target = unsafe { work.text.0.as_mut_ptr().add(at as usize) };
@@ -122,6 +171,20 @@ extern "C" fn interdict_recall(area: u32, device: u32, inode: u64, index: u32, a
     let end = (at as usize + NAME_BYTES) & (TEXT_BYTES - 1);
     work.text.0[end] = 0;
     u64::from(known.bytes)
+}
+
+#[inline(always)]
+fn recall_long(work: &mut Work, key: &NameKey, bytes: u32, at: u32) -> u64 {
+    // SAFETY: copied at once; rows are only replaced as a whole.
+    let Some(long) = (unsafe { LONG_NAMES.get(key) }) else { return UNKNOWN };
+    let at = masked::<{ PATH_BYTES as u64 - 1 }>(u64::from(at));
+    let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(u64::from(bytes));
+    // SAFETY: two paths are shorter than the text.
+    let target = unsafe { work.text.0.as_mut_ptr().add(at as usize) };
+    // SAFETY: as above.
+    unsafe { copy(target, bytes, long.0.as_ptr()) };
+    work.text.0[(at + bytes) as usize & (TEXT_BYTES - 1)] = 0;
+    bytes
 }
 
 /// Remembers a name: see [`interdict_learn`].
@@ -148,9 +211,11 @@ pub fn has_any(device: u32, inode: u64) -> bool {
 pub fn forget(device: u32, inode: u64) {
     let mut index = 0;
     while index < NAMES_PER_OBJECT {
-        if NAMES.remove(&NameKey { device, index, inode }).is_err() {
+        let key = NameKey { device, index, inode };
+        if NAMES.remove(&key).is_err() {
             return;
         }
+        let _none = LONG_NAMES.remove(&key);
         index += 1;
     }
 }

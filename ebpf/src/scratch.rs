@@ -27,7 +27,7 @@ use crate::{
     cache::Remembered,
     emit,
     hooks::{object::Question, syscall::Called, system::Known, wire::Packet},
-    kernel::{container::Ascent, cwd::Cwd, path::Climb},
+    kernel::{container::Ascent, cwd::Cwd, mounts::Search, path::Climb},
     maps::{SCRATCH, SCRATCH_TAKEN},
 };
 
@@ -64,6 +64,8 @@ pub struct Work {
     pub name: KnownName,
     /// How far building a path has come.
     pub climb: Climb,
+    /// How far looking for a mount has come.
+    pub search: Search,
     /// The working directory, and how far building it has come.
     pub cwd: Cwd,
     /// How far looking for the name of a container has come.

@@ -37,8 +37,18 @@ const EPERM_REFUSAL: Outcome = Outcome::Refused(EPERM);
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    [programs(), files(), tree(), names(), network(), ways_out(), modes(), crate::system::cases()]
-        .concat()
+    [
+        programs(),
+        files(),
+        tree(),
+        names(),
+        sizes(),
+        network(),
+        ways_out(),
+        modes(),
+        crate::system::cases(),
+    ]
+    .concat()
 }
 
 fn programs() -> Vec<Case> {
@@ -271,6 +281,11 @@ fn tree() -> Vec<Case> {
         .told(file(FileAct::Truncate(path("file"))), EPERM_REFUSAL, told("T-TREE-9"))
         .told(file(FileAct::ChangeMode(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
         .told(file(FileAct::ChangeOwner(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
+        .told(file(FileAct::SetTimes(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
+        .told(file(FileAct::SetAttribute(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
+        .told(file(FileAct::RemoveAttribute(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
+        .told(file(FileAct::SetAccess(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
+        .told(file(FileAct::RemoveAccess(path("file"))), EPERM_REFUSAL, told("T-TREE-10"))
         .told(
             file(FileAct::Mount("/srv/open".to_owned(), "/srv/mounts/here".to_owned())),
             EPERM_REFUSAL,
@@ -279,6 +294,11 @@ fn tree() -> Vec<Case> {
         .twin(file(FileAct::Remove(open("file"))))
         .twin(file(FileAct::Truncate(open("file"))))
         .twin(file(FileAct::ChangeMode(open("file"))))
+        .twin(file(FileAct::SetTimes(open("file"))))
+        .twin(file(FileAct::SetAttribute(open("file"))))
+        .twin(file(FileAct::RemoveAttribute(open("file"))))
+        .twin(file(FileAct::SetAccess(open("file"))))
+        .twin(file(FileAct::RemoveAccess(open("file"))))
         .twin(file(FileAct::ChangeOwner(open("file"))))
         .twin(file(FileAct::Mount("/srv/open".to_owned(), "/srv/mounts/there".to_owned()))),
         Case::new(
@@ -355,7 +375,65 @@ fn names() -> Vec<Case> {
             text("/srv/named/inherited"),
             text("/usr/local/bin/trusted"),
         ))),
+        Case::new(
+            "a_descriptor_in_audit_mode_is_told_once",
+            r#"
+- { id: T-NAME-7, title: Read, on: [file.read], when: 'file.path == "/srv/named/overheard" and process.exe == "/usr/local/bin/web"', action: block, mode: audit }
+"#,
+        )
+        .told(
+            file(FileAct::ReadInherited(text("/srv/named/overheard"), text("/usr/local/bin/web"))),
+            Outcome::Passed,
+            Told::audited("T-NAME-7", "block"),
+        )
+        .twin(file(FileAct::ReadInherited(
+            text("/srv/named/overheard"),
+            text("/usr/local/bin/trusted"),
+        ))),
+        crate::system::replaced(),
+        crate::system::impostors(),
     ]
+}
+
+/// Paths as long, as deep and as strange as the kernel makes them.
+fn sizes() -> Vec<Case> {
+    let places = crate::ground::hostile_places();
+    let mut kept = Case::new(
+        "a_path_of_any_length_and_depth_is_decided",
+        r#"
+- { id: T-SIZE-1, title: Read, on: [file.read], when: 'file.path in ["/srv/long/kept/**"]', action: block }
+"#,
+    );
+    let mut told = Case::new(
+        "a_long_path_is_no_fault_of_other_rules",
+        r#"
+- { id: T-SIZE-2, title: Read, on: [file.read], when: 'file.path in ["/srv/long/told/**"]', action: alert }
+"#,
+    );
+    let mut run_there = Case::new(
+        "a_program_with_a_long_path_is_decided",
+        r#"
+- { id: T-SIZE-3, title: Run, on: [exec], when: 'exec.path in ["/srv/long/runs/**"]', action: block }
+"#,
+    );
+    for (index, place) in places.iter().enumerate() {
+        let (at, number) = (|kind: &str| format!("/srv/long/{kind}/{place}"), index + 1);
+        let refused = || Told::enforced("T-SIZE-1", "block");
+        kept = kept
+            .told(read(&at("kept")), EPERM_REFUSAL, refused())
+            .told(read(&format!("/srv/other/kept-{number}")), EPERM_REFUSAL, refused())
+            .twin(read(&at("free")));
+        let seen = || Told::enforced("T-SIZE-2", "alert");
+        told = told.told(read(&at("told")), Outcome::Passed, seen()).told(
+            read(&format!("/srv/other/told-{number}")),
+            Outcome::Passed,
+            seen(),
+        );
+        run_there = run_there
+            .told(run(&[&at("runs")]), EPERM_REFUSAL, Told::enforced("T-SIZE-3", "block"))
+            .twin(run(&[&at("free")]));
+    }
+    vec![kept, told, run_there, crate::system::every_byte()]
 }
 
 fn network() -> Vec<Case> {

@@ -46,6 +46,8 @@ const FILES: &[&str] = &[
     "/srv/named/moved",
     "/srv/named/rooted",
     "/srv/named/inherited",
+    "/srv/named/overheard",
+    "/srv/named/entrusted",
     "/srv/unnamed/file",
     "/srv/dropbox/there",
 ];
@@ -105,7 +107,30 @@ touch /srv/other/bound
 mount --bind /srv/named/bound /srv/other/bound
 mount --bind /srv/named /srv/other/mount
 mount --bind /srv/dropbox /srv/other/drop
+for kind in kept told runs free; do
+  for place in $(cat /usr/lib/guest/places); do
+    mkdir -p $(dirname /srv/long/$kind/$place)
+    cp /usr/bin/true /srv/long/$kind/$place
+  done
+done
+number=0
+for place in $(cat /usr/lib/guest/places); do
+  number=$((number + 1))
+  ln /srv/long/kept/$place /srv/other/kept-$number
+  ln /srv/long/told/$place /srv/other/told-$number
+done
 ";
+
+/// Paths of hostile sizes below a directory of [`KINDS`] bytes: a name of 255 bytes, 500 components, and what makes
+/// 4,095 bytes in all.
+pub fn hostile_places() -> [String; 3] {
+    let longest = format!("{}/", "l".repeat(255)).repeat(15);
+    let left = 4_095 - KINDS - longest.len();
+    ["n".repeat(255), format!("{}file", "d/".repeat(499)), format!("{longest}{}", "e".repeat(left))]
+}
+
+/// Bytes of `/srv/long/kept/` and its like.
+const KINDS: usize = 15;
 
 /// A 64-bit program that calls the kernel as 32-bit ones do.
 const OLD_WAY: &str = "/opt/sys/int80";
@@ -159,6 +184,7 @@ pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
     let guest = if kernel == NATIVE { Guest::native(init)? } else { Guest::new(kernel, init)? };
     let mut guest =
         guest.file(SCRIPT, 0o644, serde_json::to_vec(script)?).file(NETWORK, 0o644, PREPARATION);
+    guest = guest.file("/usr/lib/guest/places", 0o644, hostile_places().join("\n"));
     for path in ACTORS {
         guest = guest.actor(path);
     }

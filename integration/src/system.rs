@@ -38,6 +38,87 @@ fn refused(name: &'static str, rules: &'static str, rule: &'static str, step: St
     Case::new(name, rules).told(step, REFUSED, Told::enforced(rule, "block"))
 }
 
+/// A name of every byte a name can have: 254 of them, in files of two directories.
+pub fn every_byte() -> Case {
+    let read = |folder: &str| {
+        let code = format!(
+            "mkdir('{folder}'); my $name = join('', map {{ chr }} grep {{ $_ != 47 }} 1..255);
+             open(my $new, '>', \"{folder}/$name\") or exit(64 + $!); close($new);
+             open(my $file, '<', \"{folder}/$name\") or exit(64 + $!); exit(0);"
+        );
+        script("bystander", &format!("read a name of every byte in {folder}"), &code)
+    };
+    refused(
+        "a_name_of_every_byte_is_decided",
+        r#"
+- { id: T-SIZE-4, title: Read, on: [file.read], when: 'file.path in ["/srv/bytes/**"]', action: block }
+"#,
+        "T-SIZE-4",
+        read("/srv/bytes"),
+    )
+    .twin(read("/srv/unbytes"))
+}
+
+/// A file replaces another and is read by a link that it had before.
+pub fn replaced() -> Case {
+    let replace = |folder: &str| {
+        let code = format!(
+            "unlink('/srv/other/fresh'); unlink('/srv/other/second');
+             open(my $new, '>', '/srv/other/fresh') or exit(64 + $!); close($new);
+             link('/srv/other/fresh', '/srv/other/second') or exit(64 + $!);
+             rename('/srv/other/fresh', '{folder}/replaced') or exit(64 + $!);
+             open(my $file, '<', '/srv/other/second') or exit(64 + $!); exit(0);"
+        );
+        script("bystander", &format!("replace a file in {folder}, and read it by a link"), &code)
+    };
+    refused(
+        "what_replaces_a_kept_file_is_known_before_it_is_opened",
+        r#"
+- { id: T-NAME-8, title: Read, on: [file.read], when: 'file.path == "/srv/named/replaced"', action: block }
+"#,
+        "T-NAME-8",
+        replace("/srv/named"),
+    )
+    .twin(replace("/srv/unnamed"))
+}
+
+/// Programs that are mounted over the one an exception names, in mounts of their own.
+pub fn impostors() -> Case {
+    const READ: &str = r#"exec('/usr/local/bin/trusted', '-e',
+        q(open(my $file, '<', '/srv/named/entrusted') or exit(64 + $!); exit(0)));"#;
+    // Mounts of its own, which nobody else gets.
+    const PRIVATE: &str = "syscall(272, 0x20000) == 0 or exit(64 + $!);
+         my ($nothing, $root) = ('none', '/');
+         syscall(165, $nothing, $root, $nothing, 0x44000, 0) == 0 or exit(64 + $!);";
+    let bound = format!(
+        "{PRIVATE}
+         my ($from, $to, $kind) = ('/opt/sys/bystander', '/usr/local/bin/trusted', 'none');
+         syscall(165, $from, $to, $kind, 4096, 0) == 0 or exit(64 + $!);
+         {READ}"
+    );
+    let covered = format!(
+        "{PRIVATE}
+         my ($from, $to, $kind) = ('none', '/usr/local/bin', 'tmpfs');
+         syscall(165, $from, $to, $kind, 0, 0) == 0 or exit(64 + $!);
+         open(my $in, '<:raw', '/opt/sys/bystander') or exit(64 + $!);
+         open(my $out, '>:raw', '/usr/local/bin/trusted') or exit(64 + $!);
+         while (read($in, my $part, 65536)) {{ print $out $part }}
+         close($out); chmod(0755, '/usr/local/bin/trusted');
+         {READ}"
+    );
+    let told = || Told::enforced("T-NAME-9", "block");
+    let read = Act::Read { path: "/srv/named/entrusted".to_owned() };
+    Case::new(
+        "a_program_mounted_over_another_is_not_taken_for_it",
+        r#"
+- { id: T-NAME-9, title: Read, on: [file.read], when: 'file.path == "/srv/named/entrusted" and not process.exe == "/usr/local/bin/trusted"', action: block }
+"#,
+    )
+    .told(script("bystander", "bind a program over a trusted one", &bound), REFUSED, told())
+    .told(script("bystander", "mount a program over a trusted one", &covered), REFUSED, told())
+    .twin(Step::new("", read).by("/usr/local/bin/trusted"))
+}
+
 /// All of them.
 pub fn cases() -> Vec<Case> {
     [on_processes(), on_credentials(), on_namespaces(), on_the_kernel(), facts(), system_calls()]

@@ -77,6 +77,13 @@ on_every_kernel! {
     a_new_file_is_known_by_where_its_directory_belongs
     a_program_is_known_by_its_hard_link
     a_descriptor_is_judged_again_by_whoever_reads_it
+    a_descriptor_in_audit_mode_is_told_once
+    what_replaces_a_kept_file_is_known_before_it_is_opened
+    a_program_mounted_over_another_is_not_taken_for_it
+    a_path_of_any_length_and_depth_is_decided
+    a_long_path_is_no_fault_of_other_rules
+    a_program_with_a_long_path_is_decided
+    a_name_of_every_byte_is_decided
     a_forbidden_name_is_not_looked_up
     a_forbidden_name_is_not_looked_up_over_a_stream
     the_address_of_a_forbidden_name_is_not_connected_to

@@ -15,7 +15,7 @@ use crate::{
     kernel::{
         btf::Btf,
         features::Features,
-        hooks::{Attach, Effect, HOOKS, usable},
+        hooks::{Attach, Effect, HOOKS, twin, usable},
         loader::{Deciding, Loaded, Options, remove_instance},
     },
     policy::{Policy, PolicyError, acts_of, backstops_of, said},
@@ -176,9 +176,12 @@ fn human(
                 };
                 let acts: Vec<&str> = hook.acts.iter().map(|act| act.name()).collect();
                 let size = tried.programs.iter().find(|(name, ..)| *name == hook.program);
-                let size = size
-                    .and_then(|(_, _, size)| *size)
-                    .map_or("-".to_owned(), |size| size.to_string());
+                // A hook that this kernel lacks: its acts are seen by another.
+                let size = match (size.and_then(|(_, _, size)| *size), twin(hook.program)) {
+                    (Some(size), _) => size.to_string(),
+                    (None, Some(twin)) => format!("not here: see {twin}"),
+                    (None, None) => "-".to_owned(),
+                };
                 out.push_str(&format!(
                     "{:<24} {place:<31} {:<23} {size:>12}\n",
                     hook.program,

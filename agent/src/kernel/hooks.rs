@@ -86,8 +86,13 @@ const BY_PATH: &[Act] = &[
 /// The hook that sees the same acts on kernels that lack the hook of `program`; `None` if there is no such kernel among
 /// those that are supported.
 pub fn twin(program: &str) -> Option<&'static str> {
-    // Linux 6.2 split truncation through a descriptor off.
-    (program == "file_truncate").then_some("path_truncate")
+    // Linux 6.2 split truncation through a descriptor off, and lists of access.
+    match program {
+        "file_truncate" => Some("path_truncate"),
+        "inode_set_acl" => Some("inode_setxattr"),
+        "inode_remove_acl" => Some("inode_removexattr"),
+        _ => None,
+    }
 }
 
 /// All kernel programs.
@@ -261,6 +266,20 @@ pub const HOOKS: &[Hook] = &[
         strongest: Strongest::Facts,
     },
     Hook {
+        program: "inode_rename",
+        attach: Attach::Lsm("inode_rename"),
+        when: When::WithLsm,
+        acts: BY_PATH,
+        strongest: Strongest::Facts,
+    },
+    Hook {
+        program: "inode_link",
+        attach: Attach::Lsm("inode_link"),
+        when: When::WithLsm,
+        acts: BY_PATH,
+        strongest: Strongest::Facts,
+    },
+    Hook {
         program: "inode_getattr",
         attach: Attach::Lsm("inode_getattr"),
         when: When::Teaching,
@@ -288,6 +307,11 @@ pub const HOOKS: &[Hook] = &[
         acts: &[Act::SyscallResult],
         strongest: Strongest::Kill,
     },
+    lsm("inode_setattr", "inode_setattr", &[Act::FileSetattr]),
+    lsm("inode_setxattr", "inode_setxattr", &[Act::FileSetattr]),
+    lsm("inode_removexattr", "inode_removexattr", &[Act::FileSetattr]),
+    lsm("inode_set_acl", "inode_set_acl", &[Act::FileSetattr]),
+    lsm("inode_remove_acl", "inode_remove_acl", &[Act::FileSetattr]),
     lsm("ptrace_access_check", "ptrace_access_check", &[Act::Ptrace]),
     lsm("ptrace_traceme", "ptrace_traceme", &[Act::Ptrace]),
     lsm("task_kill", "task_kill", &[Act::Signal]),
@@ -441,6 +465,8 @@ pub const HOOKS: &[Hook] = &[
     guard("guard_move", Attach::Lsm("move_mount")),
     guard("guard_umount", Attach::Lsm("sb_umount")),
     guard("guard_pivot", Attach::Lsm("sb_pivotroot")),
+    guard("guard_write", Attach::Lsm("file_permission")),
+    guard("guard_moved", Attach::Tracepoint("cgroup_attach_task")),
     guard("guard_bpf", Attach::Lsm("bpf")),
     guard("guard_map", Attach::Lsm("bpf_map")),
     guard("guard_program", Attach::Lsm("bpf_prog")),

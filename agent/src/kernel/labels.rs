@@ -107,7 +107,10 @@ impl Labels {
             let labels: BTreeMap<u32, u32> = running
                 .iter()
                 .map(|(process, one)| {
-                    let label = dfa::walk(image, automaton, one.program.as_slice());
+                    // What the kernel saw it start is better than what `/proc` shows: a path that was arranged.
+                    let kept = self.lineages.program(*process);
+                    let program = kept.as_deref().unwrap_or(&one.program);
+                    let label = dfa::walk(image, automaton, program);
                     (*process, label.unwrap_or(0))
                 })
                 .collect();

@@ -137,7 +137,9 @@ impl Lineages {
         // An exec that came in between found no row to write to.
         while let Some(now) = running(process) {
             let program = self.keep(&now.program)?;
-            if program == row.program {
+            // One that came later has written what the kernel saw.
+            let seen = self.rows.get(&process, 0).is_ok_and(|now| now.program != row.program);
+            if program == row.program || seen {
                 break;
             }
             row.program = program;
@@ -178,8 +180,16 @@ impl Lineages {
         }
     }
 
+    /// What a process is known to run; empty for a program that goes by no name. `None`: that is not known.
+    pub fn program(&self, process: u32) -> Option<Vec<u8>> {
+        self.path(self.rows.get(&process, 0).ok()?.program)
+    }
+
     /// The path kept under an id.
     pub fn path(&self, id: u64) -> Option<Vec<u8>> {
+        if id == Lineage::NAMELESS {
+            return Some(Vec::new());
+        }
         let path = self.programs.get(&id, 0).ok()?;
         let end = path.0.iter().position(|byte| *byte == 0)?;
         Some(path.0[..end].to_vec())

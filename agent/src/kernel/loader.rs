@@ -158,6 +158,7 @@ const MAPS: &[&str] = &[
     names::EXES,
     names::ANCESTORS,
     names::NAMES,
+    names::LONG_NAMES,
     names::EVENTS,
     names::FAULTS,
     names::DECISIONS,

@@ -8,13 +8,14 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::unix::ffi::OsStrExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
 };
 
 use interdict_abi::{
     ids::{Fact, Family},
     image::{column, header},
+    maps::Control,
 };
 use interdict_engine::{Memory, dfa, facts};
 use interdict_rules::roots::{Roots, Step};
@@ -27,9 +28,6 @@ use super::{
 
 /// Objects looked at before a walk ends: a tenth of a second for 10,000.
 const MOST: usize = 1_000_000;
-
-/// Deepest directory below a place.
-const DEPTH: usize = 64;
 
 /// What can go wrong while teaching.
 #[derive(Debug, Error)]
@@ -71,10 +69,48 @@ pub fn teach(
 ) -> Result<Taught, TeachError> {
     let Some(_listening) = loaded.teach()? else { return Ok(Taught::default()) };
     let thread = u64::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or(0);
+    // First, so that what is on them counts as what it is.
+    slots.set_seeder(thread | Control::MOUNTS)?;
+    for place in mount_points(&fs::read("/proc/self/mountinfo").unwrap_or_default()) {
+        let _vouched = fs::symlink_metadata(place);
+    }
     slots.set_seeder(thread)?;
     let taught = walk_all(image, roots);
     slots.set_seeder(0)?;
     taught
+}
+
+/// Where something is mounted, from `/proc/self/mountinfo`. File systems whose server may be gone are left out: asking
+/// might wait for ever.
+fn mount_points(table: &[u8]) -> Vec<PathBuf> {
+    const ELSEWHERE: [&[u8]; 9] =
+        [b"nfs", b"nfs4", b"cifs", b"smb3", b"fuse", b"autofs", b"9p", b"ceph", b"afs"];
+    let lines = table.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| {
+            let mut fields = line.split(|byte| *byte == b' ');
+            let place = fields.nth(4)?;
+            let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+            let kind = kind.split(|byte| *byte == b'.').next()?;
+            let far = ELSEWHERE.contains(&kind);
+            (!far).then(|| PathBuf::from(std::ffi::OsString::from_vec(unescaped(place))))
+        })
+        .collect()
+}
+
+/// Spaces and their like are three octal digits behind a backslash.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = field;
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..3).filter(|_| *first == b'\\');
+        let code = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { behind.get(3..).unwrap_or_default() } else { behind };
+    }
+    bytes
 }
 
 fn walk_all(image: &[u8], roots: &Roots) -> Result<Taught, TeachError> {
@@ -165,7 +201,7 @@ impl Walk<'_> {
                     self.enter(base, &at.join(name), rest);
                 }
             }
-            Step::Deep => self.descend(base, at, DEPTH),
+            Step::Deep => self.descend(base, at),
         }
     }
 
@@ -177,17 +213,20 @@ impl Walk<'_> {
         }
     }
 
-    fn descend(&mut self, base: &Path, at: &Path, depth: usize) {
+    /// Judges all that lies below `at`, however deep: where a path is too long for the kernel, so is any that leads there.
+    fn descend(&mut self, base: &Path, at: &Path) {
         self.judge(base, at);
-        if depth == 0 || is_made_up(&under(base, at)) {
-            return;
-        }
-        for name in self.entries(base, at) {
-            let path = at.join(name);
-            if is_directory(&under(base, &path)) {
-                self.descend(base, &path, depth - 1);
-            } else {
+        let mut directories = vec![at.to_owned()];
+        while let Some(directory) = directories.pop() {
+            if is_made_up(&under(base, &directory)) {
+                continue;
+            }
+            for name in self.entries(base, &directory) {
+                let path = directory.join(name);
                 self.judge(base, &path);
+                if is_directory(&under(base, &path)) {
+                    directories.push(path);
+                }
             }
         }
     }
@@ -278,6 +317,17 @@ mod tests {
             walk.follow(Path::new(""), Path::new("/"), steps);
         }
         walk.taught
+    }
+
+    #[test]
+    fn mounts_are_read_with_their_odd_names_but_for_those_of_servers() {
+        let table = b"22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+            23 22 0:5 /a /with\\040space\\134 rw - tmpfs t rw\n\
+            24 22 0:6 / /far rw master:2 propagate_from:3 - nfs4 server:/ rw\n\
+            25 22 0:7 / /user rw - fuse.sshfs x rw\n26 short\n";
+        let places: Vec<PathBuf> = ["/", "/with space\\"].into_iter().map(PathBuf::from).collect();
+        assert_eq!(mount_points(table), places);
+        assert!(mount_points(&fs::read("/proc/self/mountinfo").unwrap()).contains(&"/proc".into()));
     }
 
     #[test]

@@ -211,6 +211,7 @@ impl Protection {
             armed: 1,
             secret_inode: secret.inode,
             secret_device: secret.device,
+            cgroups_device: objects::cgroups_device(&mounts),
             pins_device: mounts.object(&config.pins)?.device,
             mounts: std::fs::metadata("/proc/self/ns/mnt")?.ino(),
             seen_s: before.seen_s.max(now_s()),

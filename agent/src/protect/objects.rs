@@ -158,12 +158,18 @@ fn mapped_code(maps: &str) -> BTreeSet<PathBuf> {
     code.collect()
 }
 
+fn root_cgroup() -> Option<PathBuf> {
+    crate::kernel::features::Features::find(Path::new("/sys/fs/bpf")).cgroup2
+}
+
+/// The device of cgroupfs, 0 if there is none.
+pub fn cgroups_device(mounts: &Mounts) -> u64 {
+    root_cgroup().and_then(|root| mounts.object(&root).ok()).map_or(0, |object| object.device)
+}
+
 /// The folders of this process's cgroup and of those around it, but the root one, which cannot be frozen.
 fn cgroups() -> Vec<PathBuf> {
-    let Some(root) = crate::kernel::features::Features::find(Path::new("/sys/fs/bpf")).cgroup2
-    else {
-        return Vec::new();
-    };
+    let Some(root) = root_cgroup() else { return Vec::new() };
     let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
         return Vec::new();

@@ -7,10 +7,12 @@
 
 use interdict_abi::{
     event::flags,
-    ids::{ACT_COMBINATIONS, Action, Fact, Family, Fault, Generation, Mode, READ_AND_WRITE},
+    ids::{ACT_COMBINATIONS, Act, Action, Fact, Family, Fault, Generation, Mode, READ_AND_WRITE},
+    image::header,
     limits::{COLUMN_PARTS, NAMES_PER_OBJECT, PATH_BYTES},
+    maps::{KnownName, ToldFile},
 };
-use interdict_engine::facts::Narrowing;
+use interdict_engine::{Memory, facts::Narrowing};
 
 use super::{
     judge::{self, Case, From},
@@ -20,11 +22,12 @@ use crate::{
     bounds::masked,
     emit,
     kernel::{
-        copy_string,
+        copy_string, mounts,
         object::Object,
         path::{self, Built, Spot},
         task,
     },
+    maps::TOLD_FILES,
     names,
     policy::{self, Policy},
     scratch::{self, Area, LABEL_ROWS},
@@ -77,7 +80,7 @@ pub mod how {
     pub const EXISTS: u32 = 1;
     /// Only by the names it is remembered under: the path was judged when it was opened.
     pub const NAMES_ONLY: u32 = 2;
-    /// Only a refusal is told.
+    /// What is let through is told once for each process and object, if the open was not told.
     pub const QUIET: u32 = 4;
     /// The path is in the text.
     pub const BUILT: u32 = 8;
@@ -288,10 +291,16 @@ extern "C" fn interdict_answer(number: u32) -> u64 {
         at += 1;
     }
     let work = area.work();
-    if !work.best.tells()
-        || (work.question.how & how::QUIET != 0 && (work.best.verdict as u8) < Action::Block as u8)
-    {
+    if !work.best.tells() {
         return 0;
+    }
+    if (work.best.verdict as u8) < Action::Block as u8
+        && work.question.family == Family::File as u32
+    {
+        let news = is_news(&work.question);
+        if work.question.how & how::QUIET != 0 && !news {
+            return 0;
+        }
     }
     u64::from(interdict_tell(number))
 }
@@ -364,6 +373,69 @@ extern "C" fn interdict_label_seen(number: u32) -> u64 {
     0
 }
 
+/// Remembers the object in question under the path of its spot, if a rule on files or programs selects that. Answers
+/// whether it is news.
+#[inline(always)]
+pub fn commit(area: Area) -> bool {
+    interdict_commit(area.number) != 0
+}
+
+/// See [`commit`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_commit(number: u32) -> u64 {
+    let Some(area) = scratch::numbered(number) else { return 0 };
+    let Some(policy) = policy_of(&area.work().question) else { return 0 };
+    let built = judge::climbed(area, 0, area.work().question.spot, From::Process);
+    if !built.known() {
+        return 0;
+    }
+    area.work().question.bytes = built.bytes;
+    let automaton = policy.image.word(header::EXE_AUTOMATON);
+    let mut selected = 0;
+    if automaton != 0 && judge::label_of(number, policy.generation.slot(), automaton) > 1 {
+        selected = 1;
+    }
+    if Case::start(&policy, area, Family::File).is_some() {
+        selected |= interdict_labels(number, Fact::Path as u32, row::SEEN, 1);
+    }
+    if Case::start(&policy, area, Family::Exec).is_some() {
+        selected |= interdict_labels(number, Fact::Path as u32, row::SEEN, 1);
+    }
+    if selected & 1 != 0 {
+        learn(area);
+    }
+    u64::from(area.work().question.how & how::LEARNED)
+}
+
+/// Whether anything of an act through a descriptor that is let through is news, to be told once: the object was neither
+/// opened nor reached so by this process under this policy with something to tell.
+#[inline(always)]
+fn is_news(question: &Question) -> bool {
+    let (process, _) = task::ids();
+    let mut news = false;
+    let mut way = 0;
+    while way < 2 {
+        let act = if way == 0 { Act::FileRead.value() } else { Act::FileWrite.value() };
+        if question.act == act || question.act == READ_AND_WRITE {
+            let key = ToldFile {
+                generation: question.generation,
+                process,
+                inode: question.object.inode,
+                device: question.object.device,
+                act,
+            };
+            // SAFETY: only whether it is there is asked.
+            if unsafe { TOLD_FILES.get(&key) }.is_none() {
+                let _kept = TOLD_FILES.insert(&key, &1, 0);
+                news = true;
+            }
+        }
+        way += 1;
+    }
+    news
+}
+
 /// Labels the name numbered `at` (set by set, [`NAMES_PER_OBJECT`] each). Answers 0 if the set has no such name.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -423,7 +495,7 @@ extern "C" fn interdict_tell(number: u32) -> u32 {
         let index = at % NAMES_PER_OBJECT;
         let bytes = names::recall(area, device, inode, index, told.path_bytes);
         if bytes != names::UNKNOWN {
-            told.extra_bytes = masked::<255>(bytes);
+            told.extra_bytes = masked::<{ PATH_BYTES as u64 - 1 }>(bytes);
         }
         told.flags |= flags::BY_NAME;
     } else if question.second.dentry != 0 {
@@ -491,11 +563,15 @@ fn learn(area: Area) {
     let question = &area.work().question;
     let bytes = question.bytes;
     let last = last_slash(area, bytes);
+    let arranged = if mounts::vouched(area) { 0 } else { u64::from(KnownName::ARRANGED) };
+    let question = &area.work().question;
     let learned = if question.how & how::EXISTS != 0 {
-        names::learn(area, question.object.device, question.object.inode, bytes, last + 1)
+        let (device, inode) = (question.object.device, question.object.inode);
+        names::learn(area, device, inode, bytes, last + 1 | arranged)
     } else if question.parent_inode != 0 && last > 0 {
+        let (device, inode) = (question.parent_device, question.parent_inode);
         let above = last_slash(area, last);
-        names::learn(area, question.parent_device, question.parent_inode, last, above + 1)
+        names::learn(area, device, inode, last, above + 1 | arranged)
     } else {
         false
     };
@@ -535,7 +611,7 @@ extern "C" fn interdict_last_slash(area: u32, bytes: u32) -> u64 {
 #[inline(always)]
 fn last_component(area: Area) -> bool {
     let work = area.work();
-    let last = masked::<255>(u64::from(work.name.last));
+    let last = masked::<{ PATH_BYTES as u64 - 1 }>(u64::from(work.name.last));
     let source = work.text.0.as_ptr();
     // SAFETY: inside the text, which ends with a zero; the short string has 512 bytes.
     unsafe { copy_string(work.short.0.as_mut_ptr(), 257, source.add(last as usize)) > 0 }
@@ -548,7 +624,7 @@ fn below(area: Area, bytes: u64) -> bool {
     let question = &work.question;
     let spot = if question.second.dentry == 0 { question.spot } else { question.second };
     let known = path::name(spot, &mut work.short);
-    let at = masked::<255>(bytes);
+    let at = masked::<{ PATH_BYTES as u64 - 1 }>(bytes);
     work.text.0[at as usize] = b'/';
     let source = if known { work.short.0.as_ptr() } else { core::ptr::null() };
     // SAFETY: far inside the text.

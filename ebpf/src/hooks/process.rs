@@ -10,7 +10,7 @@ use interdict_abi::{
     ids::{Act, Fact, Family, Fault, Generation, SetFact},
     image::header,
     limits::{ARGS_BYTES, NAMES_PER_OBJECT, PATH_BYTES, SET_WORDS},
-    maps::{ExecInFlight, ProcessKey},
+    maps::{ExecInFlight, KnownName, Lineage, ProcessKey},
 };
 use interdict_engine::{Bytes, Memory, args::Gathering};
 
@@ -24,7 +24,7 @@ use crate::{
     bounds::masked,
     emit::{self, Weight},
     kernel::{
-        copy_user, fields,
+        copy_user, fields, mounts,
         object::{Object, Probed},
         path::{Built, Spot},
         probed, task,
@@ -193,14 +193,13 @@ fn label(generation: Generation, area: Area) -> (u32, u32) {
 /// names that the file is remembered under. The object in question must be the program.
 #[inline(always)]
 pub fn by_names(area: Area) {
+    let vouched = task::sees_true_paths() && mounts::vouched(area);
     let found = &mut area.work().found;
-    let labelled = found.exe[0] | found.exe[1] != 0;
-    if labelled && task::sees_true_paths() {
-        return;
-    }
-    if labelled {
+    if !vouched {
         found.exe = [0; 2];
-        found.program = 0;
+        found.program = Lineage::NAMELESS;
+    } else if found.exe[0] | found.exe[1] != 0 {
+        return;
     }
     let mut index = 0;
     while index < NAMES_PER_OBJECT {
@@ -209,7 +208,7 @@ pub fn by_names(area: Area) {
         if bytes == names::NONE {
             return;
         }
-        if bytes != names::UNKNOWN {
+        if bytes != names::UNKNOWN && area.work().name.last & KnownName::ARRANGED == 0 {
             let by = self::labelled(bytes, area);
             if by.exe[0] | by.exe[1] != 0 {
                 area.work().found = by;

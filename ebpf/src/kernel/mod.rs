@@ -4,6 +4,7 @@ pub mod call;
 pub mod container;
 pub mod cwd;
 pub mod fields;
+pub mod mounts;
 pub mod object;
 pub mod path;
 pub mod task;

@@ -127,7 +127,7 @@ const LOST: u64 = 2;
 /// What is asked of a mount, in the order the kernel has it: see [`Mounted::read`].
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Mounted {
+pub struct Mounted {
     /// The mount it is mounted on; itself if none.
     parent: u64,
     /// The dentry there.
@@ -141,9 +141,39 @@ struct Mounted {
 impl Mounted {
     const NONE: Self = Self { parent: 0, mountpoint: 0, root: 0, mount: 0 };
 
+    /// The `struct mount` it is mounted on; itself if none.
+    #[inline(always)]
+    pub fn parent(&self) -> u64 {
+        self.parent
+    }
+
+    /// The dentry it is mounted on.
+    #[inline(always)]
+    pub fn mountpoint(&self) -> u64 {
+        self.mountpoint
+    }
+
+    /// Its topmost dentry.
+    #[inline(always)]
+    pub fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// Whether it is mounted on nothing.
+    #[inline(always)]
+    pub fn is_outermost(&self) -> bool {
+        self.parent == self.mount
+    }
+
+    /// Whether it shows what it is mounted on.
+    #[inline(always)]
+    pub fn is_on_itself(&self) -> bool {
+        self.root == self.mountpoint
+    }
+
     /// One probe where the kernel keeps the three side by side, as all do so far; what is compared are constants.
     #[inline(always)]
-    fn read(mount: *const u8) -> Option<Self> {
+    pub fn read(mount: *const u8) -> Option<Self> {
         let beside = fields::mount_mountpoint() == fields::mount_parent() + 8
             && fields::mount_mnt() == fields::mount_parent() + 16
             && fields::vfsmount_root() == 0;
@@ -249,14 +279,14 @@ impl Climb {
             position -= 1;
             text.0[REGION + PATH_BYTES - 2] = b'/';
         }
-        let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(PATH_BYTES as u64 - position);
-        // SAFETY: `position` and `bytes` are below PATH_BYTES, and the text is larger than twice that.
+        let bytes = masked::<{ 2 * PATH_BYTES as u64 - 1 }>(PATH_BYTES as u64 - position);
+        // SAFETY: `position` is below PATH_BYTES, `bytes` below twice that, and the text is larger than both together.
         let start = unsafe {
             text.0.as_ptr().add(REGION + masked::<{ PATH_BYTES as u64 - 1 }>(position) as usize)
         };
         let at = masked::<{ PATH_BYTES as u64 - 1 }>(at);
         // SAFETY: as above. The kernel copies upwards, and what is copied lies above where it goes.
-        if bytes == 0 || !unsafe { copy(text.0.as_mut_ptr().add(at as usize), bytes, start) } {
+        if !unsafe { copy(text.0.as_mut_ptr().add(at as usize), bytes, start) } {
             return 0;
         }
         bytes

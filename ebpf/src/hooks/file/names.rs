@@ -1,24 +1,26 @@
 //! The names that objects are remembered under: taught by the agent, forgotten with the object.
 
 use aya_ebpf::{bindings::path, helpers::generated::bpf_d_path, macros::lsm, programs::LsmContext};
-use interdict_abi::limits::PATH_BYTES;
+use interdict_abi::{ids::Family, limits::PATH_BYTES, maps::Control};
+use interdict_engine::facts;
 
-use super::inode_of;
+use super::{ask, inode_of, of_path};
 use crate::{
     cache,
-    hooks::object,
+    hooks::object::{self, how},
     kernel::{
-        fields,
+        fields, mounts,
         object::{Object, Reader, Typed},
+        path::Spot,
         task,
     },
     maps::CONTROL,
-    names,
+    names, policy,
     scratch::{self, Area},
 };
 
 /// The attributes of a file are asked for. Attached only while the agent teaches, and then of interest only from the
-/// thread that does: what it asks about is remembered under the path it asked by.
+/// thread that does: what it asks about is remembered under the path it asked by, or the mounts on the way to it are.
 ///
 /// hook-signature: int inode_getattr(const struct path *path)
 #[lsm(hook = "inode_getattr")]
@@ -27,11 +29,18 @@ pub fn inode_getattr(context: LsmContext) -> i32 {
     // SAFETY: the pointer is to a live map value; the agent writes each word atomically.
     let seeder = unsafe { (&raw const (*control).seeder).read_volatile() };
     let (_, thread) = task::ids();
-    if seeder == 0 || seeder != u64::from(thread) {
+    if seeder == 0 || seeder as u32 != thread {
         return 0;
     }
     let Some(claim) = scratch::claim() else { return 0 };
-    learn(context.arg(0), claim.area);
+    if seeder & Control::MOUNTS != 0 {
+        if let Some((spot, _)) = of_path(context.arg(0)) {
+            claim.area.work().question.spot = spot;
+            mounts::vouch(claim.area);
+        }
+    } else {
+        learn(context.arg(0), claim.area);
+    }
     claim.release();
     0
 }
@@ -55,6 +64,45 @@ fn learn(path: *const u8, area: Area) {
     if names::learn(area, device, number, bytes, last + 1) {
         cache::forget(inode.cast_mut().cast());
     }
+}
+
+/// A rename is about to happen: nothing that can refuse it comes after. What is renamed goes by its new name from here on.
+///
+/// hook-signature: int inode_rename(struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir, struct dentry *new_dentry)
+#[lsm(hook = "inode_rename")]
+pub fn inode_rename(context: LsmContext) -> i32 {
+    commit(context.arg(1), context.arg(3));
+    0
+}
+
+/// A hard link is about to be made: as for [`inode_rename`].
+///
+/// hook-signature: int inode_link(struct dentry *old_dentry, struct inode *dir, struct dentry *new_dentry)
+#[lsm(hook = "inode_link")]
+pub fn inode_link(context: LsmContext) -> i32 {
+    commit(context.arg(0), context.arg(2));
+    0
+}
+
+/// Remembers what is at `old` under the path of `new`, if that is selected.
+#[inline(always)]
+fn commit(old: *const u8, new: *const u8) {
+    let Some(policy) = policy::active() else { return };
+    let by_path = facts::directory(&policy.image, Family::File)
+        | facts::directory(&policy.image, Family::Exec);
+    if by_path == 0 || !task::sees_true_paths() {
+        return;
+    }
+    let Some(inode) = inode_of(old) else { return };
+    let Some(super_block) = Typed::read::<*const u8>(inode, fields::inode_super()) else { return };
+    let Some(claim) = scratch::claim() else { return };
+    let mount = mounts::of(claim.area, new, super_block);
+    let question = ask(&policy, claim.area, 0, how::EXISTS);
+    question.spot = Spot { dentry: new as u64, mount };
+    if question.object.fill::<Typed>(inode) && object::commit(claim.area) {
+        cache::forget(inode.cast_mut().cast());
+    }
+    claim.release();
 }
 
 /// An inode leaves memory. If its last name is gone so is the object, and its number may be given to another.

@@ -1,4 +1,5 @@
-//! Opens: nobody else writes what is the agent's, reads its key, switches programs off, or freezes its cgroup.
+//! Opens: nobody else writes what is the agent's or what /proc has of it, reads its key, switches programs off, or freezes
+//! its cgroup.
 
 use aya_ebpf::{
     helpers::generated::bpf_sysctl_get_name,
@@ -6,19 +7,21 @@ use aya_ebpf::{
     programs::{LsmContext, SysctlContext},
 };
 use interdict_abi::{
-    guard::{GuardAct, GuardObject, objects},
+    guard::{GuardAct, GuardObject, objects, tasks},
     ids::Fault,
 };
 
-use super::{armed, guarding, inode_of, key, name_of, named, reasons, refuse, trusted};
+use super::{armed, guarding, inode_of, key, name_of, named, reasons, refuse, standing, trusted};
 use crate::{
     emit,
     kernel::{
         fields,
         object::{Reader, Typed},
+        probed,
     },
 };
 
+const MAY_WRITE: i32 = 2;
 const FMODE_WRITE: u32 = 2;
 const O_TRUNC: u32 = 0o1000;
 const PROC_MAGIC: u64 = 0x9fa0;
@@ -62,7 +65,8 @@ pub fn guard_open(context: LsmContext) -> i32 {
     };
     let magic: u64 = Typed::read(super_block, fields::super_magic()).unwrap_or(0);
     if magic == PROC_MAGIC {
-        return sysctl(dentry, object);
+        let refused = sysctl(dentry, object);
+        return if refused != 0 { refused } else { of_process(inode, dentry, object) };
     }
     if magic == CGROUP2_MAGIC {
         return cgroup(dentry);
@@ -82,6 +86,53 @@ fn sysctl(dentry: *const u8, object: GuardObject) -> i32 {
         return refuse(GuardAct::Sysctl, 0, 0, object, name);
     }
     0
+}
+
+/// What `/proc` lets others write of the agent: how soon it is ended when memory runs out, and whatever comes.
+#[inline(always)]
+fn of_process(inode: *const u8, dentry: *const u8, object: GuardObject) -> i32 {
+    match owner(inode) {
+        Some(process) if standing(process) == tasks::TRUSTED => {
+            refuse(GuardAct::Limit, 0, process, object, name_of(dentry))
+        }
+        Some(_) | None => 0,
+    }
+}
+
+/// The thread group that an inode of procfs is about.
+#[inline(always)]
+fn owner(inode: *const u8) -> Option<u32> {
+    let own = inode.wrapping_sub(fields::proc_inode_vfs() as usize);
+    let number: *const u8 = probed(own, fields::proc_inode_pid())?;
+    let first: *const u8 = probed(number, fields::pid_tasks())?;
+    if number.is_null() || first.is_null() {
+        return None;
+    }
+    probed(first.wrapping_sub(fields::task_pid_links() as usize), fields::task_tgid())
+}
+
+/// A file of cgroupfs is written through a descriptor: it may be older than the agent's being in its group.
+///
+/// hook-signature: int file_permission(struct file *file, int mask)
+#[lsm(hook = "file_permission")]
+pub fn guard_write(context: LsmContext) -> i32 {
+    let mask: i32 = context.arg(1);
+    if mask & MAY_WRITE == 0 {
+        return 0;
+    }
+    let file: *const u8 = context.arg(0);
+    let Some(inode) = Typed::read::<*const u8>(file, fields::file_inode()) else { return 0 };
+    let Some(super_block) = Typed::read::<*const u8>(inode, fields::inode_super()) else {
+        return 0;
+    };
+    let magic: u64 = Typed::read(super_block, fields::super_magic()).unwrap_or(0);
+    if magic != CGROUP2_MAGIC || armed().is_none() || trusted() {
+        return 0;
+    }
+    match Typed::read::<*const u8>(file, fields::file_path() + fields::path_dentry()) {
+        Some(dentry) => cgroup(dentry),
+        None => 0,
+    }
 }
 
 /// `cgroup.kill` asks nobody, and `cgroup.freeze` stops whoever is in it.

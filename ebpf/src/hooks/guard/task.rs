@@ -9,7 +9,7 @@ use interdict_abi::{
     ids::Fault,
 };
 
-use super::{GUARD_TASKS, armed, key, name_of, reasons, refuse, standing, trusted};
+use super::{GUARD_OBJECTS, GUARD_TASKS, armed, key, name_of, reasons, refuse, standing, trusted};
 use crate::{
     bounds, emit,
     kernel::{
@@ -65,6 +65,45 @@ pub fn guard_exit(context: RawTracePointContext) -> i32 {
         .and_then(|signal| probed(signal, fields::signal_live()));
     if live == Some(0) {
         let _gone = GUARD_TASKS.remove(&process);
+    }
+    0
+}
+
+/// Groups above one that are guarded with it.
+const LEVELS: u32 = 16;
+
+/// A process is in another cgroup now. Nobody can be kept from moving the agent; but from here on nobody else freezes or
+/// kills the group it is in, nor those above.
+///
+/// tracepoint: cgroup_attach_task(struct cgroup *dst_cgrp, const char *path, struct task_struct *task, bool threadgroup)
+#[raw_tracepoint(tracepoint = "cgroup_attach_task")]
+pub fn guard_moved(context: RawTracePointContext) -> i32 {
+    let moved: *const u8 = context.arg(2);
+    let Some(process) = probed::<u32>(moved, fields::task_tgid()) else { return 0 };
+    if standing(process) == 0 {
+        return 0;
+    }
+    let Some(state) = armed() else { return 0 };
+    let device = state.cgroups_device;
+    let mut group: *const u8 = context.arg(0);
+    let mut level = 0;
+    while level < LEVELS {
+        let inode = probed::<*const u8>(group, fields::cgroup_kernfs())
+            .and_then(|node| probed::<u64>(node, fields::kernfs_id()));
+        let Some(inode) = inode else { return 0 };
+        let object = GuardObject { inode, device };
+        if reasons(&object) == 0 && GUARD_OBJECTS.insert(&object, &objects::CGROUP, 0).is_err() {
+            emit::count(Fault::GuardTable);
+        }
+        // A group's parent is that of the state it begins with.
+        let above: Option<*const u8> = probed(group, fields::cgroup_parent());
+        match above {
+            Some(above) if !above.is_null() => {
+                group = above.wrapping_sub(fields::cgroup_self() as usize);
+            }
+            Some(_) | None => return 0,
+        }
+        level += 1;
     }
     0
 }
