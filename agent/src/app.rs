@@ -270,7 +270,7 @@ impl App {
         self.slots.rates(policy.rates());
         self.slots.look_inside(self.config.look_inside)?;
         self.teach(policy)?;
-        if !policy.has_canaries() {
+        if !policy.has_canaries(&self.places) {
             self.pipeline.notice(Notice::Other {
                 name: "no-canaries",
                 severity: Severity::Medium,
@@ -289,7 +289,8 @@ impl App {
         let watch = Watch::open(&self.loaded, next, self.mode, policy.image.kernel())?;
         let links = self.loaded.pinned_links();
         let lsm = self.loaded.deciding().lsm();
-        *expected = Expected::new(policy.image.metadata(), self.mode, lsm, watch, links);
+        let metadata = policy.image.metadata();
+        *expected = Expected::new(metadata, &self.places, self.mode, lsm, watch, links);
         Ok(())
     }
 

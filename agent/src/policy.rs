@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
-    canary::acts::{CANARIES, Places},
+    canary::acts::{self, Places},
     kernel::hooks::{Effect, effect},
     trust::{Trust, TrustError, Trusted},
 };
@@ -65,6 +65,22 @@ pub struct Policy {
     pub acts: Vec<Act>,
     /// The bundle it came from, if only those are accepted.
     trusted: Option<Trusted>,
+}
+
+/// The acts that an image's rules are about.
+pub fn acts_of_image(image: &PolicyImage) -> Vec<Act> {
+    let rules = &image.metadata().rules;
+    let mut acts: Vec<Act> =
+        rules.iter().flat_map(|rule| acts_of(rule).chain(backstops_of(rule))).collect();
+    acts.retain(|act| *act != Act::Syscall);
+    acts.extend(stages_of_calls(image.kernel()));
+    // Names of addresses are learned from answers.
+    if facts::tests(image.kernel(), Family::Net, Fact::DnsName) {
+        acts.push(Act::NetDnsAnswer);
+    }
+    acts.sort_unstable();
+    acts.dedup();
+    acts
 }
 
 impl Policy {
@@ -134,7 +150,7 @@ impl Policy {
     }
 
     /// As [`Policy::open`], with a canary rule for each act that the rules are about; its digest stays that of the rules as
-    /// they are written. A compiled image is taken as it is.
+    /// they are written. A compiled image is taken as it is: it has them if it was compiled with them.
     ///
     /// # Errors
     /// As there.
@@ -147,25 +163,14 @@ impl Policy {
     }
 
     /// Whether canary rules are in it for all acts that have one.
-    pub fn has_canaries(&self) -> bool {
-        let wanted = CANARIES.iter().filter(|canary| self.acts.contains(&canary.act));
+    pub fn has_canaries(&self, places: &Places) -> bool {
         let rules = &self.image.metadata().rules;
-        wanted.into_iter().all(|canary| rules.iter().any(|rule| rule.id == canary.rule))
+        acts::wanted(&self.acts).all(|canary| rules.iter().any(|rule| canary.is_of(rule, places)))
     }
 
     fn of(image: PolicyImage, warnings: String) -> Self {
         let digest = image.kernel_digest().iter().map(|byte| format!("{byte:02x}")).collect();
-        let rules = &image.metadata().rules;
-        let mut acts: Vec<Act> =
-            rules.iter().flat_map(|rule| acts_of(rule).chain(backstops_of(rule))).collect();
-        acts.retain(|act| *act != Act::Syscall);
-        acts.extend(stages_of_calls(image.kernel()));
-        // Names of addresses are learned from answers.
-        if facts::tests(image.kernel(), Family::Net, Fact::DnsName) {
-            acts.push(Act::NetDnsAnswer);
-        }
-        acts.sort_unstable();
-        acts.dedup();
+        let acts = acts_of_image(&image);
         Self { image, digest, warnings, acts, trusted: None }
     }
 

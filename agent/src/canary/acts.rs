@@ -1,31 +1,30 @@
 //! Acts that must be refused: one for each hook that can be put to the test without leaving this host or harming anybody.
 //!
 //! Each is a rule of its own, compiled into the image with the operator's rules, and a function that does the act. Rules
-//! are only added for acts that the operator's rules are about: a hook that no rule needs is not attached.
+//! are only added for acts that the operator's rules are about: a hook that no rule needs is not attached. The acts
+//! themselves are in [`super::files`] and [`super::system`]; where rules only tell they go through, so each leaves things
+//! as it found them.
 
 use std::{
     fmt::Write as _,
-    fs::{self, OpenOptions, Permissions},
-    io,
-    net::UdpSocket,
-    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use interdict_abi::ids::Act;
 use interdict_rules::meta::RuleMeta;
 
+use super::{files, system};
+
 /// What every canary rule's id begins with; no other rule's may.
 pub const PREFIX: &str = "INTERDICT-CANARY-";
 
-/// Where acts are tried: an address of this host that nobody listens on.
-const ADDRESS: &str = "127.255.255.254:9";
-
-/// What canaries are tried on.
+/// What canaries are tried on, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    file: PathBuf,
+    folder: PathBuf,
     program: PathBuf,
 }
 
@@ -34,10 +33,16 @@ pub struct Places {
 pub struct Canary {
     /// The act it tries.
     pub act: Act,
+    /// What it is called: the act, and how it is done where there are several.
+    pub name: &'static str,
     /// Its rule's id.
     pub rule: &'static str,
-    when: fn(&Places) -> String,
-    attempt: fn(&Places) -> io::Result<()>,
+    /// The rule's `when`.
+    pub when: fn(&Places) -> String,
+    /// Whether it proves anything here: what is refused anyway does not.
+    pub possible: fn() -> bool,
+    /// Does the act; fails only if it was refused, or in a way it should not.
+    pub attempt: fn(&Places) -> io::Result<()>,
 }
 
 impl std::fmt::Debug for Canary {
@@ -46,43 +51,20 @@ impl std::fmt::Debug for Canary {
     }
 }
 
-/// All canaries: the table to extend when a hook is added.
-pub const CANARIES: &[Canary] = &[
-    Canary {
-        act: Act::FileRead,
-        rule: "INTERDICT-CANARY-READ",
-        when: |places| format!("file.path == {}", quoted(&places.file)),
-        attempt: |places| fs::File::open(&places.file).map(drop),
-    },
-    Canary {
-        act: Act::FileWrite,
-        rule: "INTERDICT-CANARY-WRITE",
-        when: |places| format!("file.path == {}", quoted(&places.file)),
-        attempt: |places| OpenOptions::new().append(true).open(&places.file).map(drop),
-    },
-    Canary {
-        act: Act::Exec,
-        rule: "INTERDICT-CANARY-EXEC",
-        when: |places| format!("exec.path == {}", quoted(&places.program)),
-        attempt: |places| {
-            let mut command = Command::new(&places.program);
-            let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let status = child.env_clear().spawn()?.wait()?;
-            // A rule that kills matched as well.
-            match status.signal() {
-                Some(_) => Err(io::Error::from_raw_os_error(libc::EPERM)),
-                None => Ok(()),
-            }
-        },
-    },
-    Canary {
-        act: Act::NetConnect,
-        rule: "INTERDICT-CANARY-CONNECT",
-        when: |_| "net.dst.ip in [\"127.255.255.254\"] and net.dst.port == 9".to_owned(),
-        // For a datagram socket a connection is a note that the kernel takes: nothing is sent.
-        attempt: |_| UdpSocket::bind("127.0.0.1:0")?.connect(ADDRESS),
-    },
-];
+/// All canaries.
+pub fn all() -> impl Iterator<Item = &'static Canary> {
+    files::CANARIES.iter().chain(system::CANARIES)
+}
+
+/// The canaries for these acts that can be tried here.
+pub fn wanted(acts: &[Act]) -> impl Iterator<Item = &'static Canary> {
+    all().filter(|canary| acts.contains(&canary.act) && (canary.possible)())
+}
+
+/// [`Canary::possible`] of one that is possible everywhere.
+pub fn always() -> bool {
+    true
+}
 
 /// How many of these rules are an operator's.
 pub fn without(rules: &[RuleMeta]) -> usize {
@@ -101,6 +83,13 @@ fn quoted(path: &Path) -> String {
     text
 }
 
+impl Canary {
+    /// Whether `rule` is this canary's as this agent would write it.
+    pub fn is_of(&self, rule: &RuleMeta, places: &Places) -> bool {
+        rule.id == self.rule && rule.when == (self.when)(places)
+    }
+}
+
 impl Places {
     /// Makes what canaries are tried on, in the state folder.
     ///
@@ -110,28 +99,65 @@ impl Places {
         let folder = state.join("canary");
         fs::create_dir_all(&folder)?;
         // Rules compare the path that the kernel builds.
-        let folder = fs::canonicalize(folder)?;
-        let places = Self { file: folder.join("file"), program: folder.join("program") };
-        for (path, mode) in [(&places.file, 0o600), (&places.program, 0o700)] {
+        let places = Self::below(&fs::canonicalize(state)?)?;
+        for (name, mode) in files::FILES {
             // They are there already, and protected, when rules of an earlier agent are in force.
+            let path = places.at(name);
             if !path.exists() {
-                fs::write(path, "#!/bin/false\n")?;
-                fs::set_permissions(path, Permissions::from_mode(mode))?;
+                let mut file =
+                    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+                if name != "empty" {
+                    file.write_all(b"#!/bin/false\n")?;
+                }
             }
         }
         Ok(places)
     }
 
-    /// The policy with the rules of all canaries for these acts. Nothing if there are none. They are enforced in every
+    /// Where they are below a state folder, which may be another host's.
+    ///
+    /// # Errors
+    /// It is not known which program this is.
+    pub fn below(state: &Path) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        let text = program.to_string_lossy();
+        let program = PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text));
+        Ok(Self { folder: state.join("canary"), program })
+    }
+
+    /// The path of one of them.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The same, as rules have it.
+    pub fn quoted(&self, name: &str) -> String {
+        quoted(&self.at(name))
+    }
+
+    /// The agent's program, as rules have it.
+    pub fn own_program(&self) -> String {
+        quoted(&self.program)
+    }
+
+    /// Whether this process has a capability in effect.
+    pub fn capable(capability: u32) -> bool {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let held = held.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+        held.is_some_and(|held| held >> capability & 1 != 0)
+    }
+
+    /// The policy with the rules of all canaries for these acts, those that cannot be tried here among them: an image is
+    /// compiled elsewhere. Nothing if there are none. They are enforced in every
     /// mode, so what cannot be known of somebody else's act must not make it one of theirs: `on_fault: pass`.
     pub fn policy(&self, acts: &[Act]) -> Option<String> {
         let mut text = String::from(
             "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: { name: interdict-canaries }\nspec:\n  \
              mode: enforce\n  rules:\n",
         );
-        let wanted = CANARIES.iter().filter(|canary| acts.contains(&canary.act));
         let mut any = false;
-        for canary in wanted {
+        for canary in all().filter(|canary| acts.contains(&canary.act)) {
             any = true;
             let when = (canary.when)(self);
             let _infallible = write!(
@@ -170,25 +196,39 @@ mod tests {
     #[test]
     fn every_canary_rule_compiles_and_only_wanted_acts_get_one() {
         let (state, places) = places();
-        let acts: Vec<Act> = CANARIES.iter().map(|canary| canary.act).collect();
+        let acts: Vec<Act> = all().map(|canary| canary.act).collect();
         fs::write(state.path().join("all.yaml"), places.policy(&acts).unwrap()).unwrap();
         let policy = crate::policy::Policy::open(
             &state.path().join("all.yaml"),
             &crate::trust::Trust::Folder,
         )
         .unwrap();
-        let ids: BTreeSet<&str> =
-            policy.image.metadata().rules.iter().map(|rule| rule.id.as_str()).collect();
-        assert_eq!(ids.len(), CANARIES.len());
+        let rules = &policy.image.metadata().rules;
+        let ids: BTreeSet<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+        assert_eq!(ids.len(), all().count());
         assert!(ids.iter().all(|id| id.starts_with(PREFIX)));
+        // What is expected later is found again by what was written.
+        for canary in wanted(&acts) {
+            assert!(rules.iter().any(|rule| canary.is_of(rule, &places)), "{canary:?}");
+        }
+        assert!(policy.has_canaries(&places));
+        let elsewhere = Places::below(Path::new("/elsewhere")).unwrap();
+        assert!(!policy.has_canaries(&elsewhere));
         assert!(!places.policy(&[Act::NetConnect]).unwrap().contains("exec.path"));
         assert_eq!(places.policy(&[Act::PacketIn]), None);
     }
 
     #[test]
-    fn where_nothing_is_enforced_every_act_goes_through() {
+    fn names_and_rules_of_canaries_are_their_own() {
+        let names: BTreeSet<&str> = all().map(|canary| canary.name).collect();
+        let rules: BTreeSet<&str> = all().map(|canary| canary.rule).collect();
+        assert_eq!((names.len(), rules.len()), (all().count(), all().count()));
+    }
+
+    #[test]
+    fn where_nothing_is_enforced_every_act_goes_through_again_and_again() {
         let (_state, places) = places();
-        for canary in CANARIES {
+        for canary in (0..2).flat_map(|_| all()).filter(|canary| (canary.possible)()) {
             places.attempt(canary).unwrap_or_else(|error| panic!("{canary:?}: {error}"));
         }
     }

@@ -6,6 +6,8 @@
 //! The records of refused canaries are taken out of the stream by the pipeline ([`Sightings`]).
 
 pub mod acts;
+mod files;
+mod system;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +23,7 @@ use std::{
 use interdict_abi::ids::{Action, Mode};
 use interdict_rules::meta::Metadata;
 
-use self::acts::{CANARIES, Canary, Places};
+use self::acts::{Canary, Places};
 use crate::{
     alert::Notice,
     kernel::{
@@ -71,9 +73,10 @@ pub struct Expected {
 
 impl Expected {
     /// The canaries whose rules are in a policy under the agent's mode, the image in the kernel, the pinned links. Without
-    /// BPF LSM (`lsm`) some acts are not seen.
+    /// BPF LSM (`lsm`) some acts are not seen. Canaries of a compiled image may be for other places than these.
     pub fn new(
         metadata: &Metadata,
+        places: &Places,
         mode: Mode,
         lsm: bool,
         watch: Watch,
@@ -82,8 +85,8 @@ impl Expected {
         let held = |canary: &&Canary| {
             matches!(effect(canary.act, Action::Block, lsm), Effect::Refused | Effect::Killed)
         };
-        let canaries = CANARIES.iter().filter(held).filter_map(|canary| {
-            let rule = metadata.rules.iter().find(|rule| rule.id == canary.rule)?;
+        let canaries = acts::all().filter(held).filter_map(|canary| {
+            let rule = metadata.rules.iter().find(|rule| canary.is_of(rule, places))?;
             let told_only = mode == Mode::Audit || rule.mode == "audit";
             Some((*canary, if told_only { Mode::Audit } else { Mode::Enforce }))
         });
@@ -153,7 +156,7 @@ impl Look {
         let mut wrong = BTreeMap::new();
         for (canary, mode) in &expected.canaries {
             if let Some(detail) = self.canary(canary, *mode) {
-                wrong.insert(canary.act.name().to_owned(), detail);
+                wrong.insert(canary.name.to_owned(), detail);
             }
         }
         if let Some(watch) = &mut expected.watch

@@ -9,6 +9,8 @@ use interdict_rules::{
 };
 use serde_json::json;
 
+use crate::canary::acts::Places;
+
 use super::policies::{Format, NO, With, compiled, print, print_json, untried};
 
 /// Compile policies to one policy image.
@@ -20,6 +22,10 @@ pub(super) struct Arguments {
     /// Where the image goes.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Add the rules of the canaries of an agent with this state folder, such as /var/lib/interdict: that agent sees by
+    /// them whether the image is enforced. It must be this program, at the same path.
+    #[arg(long, value_name = "STATE")]
+    canaries: Option<PathBuf>,
     /// Show what the image is made of.
     #[arg(long)]
     stats: bool,
@@ -36,6 +42,11 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let compiled = match compiled(&arguments.paths, With::Policies) {
         Ok(compiled) => compiled,
         Err(error) => return untried(&error),
+    };
+    let compiled = match arguments.canaries.as_deref().map(Places::below) {
+        None => compiled,
+        Some(Ok(places)) => compiled.with_canaries(&places),
+        Some(Err(error)) => return untried(&error),
     };
     if !compiled.outcome.diagnostics.is_empty() {
         compiled.complain();

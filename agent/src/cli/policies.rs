@@ -7,6 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::{canary::acts::Places, policy::acts_of_image};
 use clap::ValueEnum;
 use interdict_rules::{
     Options, Outcome, compile,
@@ -60,6 +61,18 @@ pub(super) fn compiled(paths: &[PathBuf], with: With) -> Result<Compiled, Source
 }
 
 impl Compiled {
+    /// The same with the rules of an agent's canaries, for the acts that the rules are about. As it is if it is wrong.
+    pub(super) fn with_canaries(mut self, places: &Places) -> Self {
+        let Some(image) = &self.outcome.image else { return self };
+        let acts = acts_of_image(image);
+        let Some(canaries) = places.policy(&acts) else { return self };
+        self.sources.add("(canaries)", canaries);
+        let today = today();
+        let options = Options { files: &Disk, today: &today, budget: Budget::default() };
+        let outcome = compile(&self.sources, &options);
+        Self { outcome, ..self }
+    }
+
     /// Shows errors, and warnings where they are wanted, on standard error.
     pub(super) fn complain(&self) {
         eprint!("{}", diag::terminal(&self.outcome.diagnostics, &self.sources, colour_of_errors()));

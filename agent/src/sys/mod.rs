@@ -1,6 +1,7 @@
 //! System calls that have no safe wrapper elsewhere: the agent's only unsafe code.
 #![allow(unsafe_code)]
 
+pub mod attempt;
 pub mod barrier;
 pub mod heap;
 pub mod link;
