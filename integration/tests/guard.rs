@@ -59,6 +59,10 @@ try stop kill -STOP "$(agent)"; kill -CONT "$(agent)" 2>/dev/null
 try memory touch_mem "$(agent)"
 try limit prlimit --pid "$(agent)" --nofile=900:900
 try nice renice -n 19 -p "$(agent)"
+try oom-score sh -c 'echo 100 > "/proc/$(cat /run/interdict/agent.pid)/oom_score_adj"'
+mkdir -p /sys/fs/cgroup/elsewhere; agent > /sys/fs/cgroup/elsewhere/cgroup.procs
+try freeze sh -c 'echo 1 > /sys/fs/cgroup/elsewhere/cgroup.freeze'; echo 0 > /sys/fs/cgroup/elsewhere/cgroup.freeze
+agent > /sys/fs/cgroup/cgroup.procs
 try key-read read_all /var/lib/interdict/agent.key
 try config-write append /etc/interdict/config.yaml
 try config-mode chmod 777 /etc/interdict/config.yaml

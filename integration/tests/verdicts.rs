@@ -84,14 +84,14 @@ on_every_kernel! {
     a_long_path_is_no_fault_of_other_rules
     a_program_with_a_long_path_is_decided
     a_name_of_every_byte_is_decided
-    a_forbidden_name_is_not_looked_up
-    a_forbidden_name_is_not_looked_up_over_a_stream
-    the_address_of_a_forbidden_name_is_not_connected_to
     a_blocked_ipv4_address_is_not_connected_to
     a_blocked_ipv6_network_is_not_connected_to
     a_blocked_port_leaves_other_ports_open
     a_caller_of_a_deadly_address_is_killed
     a_packet_from_a_blocked_network_is_dropped
+    a_forbidden_name_is_not_looked_up
+    a_forbidden_name_is_not_looked_up_over_a_stream
+    the_address_of_a_forbidden_name_is_not_connected_to
     a_datagram_to_a_blocked_address_is_not_sent
     raw_packets_to_a_blocked_address_are_not_sent
     the_header_counts_not_where_a_call_says_it_goes
