@@ -1,6 +1,7 @@
 //! The guest that cases are tried in: files to touch, programs to run, addresses to reach.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use xtask::act::{PERFORMER, Step};
@@ -185,6 +186,8 @@ pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
     let mut guest =
         guest.file(SCRIPT, 0o644, serde_json::to_vec(script)?).file(NETWORK, 0o644, PREPARATION);
     guest = guest.file("/usr/lib/guest/places", 0o644, hostile_places().join("\n"));
+    // A busy machine is no reason.
+    guest = guest.timeout(Duration::from_secs(1200));
     for path in ACTORS {
         guest = guest.actor(path);
     }

@@ -90,8 +90,8 @@ on_every_kernel! {
     a_caller_of_a_deadly_address_is_killed
     a_packet_from_a_blocked_network_is_dropped
     a_forbidden_name_is_not_looked_up
-    a_forbidden_name_is_not_looked_up_over_a_stream
     the_address_of_a_forbidden_name_is_not_connected_to
+    a_forbidden_name_is_not_looked_up_over_a_stream
     a_datagram_to_a_blocked_address_is_not_sent
     raw_packets_to_a_blocked_address_are_not_sent
     the_header_counts_not_where_a_call_says_it_goes
