@@ -34,7 +34,7 @@ pub(super) const FILES: [(&str, u32); 13] = [
     ("mounted", 0o600),
     ("mapped", 0o700),
     ("protected", 0o700),
-    ("empty", 0o600),
+    ("loaded", 0o600),
 ];
 
 macro_rules! canary {
@@ -102,7 +102,7 @@ pub(super) const CANARIES: &[Canary] = &[
     canary!(FileLink, "file.link", "LINK", "link", |places| {
         let path = places.at("link");
         let _left_by_an_earlier_one = fs::remove_file(&path);
-        fs::hard_link(places.at("empty"), &path)?;
+        fs::hard_link(places.at("loaded"), &path)?;
         fs::remove_file(path)
     }),
     canary!(FileRename, "file.rename", "RENAME", "renamed", |places| {
@@ -161,17 +161,17 @@ pub(super) const CANARIES: &[Canary] = &[
         act: Act::ModuleLoad,
         name: "module.load",
         rule: "INTERDICT-CANARY-MODULE",
-        when: |places| format!("file.path == {}", places.quoted("empty")),
+        when: |places| format!("file.path == {}", places.quoted("loaded")),
         possible: || Places::capable(CAP_SYS_MODULE),
-        attempt: |places| attempt::load_module(File::open(places.at("empty"))?.as_fd()),
+        attempt: |places| attempt::load_module(File::open(places.at("loaded"))?.as_fd()),
     },
     Canary {
         act: Act::Kexec,
         name: "kexec",
         rule: "INTERDICT-CANARY-KEXEC",
-        when: |places| format!("file.path == {}", places.quoted("empty")),
+        when: |places| format!("file.path == {}", places.quoted("loaded")),
         possible: || Places::capable(CAP_SYS_BOOT),
-        attempt: |places| attempt::load_kernel(File::open(places.at("empty"))?.as_fd()),
+        attempt: |places| attempt::load_kernel(File::open(places.at("loaded"))?.as_fd()),
     },
 ];
 

@@ -118,7 +118,7 @@ pub fn map_as_code(file: BorrowedFd<'_>, later: bool) -> io::Result<()> {
     changed
 }
 
-/// Has the kernel read a file as a module. It must be empty.
+/// Has the kernel read a file as a module. It must be none.
 ///
 /// # Errors
 /// It was refused.
@@ -130,7 +130,7 @@ pub fn load_module(file: BorrowedFd<'_>) -> io::Result<()> {
     came_to(result, &[libc::EINVAL, libc::ENOEXEC, libc::ENOSYS])
 }
 
-/// Has the kernel read a file as another kernel. It must be empty.
+/// Has the kernel read a file as another kernel. It must be none.
 ///
 /// # Errors
 /// It was refused.
