@@ -402,7 +402,8 @@ impl App {
         }
         // What the old programs counted last. Their rows are all there: nothing counts as gone.
         self.look_at_faults();
-        self.pipeline.counted(self.repeats.news(boot_ns(), 0, true).counted);
+        let settled = self.pipeline.rows();
+        self.pipeline.counted(self.repeats.news(boot_ns(), 0, settled, true).counted);
         self.faults = faults;
         self.repeats = repeats;
         self.remove_others(Before::Ours);
@@ -421,7 +422,8 @@ impl App {
             if before == Before::Another
                 && let Ok(mut rows) = Rows::of(&other)
             {
-                self.pipeline.counted(rows.news(boot_ns(), 0, true).counted);
+                let settled = self.pipeline.rows();
+                self.pipeline.counted(rows.news(boot_ns(), 0, settled, true).counted);
             }
             remove_instance(&other);
         }
@@ -537,13 +539,14 @@ impl App {
     /// Tells what the kernel counted instead of telling it. `all`: nothing will follow.
     fn look_at_repeats(&mut self, all: bool) {
         let gone = self.slots.control().map_or(0, |control| control.repeats_gone);
-        let news = self.repeats.news(boot_ns(), gone, all);
+        let news = self.repeats.news(boot_ns(), gone, self.pipeline.rows(), all);
         if news.gone > 0
             && let Err(error) = self.slots.repeats_gone(news.gone)
         {
             tracing::error!(%error, "what the kernel counted cannot be held against what is told");
         }
-        self.pipeline.counted(news.counted);
+        let handed = self.pipeline.counted(news.counted);
+        self.repeats.handed(handed);
         self.pipeline.lost("repeats_unattributed", news.unattributed);
     }
 

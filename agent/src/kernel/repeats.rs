@@ -17,7 +17,7 @@ use interdict_abi::{
 };
 
 use super::{loader::open_map, slots::SwapError};
-use crate::pipeline::Counted;
+use crate::pipeline::{Counted, Rows as Settled};
 
 /// Time between two notices about one subject.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -35,12 +35,15 @@ pub struct Rows {
     told: Known<Subject, Told>,
     seen: u64,
     missing: u64,
+    failed: u64,
 }
 
 /// What was told of a subject.
 struct Told {
     silent: u64,
     at: Instant,
+    /// The number under which it was handed over, once it was.
+    handed: Option<u64>,
 }
 
 /// What is to be told.
@@ -71,11 +74,19 @@ impl Rows {
             told: Known::new(),
             seen: 0,
             missing: 0,
+            failed: 0,
         })
     }
 
     /// What was counted since the last call. `gone`: what removed rows had counted so far. `all`: nothing will follow.
-    pub fn news(&mut self, now_ns: u64, gone: u64, all: bool) -> News {
+    ///
+    /// `settled` says what of it is durable: only rows of which all is, are removed, and what could not be made durable is
+    /// told again. What this answers must be handed over, and [`Self::handed`] be told the number.
+    pub fn news(&mut self, now_ns: u64, gone: u64, settled: Settled, all: bool) -> News {
+        if settled.failed > self.failed {
+            self.failed = settled.failed;
+            self.told.clear();
+        }
         let total = self.total();
         let mut news = News::default();
         if total == self.seen && self.told.is_empty() {
@@ -98,7 +109,9 @@ impl Rows {
                         last_ns: row.last_ns,
                     });
                 }
-            } else if now_ns.saturating_sub(row.last_ns.max(row.since_ns)) > REST_NS {
+            } else if now_ns.saturating_sub(row.last_ns.max(row.since_ns)) > REST_NS
+                && told.is_none_or(|told| told.handed.is_some_and(|at| at <= settled.durable))
+            {
                 resting.push((subject, row.silent));
             }
         }
@@ -107,7 +120,7 @@ impl Rows {
             news.counted.truncate(AT_ONCE);
         }
         for counted in &news.counted {
-            let told = Told { silent: counted.total, at: Instant::now() };
+            let told = Told { silent: counted.total, at: Instant::now(), handed: None };
             self.told.insert(counted.subject, told);
         }
         for (subject, silent) in resting {
@@ -124,6 +137,13 @@ impl Rows {
         }
         self.seen = total;
         news
+    }
+
+    /// What was answered last has been handed over under this number.
+    pub fn handed(&mut self, number: u64) {
+        for told in self.told.values_mut().filter(|told| told.handed.is_none()) {
+            told.handed = Some(number);
+        }
     }
 
     fn total(&self) -> u64 {

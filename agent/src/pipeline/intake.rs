@@ -15,7 +15,7 @@ use std::{
 use super::{
     accounts::Accounts,
     journal::{self, Journal, Known},
-    repeats::Counted,
+    repeats::{Counted, Rows},
 };
 use crate::{
     alert::{Notice, build::PolicyView},
@@ -49,6 +49,10 @@ struct Waiting {
     notices: Vec<Notice>,
     policies: Vec<Arc<PolicyView>>,
     counted: Vec<Counted>,
+    /// How often rows of repeats were handed over, up to which they are durable, and how often that failed.
+    handed: u64,
+    durable: u64,
+    failed: u64,
     guarded: Names,
     closed: bool,
 }
@@ -63,6 +67,8 @@ pub(super) struct Taken {
     pub(super) notices: Vec<Notice>,
     pub(super) policies: Vec<Arc<PolicyView>>,
     pub(super) counted: Vec<Counted>,
+    /// The number under which the last of these was handed over.
+    pub(super) handed: u64,
     pub(super) closed: bool,
 }
 
@@ -101,6 +107,9 @@ impl Intake {
             notices: Vec::new(),
             policies: Vec::new(),
             counted: Vec::new(),
+            handed: 0,
+            durable: 0,
+            failed: 0,
             guarded: Names::default(),
             closed: false,
         };
@@ -177,11 +186,31 @@ impl Intake {
         self.wake.notify_one();
     }
 
-    /// What the kernel counted instead of telling it. The kernel's table bounds how much that can be.
-    pub(super) fn counted(&self, counted: Vec<Counted>) {
+    /// What the kernel counted instead of telling it. The kernel's table bounds how much that can be. Answers when that is
+    /// durable: see [`Self::rows`].
+    pub(super) fn counted(&self, counted: Vec<Counted>) -> u64 {
+        let mut waiting = self.lock();
         if !counted.is_empty() {
-            self.lock().counted.extend(counted);
+            waiting.counted.extend(counted);
+            waiting.handed += 1;
             self.wake.notify_one();
+        }
+        waiting.handed
+    }
+
+    /// Up to which number what was counted is durable, and how often it could not be made so.
+    pub(super) fn rows(&self) -> Rows {
+        let waiting = self.lock();
+        Rows { durable: waiting.durable, failed: waiting.failed }
+    }
+
+    /// The notices about rows up to this number are durable, or are not and will not be.
+    pub(super) fn rows_settled(&self, number: u64, durable: bool) {
+        let mut waiting = self.lock();
+        if durable {
+            waiting.durable = waiting.durable.max(number);
+        } else {
+            waiting.failed += 1;
         }
     }
 
@@ -310,6 +339,7 @@ impl Intake {
             notices,
             policies: std::mem::take(&mut waiting.policies),
             counted: std::mem::take(&mut waiting.counted),
+            handed: waiting.handed,
             closed: waiting.closed && all,
         }
     }

@@ -36,7 +36,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub use intake::Backlog;
 use intake::Intake;
-pub use repeats::Counted;
+pub use repeats::{Counted, Rows};
 
 pub use crate::alert::build::PolicyView;
 use crate::{
@@ -263,7 +263,7 @@ impl Pipeline {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.1.retain(|known| known.generation != policy.generation);
         views.1.push_back(Arc::clone(&policy));
-        views::trim(&mut views.1, views::KEPT);
+        views::trim(&mut views.1, views::KNOWN);
         if let Err(error) = views.0.write(&views.1) {
             tracing::warn!(%error, "cannot keep what describes this policy for the next start");
         }
@@ -286,9 +286,14 @@ impl Pipeline {
         self.intake.lost(reason, count);
     }
 
-    /// Tells what the kernel counted instead of telling it.
-    pub fn counted(&self, counted: Vec<Counted>) {
-        self.intake.counted(counted);
+    /// Tells what the kernel counted instead of telling it. Answers a number: see [`Self::rows`].
+    pub fn counted(&self, counted: Vec<Counted>) -> u64 {
+        self.intake.counted(counted)
+    }
+
+    /// How far what was counted has come.
+    pub fn rows(&self) -> Rows {
+        self.intake.rows()
     }
 
     /// Counters of the kernel side's `instance` stand so; they only grow. What they gained since they were last told, by

@@ -37,6 +37,15 @@ pub struct Counted {
     pub last_ns: u64,
 }
 
+/// How far what was counted has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// What was handed over up to this number is durable.
+    pub durable: u64,
+    /// How often what was handed over could not be made durable, and has to be told again.
+    pub failed: u64,
+}
+
 /// What the objects of subjects are called.
 #[derive(Debug, Default)]
 pub(super) struct Subjects {

@@ -19,7 +19,6 @@ use crate::alert::build::PolicyView;
 /// Views kept in memory, and on disk for the next agent: as many policies may have come into force between an act and the
 /// moment at which it is told, when the agent is far behind or was killed meanwhile.
 pub(super) const KNOWN: usize = 64;
-pub(super) const KEPT: usize = 16;
 
 /// Rules in all views that are kept, from the third on.
 const RULES: usize = 20_000;

@@ -87,6 +87,9 @@ pub(super) struct Worker {
     telling_losses: Option<BTreeMap<String, u64>>,
     /// What will have been told once the batch in flight is.
     handed_losses: Option<BTreeMap<String, u64>>,
+    /// The rows of repeats that the pending alerts tell, and those that the batch in flight does.
+    telling_rows: Option<u64>,
+    handed_rows: Option<u64>,
     alive: Duration,
     last_alive: Instant,
     last_tick: Instant,
@@ -155,6 +158,8 @@ impl Worker {
             told_losses,
             telling_losses: None,
             handed_losses: None,
+            telling_rows: None,
+            handed_rows: None,
             alive: parts.alive,
             last_alive: now,
             last_tick: now,
@@ -209,6 +214,12 @@ impl Worker {
         for notice in notices {
             self.tell(notice, boot_ns);
         }
+        for counted in &taken.counted {
+            let policy = view(&self.policies, counted.subject.generation);
+            let notice = self.subjects.notice(counted, policy, &mut self.enricher, &self.scene);
+            self.tell(&notice, boot_ns);
+            self.telling_rows = Some(taken.handed);
+        }
         for (source, record) in taken.iter() {
             self.untidied += 1;
             if taken.found {
@@ -242,11 +253,6 @@ impl Worker {
         self.intake.done(&self.done);
         self.done.clear();
         self.release(taken.closed);
-        for counted in &taken.counted {
-            let policy = view(&self.policies, counted.subject.generation);
-            let notice = self.subjects.notice(counted, policy, &mut self.enricher, &self.scene);
-            self.tell(&notice, boot_ns);
-        }
         if !stops.is_empty() {
             self.tell_repeats(u64::MAX, boot_ns);
             self.tell_losses(boot_ns);
@@ -533,15 +539,25 @@ impl Worker {
         let sealed = self.sealer.seal(std::mem::take(&mut self.pending));
         let sources = std::mem::take(&mut self.sources);
         let telling = self.telling_losses.take();
+        let rows = self.telling_rows.take();
         if let Some(reason) = self.settle() {
             // Chained to what was lost.
             self.lost(reason, sealed.len(), &sources);
+            self.rows_settled(rows, false);
             return;
         }
         self.intake.assign(&sources, before.seq + 1, telling.as_ref());
         self.keeper.hand_over(sealed, before);
         self.handed_sources = sources;
         self.handed_losses = telling;
+        self.handed_rows = rows;
+    }
+
+    /// What rows of repeats said in a batch is durable, or has to be told again.
+    fn rows_settled(&self, rows: Option<u64>, durable: bool) {
+        if let Some(number) = rows {
+            self.intake.rows_settled(number, durable);
+        }
     }
 
     /// Counts alerts as lost, and only then lets go of the records they came from.
@@ -556,6 +572,8 @@ impl Worker {
         match self.keeper.settle() {
             Ok(()) => {
                 self.intake.settle(&sources, true);
+                let rows = self.handed_rows.take();
+                self.rows_settled(rows, true);
                 if let Some(told) = self.handed_losses.take() {
                     self.told_losses = told;
                 }
@@ -563,6 +581,8 @@ impl Worker {
             }
             Err(lost) => {
                 self.handed_losses = None;
+                let rows = self.handed_rows.take();
+                self.rows_settled(rows, false);
                 // Of the batch that was about to follow as well.
                 let held_back = self.held_back.lost_from(lost.before.seq + 1);
                 self.intake.lost(lost.reason, held_back);
