@@ -84,6 +84,14 @@ pub fn active() -> Option<Policy> {
     })
 }
 
+/// Whether a thread is the one of the agent that looks for what rules select.
+#[inline(always)]
+pub fn is_seeder(thread: u32) -> bool {
+    let Some(control) = CONTROL.get_ptr(0) else { return false };
+    // SAFETY: as in `active`.
+    thread != 0 && unsafe { (&raw const (*control).seeder).read_volatile() } as u32 == thread
+}
+
 /// Whether packets inside packets are judged too.
 #[inline(always)]
 pub fn looks_inside() -> bool {
