@@ -579,9 +579,10 @@ impl Loaded {
         Ok(())
     }
 
-    /// Ids of the programs of this instance and of all their maps, pinned or not. Empty when adopted.
+    /// Ids of the programs of this instance and of all their maps, pinned or not, and of the maps that no program uses yet.
+    /// When adopted: of the maps that this agent has open.
     pub fn ids(&self) -> Vec<guard::GuardId> {
-        let mut ids = Vec::new();
+        let mut ids = open_maps();
         let programs = self.ebpf.iter().flat_map(Ebpf::programs);
         for info in programs.filter_map(|(_, program)| program.info().ok()) {
             ids.push(guard::GuardId { kind: guard::GuardId::PROGRAM, id: info.id() });
@@ -833,6 +834,18 @@ fn map_paths(directory: &Path) -> BTreeMap<&'static str, PathBuf> {
 
 /// File name of the pinned program that learns names, in the instance's directory.
 const TEACHING: &str = "teaching";
+
+/// The maps that this process has open, by what `/proc` tells of its descriptors.
+fn open_maps() -> Vec<guard::GuardId> {
+    let entries = fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .filter_map(|about| {
+            let id = about.lines().find_map(|line| line.strip_prefix("map_id:"))?;
+            Some(guard::GuardId { kind: guard::GuardId::MAP, id: id.trim().parse().ok()? })
+        })
+        .collect()
+}
 
 /// File name of the pinned program that judges packets at interfaces, in the instance's directory.
 const PACKETS: &str = "packets";
