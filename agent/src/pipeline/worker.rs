@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use interdict_abi::ids::Family;
 use interdict_rules::meta::Severity;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -420,7 +421,10 @@ impl Worker {
     /// before, which did not live to read the record.
     fn is_canary(&self, decision: &Decision<'_>, alert: &Alert) -> bool {
         let by = |agent: u32| decision.actor.pid == agent || decision.actor.parent == agent;
-        if !by(std::process::id()) && !self.agent_before.is_some_and(by) {
+        // A packet has no process; where canaries send theirs nobody listens.
+        let packet = decision.acts.family() == Family::Packet
+            && alert.rules.iter().all(|rule| rule.id.starts_with(PREFIX));
+        if !packet && !by(std::process::id()) && !self.agent_before.is_some_and(by) {
             return false;
         }
         let mut canary = false;
