@@ -12,10 +12,12 @@ use std::{
     time::Duration,
 };
 
+use interdict_abi::maps::Subject;
+
 use super::{
     accounts::Accounts,
     journal::{self, Journal, Known},
-    repeats::{Counted, Rows},
+    repeats::{Counted, Rows, Subjects},
 };
 use crate::{
     alert::{Notice, build::PolicyView},
@@ -49,6 +51,7 @@ struct Waiting {
     notices: Vec<Notice>,
     policies: Vec<Arc<PolicyView>>,
     counted: Vec<Counted>,
+    subjects: Subjects,
     /// How often rows of repeats were handed over, up to which they are durable, and how often that failed.
     handed: u64,
     durable: u64,
@@ -107,6 +110,7 @@ impl Intake {
             notices: Vec::new(),
             policies: Vec::new(),
             counted: Vec::new(),
+            subjects: Subjects::default(),
             handed: 0,
             durable: 0,
             failed: 0,
@@ -133,6 +137,7 @@ impl Intake {
         if waiting.journal.has_already(record) {
             return true;
         }
+        waiting.subjects.note(record);
         let was_empty = waiting.journal.all_taken();
         let closed = waiting.closed;
         if closed || waiting.journal.append(record, room).is_err() {
@@ -196,6 +201,16 @@ impl Intake {
             self.wake.notify_one();
         }
         waiting.handed
+    }
+
+    /// Takes note of a record that an agent before left.
+    pub(super) fn note(&self, record: &[u8]) {
+        self.lock().subjects.note(record);
+    }
+
+    /// What the object of a subject is called, if a record said so.
+    pub(super) fn name_of(&self, subject: &Subject) -> Option<String> {
+        self.lock().subjects.name(subject)
     }
 
     /// Up to which number what was counted is durable, and how often it could not be made so.

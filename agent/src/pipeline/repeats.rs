@@ -73,42 +73,47 @@ impl Subjects {
             .or_insert_with(|| Text::from_bytes(path).shown);
     }
 
-    /// The notice about so many.
-    pub(super) fn notice(
-        &self,
-        counted: &Counted,
-        policy: Option<&PolicyView>,
-        enricher: &mut Enricher,
-        scene: &Scene,
-    ) -> Notice {
-        let subject = &counted.subject;
-        let family = Family::ALL.iter().copied().find(|family| *family as u8 == subject.family);
-        let rule =
-            family.zip(policy).and_then(|(family, policy)| policy.rule_id(family, subject.clause));
-        let process = enricher.process(subject.process);
-        let program = if process.start_ns == subject.start_ns || process.start_ns == 0 {
-            process.program.exe.shown.clone()
-        } else {
-            String::new()
-        };
-        let program = if program.is_empty() { "a process that is gone" } else { &program };
-        let mut what = format!("{program} (pid {})", subject.process);
-        if let Some(name) = self.names.get(subject) {
-            what.push_str(&format!(" on {name}"));
-        } else if subject.inode != 0 {
-            what.push_str(&format!(" on inode {} of device {}", subject.inode, subject.device));
-        } else if !subject.has_object() {
-            what.push_str(" on many objects");
-        }
-        Notice::Repeated {
-            rule: rule.unwrap_or_default().to_owned(),
-            subject: what,
-            count: counted.count,
-            first: scene.wall_time(counted.first_ns),
-            last: scene.wall_time(counted.last_ns),
-            interrupted: false,
-            row: Some((row(subject), counted.total)),
-        }
+    /// What the object of a subject is called.
+    pub(super) fn name(&self, subject: &Subject) -> Option<String> {
+        self.names.get(subject).cloned()
+    }
+}
+
+/// The notice about so many; `name` is what the object is called.
+pub(super) fn notice(
+    counted: &Counted,
+    name: Option<String>,
+    policy: Option<&PolicyView>,
+    enricher: &mut Enricher,
+    scene: &Scene,
+) -> Notice {
+    let subject = &counted.subject;
+    let family = Family::ALL.iter().copied().find(|family| *family as u8 == subject.family);
+    let rule =
+        family.zip(policy).and_then(|(family, policy)| policy.rule_id(family, subject.clause));
+    let process = enricher.process(subject.process);
+    let program = if process.start_ns == subject.start_ns || process.start_ns == 0 {
+        process.program.exe.shown.clone()
+    } else {
+        String::new()
+    };
+    let program = if program.is_empty() { "a process that is gone" } else { &program };
+    let mut what = format!("{program} (pid {})", subject.process);
+    if let Some(name) = name {
+        what.push_str(&format!(" on {name}"));
+    } else if subject.inode != 0 {
+        what.push_str(&format!(" on inode {} of device {}", subject.inode, subject.device));
+    } else if !subject.has_object() {
+        what.push_str(" on many objects");
+    }
+    Notice::Repeated {
+        rule: rule.unwrap_or_default().to_owned(),
+        subject: what,
+        count: counted.count,
+        first: scene.wall_time(counted.first_ns),
+        last: scene.wall_time(counted.last_ns),
+        interrupted: false,
+        row: Some((row(subject), counted.total)),
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     journal::NO_ENTRY,
     keeper::Keeper,
     narrow::Narrowed,
-    repeats::Subjects,
+    repeats,
     snooze::Snoozes,
     throttle::{self, Outcome, Throttle},
     views,
@@ -76,7 +76,6 @@ pub(super) struct Worker {
     tallied: Vec<u64>,
     throttle: Throttle,
     snoozes: Snoozes,
-    subjects: Subjects,
     held_back: HeldBack,
     /// Alerts of containers whose names are waited for, in their order.
     held: VecDeque<Held>,
@@ -150,7 +149,6 @@ impl Worker {
             tallied: Vec::new(),
             throttle: Throttle::default(),
             snoozes: parts.snoozes,
-            subjects: Subjects::default(),
             held_back: parts.held_back,
             policies: parts.policies,
             held: VecDeque::new(),
@@ -217,7 +215,8 @@ impl Worker {
         }
         for counted in &taken.counted {
             let policy = view(&self.policies, counted.subject.generation);
-            let notice = self.subjects.notice(counted, policy, &mut self.enricher, &self.scene);
+            let name = self.intake.name_of(&counted.subject);
+            let notice = repeats::notice(counted, name, policy, &mut self.enricher, &self.scene);
             self.tell(&notice, boot_ns);
             self.telling_rows = Some(taken.handed);
         }
@@ -226,7 +225,9 @@ impl Worker {
             if taken.found {
                 self.intake.trying(source);
             }
-            self.subjects.note(record);
+            if taken.found {
+                self.intake.note(record);
+            }
             match events::decode(record) {
                 Ok(event) => self.event(&event, source),
                 Err(error) => {
