@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -308,7 +309,13 @@ pub fn fingerprint(folder: &Path) -> [u8; 32] {
         let modified = about.as_ref().ok().and_then(|about| about.modified().ok());
         let since = modified.and_then(|when| when.duration_since(UNIX_EPOCH).ok());
         hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
-        hash.update(about.map(|about| about.len()).unwrap_or(0).to_le_bytes());
+        hash.update(about.as_ref().map(|about| about.len()).unwrap_or(0).to_le_bytes());
+        // A file that was moved here may be as long and as old as the one it replaced.
+        let which = about.map(|about| (about.ino(), about.ctime(), about.ctime_nsec()));
+        let (inode, changed, fraction) = which.unwrap_or_default();
+        hash.update(inode.to_le_bytes());
+        hash.update(changed.to_le_bytes());
+        hash.update(fraction.to_le_bytes());
     }
     hash.finalize().into()
 }

@@ -138,7 +138,8 @@ fn only_signed_bundles_on(kernel: &str) {
     let control = guest.run(&["sh", "-c", SCRIPT, "sh", "control"]).expect("the guest runs");
     assert!(control.output.contains("second 20"), "without the agent: {}", control.output);
     let outcome = guest.agent(&agent).out(&out).run(&["sh", "-c", SCRIPT]).expect("the guest runs");
-    assert_eq!(outcome.status, 0, "{}", outcome.output);
+    let log = fs::read_to_string(out.join("agent.log")).unwrap_or_default();
+    assert_eq!(outcome.status, 0, "{}\n{log}", outcome.output);
     for line in ["second 0", "older 0", "unsigned 0", "generation kept", "third 20"] {
         assert!(outcome.output.lines().any(|said| said == line), "{line}: {}", outcome.output);
     }

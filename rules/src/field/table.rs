@@ -498,7 +498,8 @@ pub const FIELDS: &[Field] = &[
     ),
     field(
         "syscall.error",
-        Type::Number(4095),
+        // The kernel's largest is 4,095 (`MAX_ERRNO`), as permission bits have it, which are a type of their own.
+        Type::Number(8191),
         Of::Syscall,
         fact(Fact::Error),
         "The error number the call failed with, 0 if it did not. Rules on it decide when the call is over.",
