@@ -92,6 +92,16 @@ pub fn is_seeder(thread: u32) -> bool {
     thread != 0 && unsafe { (&raw const (*control).seeder).read_volatile() } as u32 == thread
 }
 
+/// A thread exits: should it be the agent's, its number is nobody's until the next one says that it looks.
+#[inline(always)]
+pub fn seeder_exited(thread: u32) {
+    let Some(control) = CONTROL.get_ptr_mut(0) else { return };
+    if is_seeder(thread) {
+        // SAFETY: as in `active`; in one piece, and the agent that wrote it has ended.
+        unsafe { (&raw mut (*control).seeder).write_volatile(0) };
+    }
+}
+
 /// Whether packets inside packets are judged too.
 #[inline(always)]
 pub fn looks_inside() -> bool {

@@ -390,6 +390,7 @@ fn exec_without_lsm(file: *const u8, built: Built, policy: &Policy, area: Area) 
 pub fn process_exit(_context: RawTracePointContext) -> i32 {
     let (process, thread) = task::ids();
     let _none = EXECS.remove(&thread);
+    policy::seeder_exited(thread);
     // The task of the tracepoint is the one that exits.
     if task::threads_left().unwrap_or(0) != 0 {
         return 0;
