@@ -199,8 +199,9 @@ pub fn leave_names() -> io::Result<()> {
 /// # Errors
 /// It was refused.
 pub fn stay_user() -> io::Result<()> {
+    let own = rustix::process::geteuid().as_raw();
     // SAFETY: takes no pointers.
-    came_to(unsafe { libc::syscall(libc::SYS_setuid, libc::geteuid()) }, &[])
+    came_to(unsafe { libc::syscall(libc::SYS_setuid, own) }, &[])
 }
 
 /// Becomes of the group it is. As [`stay_user`].
@@ -208,8 +209,9 @@ pub fn stay_user() -> io::Result<()> {
 /// # Errors
 /// It was refused.
 pub fn stay_group() -> io::Result<()> {
+    let own = rustix::process::getegid().as_raw();
     // SAFETY: takes no pointers.
-    came_to(unsafe { libc::syscall(libc::SYS_setgid, libc::getegid()) }, &[])
+    came_to(unsafe { libc::syscall(libc::SYS_setgid, own) }, &[])
 }
 
 /// Becomes of the groups it is. As [`stay_user`].

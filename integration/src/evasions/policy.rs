@@ -151,7 +151,7 @@ pub fn text(agent: &Path, mode: &str) -> Result<String> {
                 test.replace("TRUSTED", TRUSTED)
                     .replace("ACTOR", "process.exe == \"/usr/local/bin/evasion-actor\"")
             };
-            let mut tests = wanted.tests.iter().map(|test| full(&test));
+            let mut tests = wanted.tests.iter().map(full);
             let Some(test) = tests.find(|test| decided.knows(act, test)) else { continue };
             let (id, action) = (wanted.id, wanted.action);
             let suffix = act.replace('.', "-").to_uppercase();

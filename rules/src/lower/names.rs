@@ -25,7 +25,8 @@ pub(super) fn plain(pattern: &Pattern) -> Option<Plain<'_>> {
             let name = glob.strip_suffix("/**")?;
             let special =
                 |byte: u8| matches!(byte, b'*' | b'?' | b'[' | b']' | b'{' | b'}' | b'\\');
-            (!name.is_empty() && !name.bytes().any(special)).then(|| Plain::Below(name.as_bytes()))
+            (!name.is_empty() && !name.bytes().any(special))
+                .then_some(Plain::Below(name.as_bytes()))
         }
         Pattern::Prefix(_) | Pattern::Suffix(_) | Pattern::Contains(_) | Pattern::Regex(_) => None,
     }

@@ -162,14 +162,9 @@ fn stormed(file: &Path, record: &Record) -> Result<()> {
             .label_style(("sans-serif", 13))
             .draw()
             .map_err(failed)?;
-        let lines: [(&str, RGBColor, Vec<(f64, f64)>); 2] = [
-            ("told as alerts", TOLD, points.iter().map(|point| (point.0, point.1)).collect()),
-            (
-                "lost, and told as lost",
-                LOST,
-                points.iter().map(|point| (point.0, point.2)).collect(),
-            ),
-        ];
+        let told: Vec<(f64, f64)> = points.iter().map(|point| (point.0, point.1)).collect();
+        let lost: Vec<(f64, f64)> = points.iter().map(|point| (point.0, point.2)).collect();
+        let lines = [("told as alerts", TOLD, told), ("lost, and told as lost", LOST, lost)];
         for (label, colour, line) in lines {
             let marks = line.iter().map(|point| Circle::new(*point, 4, colour.filled()));
             chart.draw_series(marks.collect::<Vec<_>>()).map_err(failed)?;

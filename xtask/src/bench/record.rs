@@ -46,7 +46,8 @@ impl Figure {
         else {
             anyhow::bail!("{name}: no sample");
         };
-        let lower = if count % 2 == 0 { at(count / 2 - 1).unwrap_or(upper) } else { upper };
+        let lower =
+            if count.is_multiple_of(2) { at(count / 2 - 1).unwrap_or(upper) } else { upper };
         Ok(Self {
             name: name.to_owned(),
             setup: setup.to_owned(),
