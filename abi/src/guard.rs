@@ -43,6 +43,8 @@ pub struct GuardState {
     pub seen_s: u64,
     /// 1: a break-glass token ended the guard, until an agent is told to arm it again.
     pub broken: u64,
+    /// The agent attaches programs: links with this number and above count as its own until they are listed. 0: it does not.
+    pub links_from: u64,
     /// SHA-256 of the configuration that was in force when the guard was armed.
     pub config: [u8; 32],
     /// Ed25519 key that break-glass tokens are signed with; all zero: there is none.
@@ -158,7 +160,7 @@ numbered! {
     }
 }
 
-const _: () = assert!(size_of::<GuardState>() == 128);
+const _: () = assert!(size_of::<GuardState>() == 136);
 const _: () = assert!(size_of::<GuardObject>() == 16);
 const _: () = assert!(size_of::<GuardId>() == 8);
 

@@ -261,8 +261,26 @@ impl App {
         Ok(app)
     }
 
-    /// Puts a policy in force and attaches what it needs.
+    /// Puts a policy in force and attaches what it needs, which nobody else gets hold of meanwhile.
     fn enforce(&mut self, policy: &Policy) -> Result<(), AppError> {
+        self.expect_links()?;
+        let done = self.put_in_force(policy);
+        self.guard_links()?;
+        done
+    }
+
+    /// What is attached from now on is guarded before anybody can know of it.
+    fn expect_links(&mut self) -> Result<(), AppError> {
+        let Some(protection) = &mut self.protection else { return Ok(()) };
+        Ok(protection.expect_links()?)
+    }
+
+    fn guard_links(&mut self) -> Result<(), AppError> {
+        let Some(protection) = &mut self.protection else { return Ok(()) };
+        Ok(protection.guard_links(&self.loaded)?)
+    }
+
+    fn put_in_force(&mut self, policy: &Policy) -> Result<(), AppError> {
         policy.remember()?;
         let next = self.slots.next()?;
         let view = PolicyView::new(next.0, policy.digest.clone(), policy.image.metadata().clone());
@@ -283,9 +301,6 @@ impl App {
         self.slots.swap(policy.image.kernel(), self.mode)?;
         self.loaded.attach_for(&policy.acts)?;
         self.loaded.detach_unneeded(&policy.acts);
-        if let Some(protection) = &mut self.protection {
-            protection.guard_links(&self.loaded)?;
-        }
         let watch = Watch::open(&self.loaded, next, self.mode, policy.image.kernel())?;
         let links = self.loaded.pinned_links();
         let lsm = self.loaded.deciding().lsm();
@@ -371,6 +386,7 @@ impl App {
     fn replace(&mut self, policy: &Policy) -> Result<(), AppError> {
         let options = load_options(&self.config);
         let guarded = self.config.protect.on;
+        self.expect_links()?;
         let mut loaded =
             Loaded::start_guarded(options, policy.image.kernel().len(), &policy.acts, guarded)?;
         loaded.attach_lifecycle()?;
@@ -392,6 +408,7 @@ impl App {
             remove_instance(self.loaded.directory());
             self.slots = old_slots;
             self.loaded = old_loaded;
+            self.guard_links()?;
             return Err(error);
         }
         if let Some(old) = self.reader.replace(reader) {
@@ -494,7 +511,13 @@ impl App {
         let there = present_interfaces();
         let mut wanted = interfaces(&self.config.interfaces);
         wanted.retain(|name| there.contains(name));
-        match self.loaded.follow(wanted, LINKS) {
+        let protection = &mut self.protection;
+        let mut expect = || {
+            if let Some(Err(error)) = protection.as_mut().map(Protection::expect_links) {
+                tracing::error!(%error, "links to new interfaces are not guarded from the start");
+            }
+        };
+        match self.loaded.follow(wanted, LINKS, &mut expect) {
             Ok(followed) => {
                 self.unjudged = None;
                 if followed == Followed::default() {

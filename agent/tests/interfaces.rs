@@ -95,14 +95,14 @@ fn come_and_go(policies: &Path, pins: &Path) {
 
     run("ip link add later type veth peer name far2");
     assert!(!is_judged("later"));
-    let followed = loaded.follow(names(&["first", "later"]), LINKS).unwrap();
+    let followed = loaded.follow(names(&["first", "later"]), LINKS, &mut || ()).unwrap();
     assert_eq!(followed, Followed { new: names(&["later"]), gone: Vec::new() });
     assert!(is_judged("later"));
-    let again = loaded.follow(names(&["first", "later"]), LINKS).unwrap();
+    let again = loaded.follow(names(&["first", "later"]), LINKS, &mut || ()).unwrap();
     assert_eq!(again, Followed::default());
 
     run("ip link delete first");
-    let followed = loaded.follow(names(&["later"]), LINKS).unwrap();
+    let followed = loaded.follow(names(&["later"]), LINKS, &mut || ()).unwrap();
     assert_eq!(followed, Followed { new: Vec::new(), gone: names(&["first"]) });
     let links: Vec<PathBuf> = loaded.pinned_links();
     assert!(links.iter().any(|path| path.ends_with("packet_in@later") && path.exists()));
@@ -112,7 +112,7 @@ fn come_and_go(policies: &Path, pins: &Path) {
     run("ip link delete later");
     run("ip link add later type veth peer name far3");
     assert!(!is_judged("later"));
-    let followed = loaded.follow(names(&["later"]), LINKS).unwrap();
+    let followed = loaded.follow(names(&["later"]), LINKS, &mut || ()).unwrap();
     assert_eq!(followed.new, names(&["later"]));
     assert!(is_judged("later"));
 
@@ -121,7 +121,7 @@ fn come_and_go(policies: &Path, pins: &Path) {
     let mut loaded = Loaded::start(options(&["later"]), image.len(), &[Act::PacketIn]).unwrap();
     assert!(loaded.adopted());
     run("ip link add third type veth peer name far4");
-    let followed = loaded.follow(names(&["later", "third"]), LINKS).unwrap();
+    let followed = loaded.follow(names(&["later", "third"]), LINKS, &mut || ()).unwrap();
     assert_eq!(followed.new, names(&["third"]));
     assert!(is_judged("third"));
     remove_instance(loaded.directory());

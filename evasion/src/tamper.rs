@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use crate::outcome::{Failure, Tried};
 use crate::scene::{Place, Scene, child, fork, wait};
@@ -205,6 +206,12 @@ const BPF: &[Technique] = &[
         }
         by_number(scene, BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID)
     }),
+    must(Tamper, "tamper-link-just-made", |scene| {
+        if scene.place == Place::Plain || agent().is_none() {
+            return by_number(scene, BPF_MAP_GET_NEXT_ID, BPF_MAP_GET_FD_BY_ID);
+        }
+        just_made()
+    }),
     must(Tamper, "tamper-pin-taken", |scene| {
         let path = sys::text(pin(scene)?);
         let attribute = [path.as_ptr() as u64, 0];
@@ -217,7 +224,7 @@ const BPF: &[Technique] = &[
             Command::new("ip").args(["link", "set", "dev", interface, "xdp", "off"]).output()?;
         if output.status.success() { Ok(true) } else { Err(Failure::Errno(libc::EPERM)) }
     }),
-    must(Tamper, "tamper-pins-mounted-over", |scene| scene_mount_over(scene)),
+    must(Tamper, "tamper-pins-mounted-over", scene_mount_over),
     must(Tamper, "tamper-unpin", |scene| {
         let path = pin(scene)?;
         fs::rename(&path, format!("{path}-aside"))?;
@@ -363,6 +370,25 @@ fn by_number(scene: &Scene, next: i32, take: i32) -> Tried {
     call!(SYS_kill, stand_in, libc::SIGKILL)?;
     let _ = wait(stand_in);
     tried
+}
+
+/// Has the agent make a link, for an interface that is new, and takes it before the agent can say whose it is.
+fn just_made() -> Tried {
+    let mut attribute = [0_u64; 2];
+    while sys_next(BPF_LINK_GET_NEXT_ID, &mut attribute).is_ok() {}
+    let ip = |words: &[&str]| Command::new("ip").arg("link").args(words).status();
+    ip(&["add", "fresh", "type", "veth", "peer", "name", "stale"])?;
+    let deadline = Instant::now() + crate::scene::PATIENCE;
+    let mut tried = Err(Failure::Broken("no link was made".to_owned()));
+    while Instant::now() < deadline {
+        if sys_next(BPF_LINK_GET_NEXT_ID, &mut attribute).is_ok() {
+            // The very moment it is there.
+            tried = bpf(BPF_LINK_GET_FD_BY_ID, &[attribute[0]]);
+            break;
+        }
+    }
+    ip(&["del", "fresh"])?;
+    tried.map(|file| drop(sys::owned(file))).map(|()| true)
 }
 
 /// The next number of a kind; the kernel puts it into the second half of the first word.

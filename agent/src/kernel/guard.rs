@@ -99,6 +99,11 @@ impl Guard {
         })
     }
 
+    /// The instance it belongs to.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// What it was told.
     ///
     /// # Errors

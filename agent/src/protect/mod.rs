@@ -12,11 +12,12 @@ use std::{
     collections::BTreeMap,
     io,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use aya::programs::loaded_links;
 use interdict_abi::guard::GuardState;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -216,6 +217,7 @@ impl Protection {
             mounts: std::fs::metadata("/proc/self/ns/mnt")?.ino(),
             seen_s: before.seen_s.max(now_s()),
             broken: 0,
+            links_from: 0,
             config: digest(config),
             key,
         })?;
@@ -227,12 +229,33 @@ impl Protection {
         Arc::clone(&self.names)
     }
 
-    /// Guards what was attached since.
+    /// Guards every link that is made from now on until [`Self::guard_links`]: between a link's making and its listing,
+    /// nobody else can take it.
+    ///
+    /// # Errors
+    /// The map cannot be read or written.
+    pub fn expect_links(&mut self) -> Result<(), ProtectError> {
+        let state = self.guard.state()?;
+        if state.links_from != 0 {
+            return Ok(());
+        }
+        // A link that goes while they are looked through is none to guard.
+        let latest = loaded_links().flatten().map(|link| u64::from(link.id())).max().unwrap_or(0);
+        Ok(self.guard.tell(GuardState { links_from: latest + 1, ..state })?)
+    }
+
+    /// Guards what was attached since. Links of another instance than the guard's own stay expected: its own guard lists
+    /// them.
     ///
     /// # Errors
     /// A pin cannot be looked at.
     pub fn guard_links(&mut self, loaded: &Loaded) -> Result<(), ProtectError> {
-        Ok(self.guard.guard_ids(&loaded.ids())?)
+        self.guard.guard_ids(&loaded.ids())?;
+        if self.guard.directory() != loaded.directory() {
+            return Ok(());
+        }
+        let state = self.guard.state()?;
+        Ok(self.guard.tell(GuardState { links_from: 0, ..state })?)
     }
 
     /// Whether policies still lie where they lay when the guard was armed.
@@ -333,7 +356,7 @@ fn end_all(guards: Vec<(Guard, GuardState)>, token: Option<&str>) -> Result<(), 
 ///
 /// # Errors
 /// The key cannot be read, or there is no randomness.
-pub fn make(key: &PathBuf, host: &str, boot: &str, valid_s: u64) -> Result<String, ProtectError> {
+pub fn make(key: &Path, host: &str, boot: &str, valid_s: u64) -> Result<String, ProtectError> {
     let key = crate::alert::key::SigningKey::open(key)?;
     let mut nonce = [0; 16];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_none| KeyError::Generate)?;

@@ -1,9 +1,9 @@
 //! bpf(2): nobody else gets hold of the agent's maps, programs and links.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
-use interdict_abi::guard::{GuardAct, GuardId, GuardObject};
+use interdict_abi::guard::{GuardAct, GuardId, GuardObject, GuardState};
 
-use super::{GUARD_IDS, refuse, somebody_else};
+use super::{GUARD_IDS, armed, refuse, somebody_else, trusted};
 use crate::kernel::{
     fields,
     object::{Reader, Typed},
@@ -34,14 +34,27 @@ pub fn guard_bpf(context: LsmContext) -> i32 {
     if command != LINK_GET_FD_BY_ID && command != LINK_DETACH && command != LINK_UPDATE {
         return 0;
     }
-    if !somebody_else() {
+    let Some(state) = armed() else { return 0 };
+    if trusted() {
         return 0;
     }
     // Both the id and the file descriptor are first in their part of the union.
     let attributes: *const u8 = context.arg(1);
     let Some(word) = probed::<u32>(attributes, 0) else { return 0 };
-    let id = if command == LINK_GET_FD_BY_ID { word } else { link_behind(word).unwrap_or(0) };
+    if command == LINK_GET_FD_BY_ID {
+        let is_guarded = guarded(GuardId::LINK, word) || is_being_made(state, word);
+        return if is_guarded { told(GuardAct::DetachLink, word) } else { 0 };
+    }
+    let id = link_behind(word).unwrap_or(0);
     if guarded(GuardId::LINK, id) { told(GuardAct::DetachLink, id) } else { 0 }
+}
+
+/// Whether a link may be one that the agent attaches just now and has not listed yet.
+#[inline(always)]
+fn is_being_made(state: &GuardState, id: u32) -> bool {
+    // SAFETY: a live map value; the agent may write it.
+    let from = unsafe { (&raw const state.links_from).read_volatile() };
+    from != 0 && u64::from(id) >= from
 }
 
 /// The id of the link behind a file descriptor, if it is one.

@@ -1,0 +1,540 @@
+//! Loads the kernel programs, pins them, attaches those that the policy needs; adopts what an earlier agent left.
+//!
+//! Everything lives under one directory of the BPF file system, `<root>/<instance>/{maps,links}`. An instance is one
+//! object at one slot size. Pinned links keep enforcing while no agent runs. A new agent adopts an instance of its own
+//! object whose slots are large enough; otherwise it loads beside the old instance, puts the policy in force there, and
+//! only then removes the old one, so that there is no instant without enforcement (for an instant there are two).
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Btf as KernelBtf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::Map,
+    programs::{Lsm, ProgramError},
+};
+use interdict_abi::{
+    guard,
+    ids::Act,
+    limits::{SLOT_BYTES_MAX, SLOT_BYTES_MIN},
+    maps::names,
+    offsets::{CHOICES, CONSTANTS, FIELDS, MISSING, PARAMETERS},
+};
+use thiserror::Error;
+
+use super::{
+    btf::{Btf, BtfError},
+    hooks::{Attach, HOOKS, Hook, When, twin, usable},
+    object::{self, ObjectError},
+};
+
+mod attach;
+mod host;
+mod interfaces;
+mod pins;
+
+pub use attach::CgroupLink;
+pub use interfaces::{Followed, InterfaceLinks};
+pub use pins::{open_map, remove_instance, remove_links};
+
+use attach::load_program;
+use host::{
+    SYMBOLS, active_modules, callings, first_cause, forbidden, hook_types, is_lsm,
+    symbol_addresses, there,
+};
+use pins::{TEACHING, link_names, map_paths, open_maps, pin_error};
+
+/// What can go wrong while loading.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The kernel's types cannot be read, or lack a field.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The kernel object is unusable.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The loader library refused the object or the kernel a map.
+    #[error("the kernel refused the maps: {0}")]
+    Maps(#[from] aya::EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel refused program `{program}`: {source}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Why, with the verifier's last words.
+        source: ProgramError,
+    },
+    /// The object lacks a program or map this agent knows.
+    #[error("the kernel object has no `{0}`: it was built from other source than this agent")]
+    Missing(&'static str),
+    /// A pin could not be made or opened.
+    #[error("{path}: {source}")]
+    Pin {
+        /// The pin.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The policy image is larger than a slot may be.
+    #[error("the policy image has {have} bytes; a slot holds at most {SLOT_BYTES_MAX}")]
+    TooLarge {
+        /// Bytes of the image.
+        have: usize,
+    },
+    /// An interface that packets were to be judged on.
+    #[error("interface `{interface}`: {source}")]
+    Interface {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: ProgramError,
+    },
+}
+
+/// Where and how to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory for pins, on a BPF file system.
+    pub pins: PathBuf,
+    /// The cgroup whose processes are judged on hosts without BPF LSM.
+    pub cgroup: PathBuf,
+    /// Interfaces whose incoming packets are judged.
+    pub interfaces: Vec<String>,
+    /// Act as if the host had no BPF LSM.
+    pub without_lsm: bool,
+}
+
+/// Whether LSM programs decide on this host, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deciding {
+    /// LSM programs refuse acts.
+    Lsm,
+    /// They cannot be used; tracepoints, cgroup programs and XDP do what they can.
+    WithoutLsm(String),
+}
+
+impl Deciding {
+    /// Whether LSM programs decide.
+    pub fn lsm(&self) -> bool {
+        *self == Self::Lsm
+    }
+}
+
+/// What is to be loaded.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    /// Acts that rules are about.
+    acts: &'a [Act],
+    /// Whether the agent guards itself.
+    guarded: bool,
+}
+
+/// Loaded programs and their maps.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The maps, by name.
+    maps: BTreeMap<&'static str, PathBuf>,
+    directory: PathBuf,
+    slot_bytes: usize,
+    deciding: Deciding,
+    ebpf: Option<Ebpf>,
+    attached: Vec<&'static str>,
+    /// Programs whose hook this kernel lacks and has a twin of.
+    absent: Vec<&'static str>,
+    /// Whether the programs that guard the agent are among those that are loaded.
+    guarded: bool,
+    options: Options,
+    /// How each interface was attached, for `doctor`.
+    pub interface_modes: Vec<(String, &'static str)>,
+}
+
+const MAPS: &[&str] = &[
+    names::CONTROL,
+    names::IMAGE,
+    names::EXES,
+    names::ANCESTORS,
+    names::NAMES,
+    names::LONG_NAMES,
+    names::EVENTS,
+    names::FAULTS,
+    names::DECISIONS,
+    names::PROGRAMS,
+    names::LINEAGES,
+    guard::names::STATE,
+    guard::names::OBJECTS,
+    guard::names::TASKS,
+    guard::names::IDS,
+    guard::names::USED,
+    names::RULE_TALLIES,
+    names::RATES,
+    names::REPEATS,
+];
+
+/// The slot size for an image: room to grow by a quarter, a power of two.
+fn slot_for(image_bytes: usize) -> Result<usize, LoadError> {
+    if image_bytes > SLOT_BYTES_MAX {
+        return Err(LoadError::TooLarge { have: image_bytes });
+    }
+    let wanted = (image_bytes + image_bytes / 4).next_power_of_two();
+    Ok(wanted.clamp(SLOT_BYTES_MIN.max(1 << 18), SLOT_BYTES_MAX))
+}
+
+impl Loaded {
+    /// Adopts an instance that fits, or loads a new one. Nothing is attached yet when it is new.
+    ///
+    /// # Errors
+    /// The kernel refuses the programs even without LSM, or pins cannot be made.
+    pub fn start(options: Options, image_bytes: usize, acts: &[Act]) -> Result<Self, LoadError> {
+        Self::start_guarded(options, image_bytes, acts, false)
+    }
+
+    /// [`Loaded::start`], with the programs that guard the agent if `guarded`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_guarded(
+        options: Options,
+        image_bytes: usize,
+        acts: &[Act],
+        guarded: bool,
+    ) -> Result<Self, LoadError> {
+        fs::create_dir_all(&options.pins).map_err(pin_error(&options.pins))?;
+        if let Some(adopted) = Self::adopt(&options, image_bytes, acts, guarded)? {
+            return Ok(adopted);
+        }
+        Self::load(options, slot_for(image_bytes)?, Wanted { acts, guarded })
+    }
+
+    /// Instances that exist under the pin directory.
+    pub fn instances(pins: &Path) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(pins) else { return Vec::new() };
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| path.join("maps").is_dir())
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// `<first 12 digits of the object's digest>-<log2 of the slot size>-<lsm|host>-<number>`.
+    fn name(slot_bytes: usize, lsm: bool, number: u32) -> String {
+        let digest = object::digest(object::PREBUILT);
+        let kind = if lsm { "lsm" } else { "host" };
+        format!("{}-{}-{kind}-{number}", &digest[..12], slot_bytes.trailing_zeros())
+    }
+
+    fn adopt(
+        options: &Options,
+        image_bytes: usize,
+        acts: &[Act],
+        guarded: bool,
+    ) -> Result<Option<Self>, LoadError> {
+        let digest = object::digest(object::PREBUILT);
+        for directory in Self::instances(&options.pins) {
+            let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let parts: Vec<&str> = name.split('-').collect();
+            let [prefix, log2, kind, _] = parts.as_slice() else { continue };
+            let Ok(log2) = log2.parse::<u32>() else { continue };
+            let slot_bytes = 1usize.checked_shl(log2).unwrap_or(0);
+            if *prefix != &digest[..12] || slot_bytes < image_bytes {
+                continue;
+            }
+            let lsm = *kind == "lsm";
+            if lsm && options.without_lsm {
+                continue;
+            }
+            let links = directory.join("links");
+            let needed: Vec<&Hook> =
+                needed(acts, lsm, options).chain(guards(guarded && lsm)).collect();
+            let all_there = needed
+                .iter()
+                .filter(|hook| twin(hook.program).is_none())
+                .all(|hook| link_names(hook, options).iter().all(|link| links.join(link).exists()));
+            let maps_there = MAPS.iter().all(|map| directory.join("maps").join(map).exists());
+            if !all_there || !maps_there {
+                continue;
+            }
+            let deciding = if lsm {
+                Deciding::Lsm
+            } else {
+                Deciding::WithoutLsm("as decided by the agent that loaded the programs".to_owned())
+            };
+            return Ok(Some(Self {
+                maps: map_paths(&directory),
+                attached: needed.iter().map(|hook| hook.program).collect(),
+                absent: Vec::new(),
+                directory,
+                slot_bytes,
+                deciding,
+                ebpf: None,
+                guarded,
+                options: options.clone(),
+                interface_modes: Vec::new(),
+            }));
+        }
+        Ok(None)
+    }
+
+    fn load(options: Options, slot_bytes: usize, wanted: Wanted<'_>) -> Result<Self, LoadError> {
+        let btf = Btf::of_kernel()?;
+        let active = active_modules();
+        let kernel_btf = hook_types(&btf)?;
+        if options.without_lsm {
+            let reason = "switched off in the configuration".to_owned();
+            return Self::load_as(
+                options,
+                slot_bytes,
+                wanted,
+                &btf,
+                &kernel_btf,
+                Deciding::WithoutLsm(reason),
+            );
+        }
+        if let Err(reason) = active {
+            tracing::warn!(%reason, "going on without BPF LSM");
+            return Self::load_as(
+                options,
+                slot_bytes,
+                wanted,
+                &btf,
+                &kernel_btf,
+                Deciding::WithoutLsm(reason),
+            );
+        }
+        match Self::load_as(options.clone(), slot_bytes, wanted, &btf, &kernel_btf, Deciding::Lsm) {
+            Err(LoadError::Program { program, source })
+                if is_lsm(program) && forbidden(&source) =>
+            {
+                let reason =
+                    format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
+                tracing::warn!(%reason, "going on without BPF LSM");
+                let deciding = Deciding::WithoutLsm(reason);
+                Self::load_as(options, slot_bytes, wanted, &btf, &kernel_btf, deciding)
+            }
+            result => result,
+        }
+    }
+
+    fn load_as(
+        options: Options,
+        slot_bytes: usize,
+        wanted: Wanted<'_>,
+        btf: &Btf,
+        kernel_btf: &KernelBtf,
+        deciding: Deciding,
+    ) -> Result<Self, LoadError> {
+        let bytes = object::with_value_size(object::PREBUILT, names::IMAGE, slot_bytes as u32)?;
+        let mut globals: Vec<(&'static str, u64)> = Vec::with_capacity(FIELDS.len() + 2);
+        for field in FIELDS {
+            globals.push((field.global, btf.offset(field.structure, field.member)?));
+        }
+        for choice in CHOICES {
+            globals.push((choice.global, btf.choice(choice)));
+        }
+        for (global, constant) in CONSTANTS {
+            globals.push((*global, btf.constant(constant).unwrap_or(MISSING)));
+        }
+        for (global, function, parameter) in PARAMETERS {
+            let place = btf.parameters(function).unwrap_or_default();
+            let place = place.iter().position(|name| name == parameter);
+            globals.push((*global, place.map_or(MISSING, |place| place as u64)));
+        }
+        globals.push(("CALLINGS", callings()));
+        globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
+        globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
+        let addresses = symbol_addresses(SYMBOLS.map(|(_, symbol)| symbol));
+        for ((global, _), address) in SYMBOLS.into_iter().zip(addresses) {
+            globals.push((global, address));
+        }
+        let mut loader = EbpfLoader::new();
+        // The full log of a refused program is megabytes and takes the kernel minutes: only on demand. The last words of the
+        // verifier come with its statistics.
+        loader.verifier_log_level(if std::env::var_os("INTERDICT_VERIFIER_LOG").is_some() {
+            VerifierLogLevel::default()
+        } else {
+            VerifierLogLevel::STATS
+        });
+        for (name, value) in &globals {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader.load(&bytes)?;
+        // Only what the rules need: checking a program takes the kernel longer than anything else at the start.
+        for hook in needed(wanted.acts, deciding.lsm(), &options)
+            .chain(guards(wanted.guarded && deciding.lsm()))
+            .filter(|hook| there(hook, btf))
+        {
+            load_program(&mut ebpf, hook, kernel_btf)?;
+        }
+        let teaching = HOOKS.iter().find(|hook| hook.when == When::Teaching && deciding.lsm());
+        if let Some(hook) = teaching {
+            load_program(&mut ebpf, hook, kernel_btf)?;
+        }
+        let taken: Vec<PathBuf> = Self::instances(&options.pins);
+        let directory = (0..)
+            .map(|number| options.pins.join(Self::name(slot_bytes, deciding.lsm(), number)))
+            .find(|path| !taken.contains(path) && !path.exists())
+            .ok_or(LoadError::Missing("instance name"))?;
+        let maps = directory.join("maps");
+        fs::create_dir_all(&maps).map_err(pin_error(&maps))?;
+        fs::create_dir_all(directory.join("links")).map_err(pin_error(&directory))?;
+        for name in MAPS {
+            let path = maps.join(name);
+            let map = ebpf.map(name).ok_or(LoadError::Missing(name))?;
+            map.pin(&path).map_err(|error| LoadError::Pin {
+                path: path.display().to_string(),
+                source: io::Error::other(error),
+            })?;
+        }
+        if let Some(hook) = teaching {
+            // Pinned as a program, not attached: whoever adopts the instance teaches with it.
+            let path = directory.join(TEACHING);
+            let refused = |source| LoadError::Program { program: hook.program, source };
+            let program: &mut Lsm = ebpf
+                .program_mut(hook.program)
+                .ok_or(LoadError::Missing(hook.program))?
+                .try_into()
+                .map_err(refused)?;
+            program.pin(&path).map_err(|error| LoadError::Pin {
+                path: path.display().to_string(),
+                source: io::Error::other(error),
+            })?;
+        }
+        Ok(Self {
+            maps: map_paths(&directory),
+            directory,
+            slot_bytes,
+            deciding,
+            ebpf: Some(ebpf),
+            attached: Vec::new(),
+            absent: HOOKS
+                .iter()
+                .filter(|hook| !there(hook, btf))
+                .map(|hook| hook.program)
+                .collect(),
+            guarded: wanted.guarded,
+            options,
+            interface_modes: Vec::new(),
+        })
+    }
+
+    /// Whether this instance was found, enforcing, rather than loaded.
+    pub fn adopted(&self) -> bool {
+        self.ebpf.is_none()
+    }
+
+    /// Whether LSM programs decide.
+    pub fn deciding(&self) -> &Deciding {
+        &self.deciding
+    }
+
+    /// Bytes of an image slot.
+    pub fn slot_bytes(&self) -> usize {
+        self.slot_bytes
+    }
+
+    /// Directory of this instance's pins.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Opens one of the maps.
+    ///
+    /// # Errors
+    /// Its pin is gone.
+    pub fn map(&self, name: &'static str) -> Result<Map, LoadError> {
+        let path = self.maps.get(name).ok_or(LoadError::Missing(name))?;
+        Map::from_map_data(open_map(path)?).map_err(|error| LoadError::Pin {
+            path: path.display().to_string(),
+            source: io::Error::other(error),
+        })
+    }
+
+    /// Where the links of the attached programs are pinned.
+    pub fn pinned_links(&self) -> Vec<PathBuf> {
+        let links = self.directory.join("links");
+        HOOKS
+            .iter()
+            .filter(|hook| self.attached.contains(&hook.program))
+            .flat_map(|hook| link_names(hook, &self.options))
+            .map(|name| links.join(name))
+            .collect()
+    }
+
+    /// Programs that are attached.
+    pub fn attached(&self) -> &[&'static str] {
+        &self.attached
+    }
+
+    /// Whether everything `acts` need is attached, or can be.
+    pub fn can_serve(&self, image_bytes: usize, acts: &[Act]) -> bool {
+        image_bytes <= self.slot_bytes
+            && (self.ebpf.is_some()
+                || needed(acts, self.deciding.lsm(), &self.options)
+                    .all(|hook| self.attached.contains(&hook.program)))
+    }
+
+    /// Ids of the programs of this instance and of all their maps, pinned or not, and of the maps that no program uses yet.
+    /// When adopted: of the maps that this agent has open.
+    pub fn ids(&self) -> Vec<guard::GuardId> {
+        let mut ids = open_maps();
+        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
+        for info in programs.filter_map(|(_, program)| program.info().ok()) {
+            ids.push(guard::GuardId { kind: guard::GuardId::PROGRAM, id: info.id() });
+            let maps = info.map_ids().ok().flatten().unwrap_or_default();
+            ids.extend(maps.into_iter().map(|id| guard::GuardId { kind: guard::GuardId::MAP, id }));
+        }
+        ids
+    }
+
+    /// A loaded program, for measurements and comparisons. `None` when adopted.
+    pub fn program_mut(&mut self, name: &str) -> Option<&mut aya::programs::Program> {
+        self.ebpf.as_mut()?.program_mut(name)
+    }
+
+    /// Instances of earlier agents, which this one makes superfluous once it enforces.
+    pub fn others(&self) -> Vec<PathBuf> {
+        let mut others = Self::instances(&self.options.pins);
+        others.retain(|other| *other != self.directory);
+        others
+    }
+
+    /// Verified instructions of each loaded program, for budgets. Empty when adopted.
+    pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>, Option<u32>)> {
+        let Some(ebpf) = self.ebpf.as_ref() else { return Vec::new() };
+        HOOKS
+            .iter()
+            .filter_map(|hook| {
+                let info = ebpf.program(hook.program)?.info().ok()?;
+                let translated = info.size_translated().map(|bytes| bytes / 8);
+                Some((hook.program, info.verified_instruction_count(), translated))
+            })
+            .collect()
+    }
+}
+
+/// The hooks that `acts` need on such a host.
+fn needed<'a>(
+    acts: &'a [Act],
+    lsm: bool,
+    options: &'a Options,
+) -> impl Iterator<Item = &'static Hook> + 'a {
+    HOOKS.iter().filter(move |hook| {
+        let about = hook.acts.iter().any(|act| acts.contains(act));
+        let possible = (hook.attach != Attach::Xdp || !options.interfaces.is_empty())
+            && hook.when != When::Teaching;
+        // The exec check also labels programs the moment they start.
+        let labels = hook.program == "bprm_check_security";
+        let ruled = hook.when != When::Guard;
+        hook.when == When::Always
+            || (ruled && usable(hook.when, lsm) && possible && (about || labels))
+    })
+}
+
+/// The hooks that guard the agent, if it is to be guarded.
+fn guards(guarded: bool) -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(move |hook| guarded && hook.when == When::Guard)
+}
