@@ -1,4 +1,5 @@
 //! The commands that look at policies, as a user runs them: what they print and how they exit.
+#![allow(clippy::unwrap_used, reason = "a test that goes wrong should stop")]
 
 use std::{
     fs,

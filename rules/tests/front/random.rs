@@ -178,7 +178,9 @@ fn naive(tree: &Tree, facts: &Facts, judges: &[regex::bytes::Regex]) -> bool {
         Tree::UidIn(first, last) => (*first..=*last).contains(&facts.uid),
         Tree::Memfd => facts.memfd,
         Tree::Setuid => facts.setuid,
-        Tree::User(test) => regex::Regex::new(NAMES[*test].1).unwrap().is_match(USERS[facts.user]),
+        Tree::User(test) => {
+            regex::Regex::new(NAMES[*test].1).is_ok_and(|regex| regex.is_match(USERS[facts.user]))
+        }
         Tree::Younger(seconds) => facts.age < *seconds,
         Tree::Not(inner) => !naive(inner, facts, judges),
         Tree::And(parts) => parts.iter().all(|part| naive(part, facts, judges)),
