@@ -20,7 +20,7 @@
 pub const MAGIC: u32 = u32::from_le_bytes(*b"IDCT");
 
 /// Version of this layout. Kernel programs and images of different versions refuse each other.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Bytes of the header.
 pub const HEADER_BYTES: u32 = 128;
@@ -111,9 +111,7 @@ pub enum TableKind {
     /// first is 0), `deltas` as many u32. `index`, if not 0, names 65,537 u32: entry `p` is the last range that starts
     /// at or before `p << 16`, and entry 65,536 is `count - 1`.
     Ranges = 2,
-    /// [`TableKind::Ranges`] with a [`front`] for IPv4 in host order under `TABLE`, and under `TABLE_V6`
-    /// `{ count: u32, index: u32, keys: u32, deltas: u32, front: u32, bits: u32 }` whose keys are pairs of u64 (high, low
-    /// half), `index` by the top 16 bits of the address as above.
+    /// [`pages`] of ranges of addresses, IPv4 in host order under `TABLE` and IPv6 under `TABLE_V6`, each with a [`front`].
     Addresses = 3,
     /// [`TableKind::Direct`], indexed by the label that a table of [`names`] under `AUTOMATON` gives.
     Names = 4,
@@ -158,8 +156,44 @@ pub mod names {
 /// Bytes of the head of a ranges table.
 pub const RANGES_BYTES: u32 = 16;
 
-/// Bytes of the head of a ranges table of addresses.
+/// Bytes of the head of a table of addresses.
 pub const ADDRESSES_BYTES: u32 = 24;
+
+/// A table of addresses: ranges in pages, each of which can be replaced by itself while programs read, by one store of its
+/// descriptor. `{ pages: u32, index: u32, fences: u32, descriptors: u32, front: u32, bits: u32 }`.
+///
+/// Page `p` answers for the addresses from fence `p` up to the next. For IPv4 there is one page, or there are
+/// [`pages::V4`], one for each value of the top 16 bits, and `index` and `fences` are 0. For IPv6 `fences` names ascending
+/// pairs of u64 (high, low half), the first of them 0; `index`, if not 0, is over them by the top 16 bits as in
+/// [`TableKind::Ranges`].
+///
+/// A descriptor is a u64: the offset of the page, and in its upper half the number `count` of ranges in it. A page is
+/// `count` ascending keys (u32 for IPv4, pairs of u64 for IPv6), the first of them the fence, then, at the next multiple of
+/// 8, `count` u32 deltas.
+pub mod pages {
+    /// Number of pages, u32.
+    pub const COUNT: u32 = 0;
+    /// Index over the fences, u32.
+    pub const INDEX: u32 = 4;
+    /// The fences, u32.
+    pub const FENCES: u32 = 8;
+    /// The descriptors, u32.
+    pub const DESCRIPTORS: u32 = 12;
+    /// Pages of an IPv4 table that has more than one.
+    pub const V4: u32 = 1 << 16;
+
+    /// Where the deltas of a page of `count` keys of `bytes` bytes each begin, from the start of the page.
+    #[inline(always)]
+    pub const fn deltas(count: u32, bytes: u32) -> u32 {
+        count.wrapping_mul(bytes).wrapping_add(7) & !7
+    }
+
+    /// A descriptor.
+    #[inline(always)]
+    pub const fn descriptor(offset: u32, count: u32) -> u64 {
+        (count as u64) << 32 | offset as u64
+    }
+}
 
 /// The front of a ranges table of addresses: a bitmap that answers for most addresses that are not listed, with one
 /// read. Bit `b` is clear only if delta 0 holds of every address whose first `bits` bits (in the table's head, at

@@ -1,7 +1,7 @@
 //! From a fact's value to the delta row of its column.
 
 use interdict_abi::{
-    image::{RANGES_INDEX, TableKind, front},
+    image::{RANGES_INDEX, TableKind, front, pages},
     limits::SEARCH_STEPS,
 };
 
@@ -42,11 +42,15 @@ pub fn ranges<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
     image.word(image.word(table + 12) + low * 4)
 }
 
-/// Looks an IPv6 address (high and low half, host order) up in the ranges table at `table`.
+/// The last of the keys `low..=high` of IPv6 addresses at `keys` that is at or before an address; `low` if none is.
 #[inline(always)]
-pub fn ranges_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: u64) -> u32 {
-    let (mut low, mut high) = bounds(image, table, (upper >> 48) as u32);
-    let keys = image.word(table + 8);
+fn last_v6<M: Memory + ?Sized>(
+    image: &M,
+    keys: u32,
+    (mut low, mut high): (u32, u32),
+    upper: u64,
+    lower: u64,
+) -> u32 {
     let mut step = 0;
     while step < SEARCH_STEPS && low < high {
         let middle = low + (high - low).div_ceil(2);
@@ -60,7 +64,7 @@ pub fn ranges_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: u
         }
         step += 1;
     }
-    image.word(image.word(table + 12) + low * 4)
+    low
 }
 
 /// Whether the front of the table at `table` says that delta 0 holds. Most addresses are not listed, and this is the one
@@ -76,17 +80,37 @@ pub fn address_v4<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 
     if unlisted(image, image.word(table + front::OFFSET), front::bit_v4(value)) {
         return 0;
     }
-    ranges(image, table, value)
+    let page = if image.word(table + pages::COUNT) > 1 { value >> 16 } else { 0 };
+    // In one piece: the agent may replace the page meanwhile, and leaves this one alone until nobody reads it.
+    let descriptor = image.long(image.word(table + pages::DESCRIPTORS) + page * 8);
+    let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
+    let (mut low, mut high) = (0, count.wrapping_sub(1));
+    let mut step = 0;
+    while step < SEARCH_STEPS && low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if image.word(keys + middle * 4) <= value {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+        step += 1;
+    }
+    image.word(keys + pages::deltas(count, 4) + low * 4)
 }
 
-/// Looks an IPv6 address up in the table of addresses at `table`.
+/// Looks an IPv6 address (high and low half, host order) up in the table of addresses at `table`.
 #[inline(always)]
 pub fn address_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: u64) -> u32 {
     let prefix = image.word(table + front::PREFIX);
     if unlisted(image, image.word(table + front::OFFSET), front::bit_v6(upper, prefix)) {
         return 0;
     }
-    ranges_v6(image, table, upper, lower)
+    let within = bounds(image, table, (upper >> 48) as u32);
+    let page = last_v6(image, image.word(table + pages::FENCES), within, upper, lower);
+    let descriptor = image.long(image.word(table + pages::DESCRIPTORS) + page * 8);
+    let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
+    let low = last_v6(image, keys, (0, count.wrapping_sub(1)), upper, lower);
+    image.word(keys + pages::deltas(count, 16) + low * 4)
 }
 
 /// An address as facts carry it.

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prefixes: usize = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse())?;
     let mut random = Random(11);
     let (v4, v6) = policy::feed(&mut random, prefixes);
-    let test = Test::Address { fact: Fact::RemoteIp, v4: v4.clone(), v6: v6.clone() };
+    let test = Test::Address { fact: Fact::RemoteIp, v4: v4.clone(), v6: v6.clone(), from: Vec::new() };
     let literals = vec![Literal { negated: false, test }];
     let clauses =
         vec![Clause { family: Family::Packet, acts: Act::PacketIn.bit(), literals, origin: 0 }];
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let report = serde_json::json!({
         "prefixes": prefixes, "image_bytes": bytes.len(), "lower_ms": lower_ms,
-        "ranges_v4": bytes.word(table), "ranges_v6": bytes.word(table_v6),
+        "pages_v4": bytes.word(table), "pages_v6": bytes.word(table_v6),
         "v4_random_miss_ns": v4_ns(&misses), "v4_random_hit_ns": v4_ns(&hits),
         "v4_hot_miss_ns": v4_ns(&misses[..8]), "v4_hot_hit_ns": v4_ns(&hits[..8]),
         "v6_random_miss_ns": v6_ns(&any_v6), "v6_random_hit_ns": v6_ns(&hits_v6),

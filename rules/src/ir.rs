@@ -100,6 +100,8 @@ pub enum Test {
         v4: Vec<(u32, u32)>,
         /// IPv6.
         v6: Vec<(u128, u128)>,
+        /// The list with a feed that these are the values of: see `parse::feed::Addresses`.
+        from: Vec<String>,
     },
     /// Some ancestor of the acting process runs a program that matches one of these.
     Ancestor {

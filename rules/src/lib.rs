@@ -14,6 +14,7 @@ pub mod diag;
 pub mod field;
 pub mod image;
 pub mod ir;
+pub mod live;
 pub mod lower;
 pub mod meta;
 pub mod normalise;

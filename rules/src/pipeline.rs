@@ -7,7 +7,9 @@ use crate::{
     check::{self, Environment},
     diag::{Diagnostic, Diagnostics, Level},
     image::PolicyImage,
-    ir, lower, normalise,
+    ir,
+    live::Feeds,
+    lower, normalise,
     parse::{
         self, Parsed,
         source::{Files, Sources},
@@ -31,6 +33,8 @@ pub struct Options<'a> {
 pub struct Outcome {
     /// The image, unless there is an error among the diagnostics.
     pub image: Option<PolicyImage>,
+    /// The feeds of addresses in it that can be changed by difference.
+    pub live: Option<Feeds>,
     /// What the image is made of.
     pub stats: Option<lower::Stats>,
     /// Everything there is to tell, in the order of its places.
@@ -74,18 +78,22 @@ pub fn compile(sources: &Sources, options: &Options<'_>) -> Outcome {
     let mut diagnostics = Diagnostics::new();
     let parsed = parse::parse(sources, &mut diagnostics);
     let environment = Environment { files: options.files, today: options.today };
-    let (program, mut metadata) = {
-        let checked = check::check(&parsed, sources, environment, &mut diagnostics);
-        normalise::normalise(checked, sources, &mut diagnostics)
+    let (program, mut metadata, feeds) = {
+        let mut checked = check::check(&parsed, sources, environment, &mut diagnostics);
+        let feeds = std::mem::take(&mut checked.feeds);
+        let (program, metadata) = normalise::normalise(checked, sources, &mut diagnostics);
+        (program, metadata, feeds)
     };
     metadata.roots = roots::of(&program);
     suite::check(&parsed, &mut diagnostics);
     let mut image = None;
     let mut stats = None;
+    let mut live = None;
     if !diagnostics.failed() {
-        match lower::lower_with_stats(&program, metadata.clone(), options.budget) {
-            Ok((made, counted)) => {
+        match lower::lower_live(&program, metadata.clone(), options.budget) {
+            Ok((made, counted, columns)) => {
                 analyse::analyse(&parsed, &program, &made, &mut diagnostics);
+                live = Feeds::of(made.kernel(), columns, feeds);
                 image = Some(made);
                 stats = Some(counted);
             }
@@ -94,6 +102,7 @@ pub fn compile(sources: &Sources, options: &Options<'_>) -> Outcome {
     }
     if diagnostics.failed() {
         image = None;
+        live = None;
     }
-    Outcome { image, stats, diagnostics: diagnostics.into_sorted(), program, parsed }
+    Outcome { image, live, stats, diagnostics: diagnostics.into_sorted(), program, parsed }
 }

@@ -12,6 +12,7 @@ mod witness;
 
 use std::collections::HashMap;
 
+pub(crate) use vital::world;
 pub use cost::{RuleCost, costs};
 pub use witness::{describe, witnesses};
 

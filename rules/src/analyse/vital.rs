@@ -4,7 +4,7 @@
 //! Each is decided on the image as it would be in the kernel. A rule that would refuse one of them in force is refused
 //! itself, unless it says `means_to: lock_out`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use interdict_abi::ids::{Act, Action, Mode};
 
@@ -159,6 +159,11 @@ const FILES: &[(&str, &str, &str, &str)] = &[
 /// Peers that stand for the whole world: only a rule that refuses all of them locks somebody out.
 const WORLD: &[&str] =
     &["10.11.12.13", "192.168.77.5", "172.20.3.4", "151.101.2.132", "2a04:4e42::644"];
+
+/// Those peers.
+pub(crate) fn world() -> impl Iterator<Item = IpAddr> {
+    WORLD.iter().filter_map(|address| address.parse().ok())
+}
 
 /// A way to do something: it is lost when every event of it is refused.
 struct Vital {

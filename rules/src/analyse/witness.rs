@@ -65,7 +65,7 @@ pub(super) fn witness(clause: &Clause, act: Act) -> Option<Event> {
                 };
                 event = event.with(*fact, Value::Number(before | bit));
             }
-            Test::Address { fact, v4, v6 } => {
+            Test::Address { fact, v4, v6, .. } => {
                 let address = match (v4.first(), v6.first()) {
                     (Some((first, _)), _) => IpAddr::from(first.to_be_bytes()),
                     (None, Some((first, _))) => IpAddr::from(first.to_be_bytes()),

@@ -12,7 +12,7 @@ use crate::{
     diag::{Code, Diagnostic},
     field::{Field, Type},
     ir::Pattern,
-    parse::{expression::Literal, policy::ListKind, source::Span},
+    parse::{expression::Literal, feed, policy::ListKind, source::Span},
 };
 
 impl Checker<'_, '_> {
@@ -159,6 +159,7 @@ pub(super) fn join(parts: impl IntoIterator<Item = Values>) -> Values {
                 all.v4.extend_from_slice(&second.v4);
                 all.v6.extend_from_slice(&second.v6);
                 all.normalise();
+                feed::join_from(&mut all.from, &second.from);
                 Values::Addresses(Rc::new(all))
             }
             (

@@ -23,6 +23,7 @@ use crate::{
     diag::Diagnostics,
     field::{Class, Field, Type},
     ir::{OnFault, Pattern},
+    live::Source,
     meta::ListMeta,
     parse::{
         Parsed,
@@ -48,6 +49,8 @@ pub struct Checked<'p> {
     pub rules: Vec<CheckedRule<'p>>,
     /// Lists, for the metadata.
     pub lists: Vec<ListMeta>,
+    /// Feeds of addresses.
+    pub feeds: Vec<Source>,
 }
 
 /// One rule without mistakes.
@@ -142,7 +145,8 @@ pub fn check<'p>(
             rules.extend(rule::check(policy, rule, &names, environment, diagnostics));
         }
     }
-    Checked { rules, lists: names.finish(diagnostics) }
+    let (lists, feeds) = names.finish(diagnostics);
+    Checked { rules, lists, feeds }
 }
 
 /// The path of a feed: relative to the file of the policy that names it.

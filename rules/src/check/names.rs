@@ -9,6 +9,7 @@ use crate::{
     diag::{Code, Diagnostic, Diagnostics, Excerpt, closest},
     field::Type,
     ir::Pattern,
+    live::Source,
     meta::ListMeta,
     parse::{
         Parsed,
@@ -24,6 +25,7 @@ pub(super) struct Names<'p> {
     pub(super) lists: HashMap<&'p str, NamedList<'p>>,
     pub(super) macros: HashMap<&'p str, NamedMacro<'p>>,
     metadata: Vec<ListMeta>,
+    feeds: Vec<Source>,
 }
 
 /// A list with its values read.
@@ -51,8 +53,8 @@ pub(super) enum Values {
 }
 
 impl<'p> Names<'p> {
-    /// Says what no rule uses, and answers the lists for the metadata.
-    pub(super) fn finish(self, diagnostics: &mut Diagnostics) -> Vec<ListMeta> {
+    /// Says what no rule uses, and answers the lists for the metadata, and feeds of addresses.
+    pub(super) fn finish(self, diagnostics: &mut Diagnostics) -> (Vec<ListMeta>, Vec<Source>) {
         let lists = self
             .lists
             .values()
@@ -81,7 +83,7 @@ impl<'p> Names<'p> {
                 );
             }
         }
-        self.metadata
+        (self.metadata, self.feeds)
     }
 
     /// The closest list.
@@ -135,7 +137,12 @@ pub(super) fn collect<'p>(
     environment: Environment<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Names<'p> {
-    let mut names = Names { lists: HashMap::new(), macros: HashMap::new(), metadata: Vec::new() };
+    let mut names = Names {
+        lists: HashMap::new(),
+        macros: HashMap::new(),
+        metadata: Vec::new(),
+        feeds: Vec::new(),
+    };
     let mut seen = HashMap::new();
     let mut policies = HashMap::new();
     for policy in &parsed.policies {
@@ -145,7 +152,8 @@ pub(super) fn collect<'p>(
             if !once(&mut seen, "name", &list.name, diagnostics) {
                 continue;
             }
-            let (values, meta) = read(list, policy, sources, environment, diagnostics);
+            let (values, meta, feed) = read(list, policy, sources, environment, diagnostics);
+            names.feeds.extend(feed);
             names.metadata.push(meta);
             names
                 .lists
@@ -183,7 +191,7 @@ fn read(
     sources: &Sources,
     environment: Environment<'_>,
     diagnostics: &mut Diagnostics,
-) -> (Values, ListMeta) {
+) -> (Values, ListMeta, Option<Source>) {
     let mut meta = ListMeta {
         name: list.name.value.clone(),
         file: String::new(),
@@ -208,9 +216,21 @@ fn read(
     if let Some(source) = &list.feed {
         let name = &sources.file(policy.file).name;
         let read = read_feed(source, name, list.kind.value, environment, &mut meta, diagnostics);
+        let items = values.clone();
         values = read.map_or(Values::Broken, |read| join([values, read]));
+        if let (Values::Addresses(items), Values::Addresses(all)) = (items, &mut values) {
+            Rc::make_mut(all).from = vec![list.name.value.clone()];
+            let feed = Source {
+                list: list.name.value.clone(),
+                file: beside(name, &source.file.value),
+                max: source.max,
+                items: (*items).clone(),
+                values: (**all).clone(),
+            };
+            return (values, meta, Some(feed));
+        }
     }
-    (values, meta)
+    (values, meta, None)
 }
 
 fn read_feed(

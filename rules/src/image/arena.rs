@@ -3,15 +3,24 @@
 use std::collections::HashMap;
 
 use interdict_abi::{
-    image::{HEADER_BYTES, MAGIC, RANGES_INDEX, VERSION, automaton, header, names, tail},
+    image::{HEADER_BYTES, MAGIC, RANGES_INDEX, VERSION, automaton, header, names, pages, tail},
     limits::{BLOCK_BITS, BLOCK_WORDS, SET_WORDS},
 };
 
-use super::front::{self, Front};
+use super::{
+    front::{self, Front},
+    page,
+};
 use crate::dfa::{Automaton, Next, Tail};
 
 /// Ranges a table may have before it gets an index over the top 16 bits.
 const UNINDEXED: usize = 512;
+
+/// Ranges of addresses a table may have in one page.
+const ONE_PAGE: usize = 4_096;
+
+/// Ranges in a page of a larger IPv6 table.
+const PAGE_V6: usize = 32;
 
 /// An image being written.
 #[derive(Debug)]
@@ -102,24 +111,8 @@ impl Arena {
         if let Some(known) = self.deltas.get(flips) {
             return *known;
         }
-        let mut summary = 0u64;
-        let mut blocks: Vec<[u64; BLOCK_WORDS]> = Vec::new();
-        for clause in flips {
-            let clause = *clause as usize;
-            let bit = 1u64 << (clause / BLOCK_BITS);
-            if summary & bit == 0 {
-                summary |= bit;
-                blocks.push([0; BLOCK_WORDS]);
-            }
-            if let Some(block) = blocks.last_mut() {
-                block[clause % BLOCK_BITS / 64] |= 1 << (clause % 64);
-            }
-        }
         let at = self.align();
-        self.bytes.extend_from_slice(&summary.to_le_bytes());
-        for word in blocks.into_iter().flatten() {
-            self.bytes.extend_from_slice(&word.to_le_bytes());
-        }
+        self.bytes.extend_from_slice(&page::delta_row(flips));
         self.deltas.insert(flips.to_vec(), at);
         at
     }
@@ -152,40 +145,76 @@ impl Arena {
 
     /// A table of IPv4 addresses.
     pub(crate) fn addresses_v4(&mut self, keys: &[u32], deltas: &[u32]) -> u32 {
-        let index = self.index(keys.len(), |at, top| keys[at] <= top << 16);
         let wide: Vec<u128> = keys.iter().map(|key| u128::from(*key) << 96).collect();
         let front = front::of(&wide, deltas, front::Family::V4);
-        let keys_at = self.words(keys.iter().copied());
-        self.addresses_head(keys.len(), index, keys_at, deltas, front)
+        if keys.len() <= ONE_PAGE {
+            let descriptors = self.pages(&[page::of(keys, deltas)]);
+            return self.addresses_head(1, 0, 0, descriptors, front);
+        }
+        let mut at = 0;
+        let pages: Vec<page::Page> = (0..pages::V4)
+            .map(|top| {
+                let first = at;
+                while at < keys.len() && keys[at] >> 16 == top {
+                    at += 1;
+                }
+                let (own, own_deltas) = (&keys[first..at], &deltas[first..at]);
+                if own.first() == Some(&(top << 16)) {
+                    return page::of(own, own_deltas);
+                }
+                // What holds where the page begins has begun before it.
+                let keys: Vec<u32> = [top << 16].into_iter().chain(own.iter().copied()).collect();
+                let held = [deltas[first - 1]].into_iter();
+                let deltas: Vec<u32> = held.chain(own_deltas.iter().copied()).collect();
+                page::of(&keys, &deltas)
+            })
+            .collect();
+        let descriptors = self.pages(&pages);
+        self.addresses_head(pages::V4, 0, 0, descriptors, front)
     }
 
     /// A table of IPv6 addresses.
     pub(crate) fn addresses_v6(&mut self, keys: &[u128], deltas: &[u32]) -> u32 {
-        let index = self.index(keys.len(), |at, top| keys[at] <= u128::from(top) << 112);
         let front = front::of(keys, deltas, front::Family::V6);
-        let bytes: Vec<u8> = keys
-            .iter()
-            .flat_map(|key| [(key >> 64) as u64, *key as u64])
-            .flat_map(u64::to_le_bytes)
-            .collect();
-        let keys_at = self.array(&bytes);
-        self.addresses_head(keys.len(), index, keys_at, deltas, front)
+        let size = if keys.len() <= ONE_PAGE { ONE_PAGE } else { PAGE_V6 };
+        let fences: Vec<u128> = keys.iter().step_by(size).copied().collect();
+        let index = self.index(fences.len(), |at, top| fences[at] <= u128::from(top) << 112);
+        let chunks = keys.chunks(size).zip(deltas.chunks(size));
+        let pages: Vec<page::Page> = chunks.map(|(keys, deltas)| page::of(keys, deltas)).collect();
+        let descriptors = self.pages(&pages);
+        let bytes: Vec<u8> = fences.iter().flat_map(|fence| page::halves(*fence)).collect();
+        let fences_at = self.array(&bytes);
+        self.addresses_head(fences.len() as u32, index, fences_at, descriptors, front)
+    }
+
+    /// Writes pages, and answers where their descriptors are. No two tables share any: they are changed one by one.
+    fn pages(&mut self, pages: &[page::Page]) -> u32 {
+        let descriptors = self.reserve(pages.len() as u32 * 8);
+        for (place, page) in (descriptors..).step_by(8).zip(pages) {
+            let at = self.reserve(page.bytes.len() as u32);
+            self.put_bytes(at, &page.bytes);
+            self.put_bytes(place, &pages::descriptor(at, page.count).to_le_bytes());
+        }
+        descriptors
     }
 
     fn addresses_head(
         &mut self,
-        count: usize,
+        count: u32,
         index: u32,
-        keys: u32,
-        deltas: &[u32],
+        fences: u32,
+        descriptors: u32,
         front: Option<Front>,
     ) -> u32 {
-        let deltas = self.words(deltas.iter().copied());
         let (at, prefix) = match front {
-            Some(front) => (self.array(&front.bytes), front.prefix),
+            Some(front) => {
+                let at = self.reserve(front.bytes.len() as u32);
+                self.put_bytes(at, &front.bytes);
+                (at, front.prefix)
+            }
             None => (0, 24),
         };
-        self.head(&[count as u32, index, keys, deltas, at, prefix])
+        self.head(&[count, index, fences, descriptors, at, prefix])
     }
 
     fn ranges_head(&mut self, count: usize, index: u32, keys: u32, deltas: &[u32]) -> u32 {

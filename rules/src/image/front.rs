@@ -16,16 +16,16 @@ const SET_MAX: u128 = front::BITS as u128 / 4;
 const PREFIXES_V6: [u32; 5] = [56, 48, 40, 32, 24];
 
 /// A front.
-pub(super) struct Front {
+pub(crate) struct Front {
     /// Bits of the address that are looked at.
-    pub(super) prefix: u32,
+    pub(crate) prefix: u32,
     /// The bitmap.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Whose addresses the keys are. Those of IPv4 stand in the first 32 of 128 bits.
 #[derive(Clone, Copy)]
-pub(super) enum Family {
+pub(crate) enum Family {
     /// IPv4.
     V4,
     /// IPv6.
@@ -33,7 +33,7 @@ pub(super) enum Family {
 }
 
 /// The front of a table, if it pays.
-pub(super) fn of(keys: &[u128], deltas: &[u32], family: Family) -> Option<Front> {
+pub(crate) fn of(keys: &[u128], deltas: &[u32], family: Family) -> Option<Front> {
     if keys.len() <= WITHOUT {
         return None;
     }
@@ -61,29 +61,32 @@ pub(super) fn of(keys: &[u128], deltas: &[u32], family: Family) -> Option<Front>
 }
 
 /// The bit of a block.
-fn bit(block: u64, prefix: u32, family: Family) -> u32 {
+pub(crate) fn bit(block: u64, prefix: u32, family: Family) -> u32 {
     match family {
         Family::V4 => front::bit_v4((block << 8) as u32),
         Family::V6 => front::bit_v6(block << (64 - prefix), prefix),
     }
 }
 
-/// Whether a front lets every listed address pass. Nothing is asked of the others.
-pub(super) fn covers(
+/// Blocks of listed addresses that a front is asked for. With more, every bit has to be set anyway.
+pub(crate) const ASKED_MAX: u128 = SET_MAX * 2;
+
+/// Whether a front lets every listed address pass. Nothing is asked of the others. `left` is [`ASKED_MAX`] less the blocks
+/// that were asked for before.
+pub(crate) fn covers(
     bytes: &[u8],
     prefix: u32,
     mut listed: impl Iterator<Item = (u128, u128)>,
     family: Family,
+    left: &mut u128,
 ) -> bool {
-    // A range of more blocks than this is asked for only where every bit is set anyway.
-    let mut left = SET_MAX * 2;
     listed.all(|(low, high)| {
         let block = |address: u128| (address >> (128 - prefix)) as u64;
         let count = u128::from(block(high) - block(low)) + 1;
-        if count > left {
+        if count > *left {
             return bytes.iter().all(|byte| *byte == u8::MAX);
         }
-        left -= count;
+        *left -= count;
         (block(low)..=block(high)).all(|block| {
             let bit = bit(block, prefix, family);
             bytes[bit as usize / 8] >> (bit % 8) & 1 != 0

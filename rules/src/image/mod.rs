@@ -9,7 +9,8 @@
 
 pub(crate) mod arena;
 pub(crate) mod expected;
-mod front;
+pub(crate) mod front;
+pub(crate) mod page;
 pub mod verify;
 
 use sha2::{Digest as _, Sha256};

@@ -14,6 +14,7 @@ use interdict_abi::{
 use super::{
     Budget,
     automata::{self, Built, Owner},
+    column::{FeedColumn, FeedPredicate},
     error::Problem,
     gather::{Gathered, Tested, acts_of, gather},
     names,
@@ -40,7 +41,7 @@ pub(super) fn assemble(
     parts: &Parts<'_>,
     budget: &Budget,
     problems: &mut Vec<Problem>,
-) -> Option<(Vec<u8>, Stats)> {
+) -> Option<(Vec<u8>, Stats, Vec<FeedColumn>)> {
     let gathered = gather(program, families, parts, problems);
     let built = automata::build(program, &gathered, budget, problems);
     if !problems.is_empty() {
@@ -49,11 +50,12 @@ pub(super) fn assemble(
     let mut writer = Writer {
         arena: Arena::new(),
         stats: Stats { rules: program.rules.len(), ..Stats::default() },
+        feeds: Vec::new(),
         program,
         problems,
     };
     writer.write(families, gathered, built);
-    let Writer { arena, mut stats, problems, .. } = writer;
+    let Writer { arena, mut stats, feeds, problems, .. } = writer;
     if !problems.is_empty() {
         return None;
     }
@@ -69,12 +71,13 @@ pub(super) fn assemble(
         });
         return None;
     }
-    Some((bytes, stats))
+    Some((bytes, stats, feeds))
 }
 
 struct Writer<'w> {
     arena: Arena,
     stats: Stats,
+    feeds: Vec<FeedColumn>,
     program: &'w Program,
     problems: &'w mut Vec<Problem>,
 }
@@ -323,16 +326,38 @@ impl Writer<'_> {
                 let arena = &mut self.arena;
                 let mut ranges_v4 = Ranges::default();
                 let mut ranges_v6 = Ranges::default();
-                for (number, (list_v4, list_v6)) in (0u32..).zip(predicates) {
+                for (number, (list_v4, list_v6, _)) in (0u32..).zip(predicates) {
                     ranges_v4.add(number, v4.list(*list_v4));
                     ranges_v6.add(number, v6.list(*list_v6));
                 }
-                let (keys, deltas) =
-                    ranges_v4.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
+                let mut rows = HashMap::new();
+                let mut row = |truths: &[u32]| {
+                    let row = arena.delta_row(&column.flips(truths));
+                    rows.insert(truths.to_vec(), row);
+                    row
+                };
+                let (keys, deltas) = ranges_v4.sweep(&mut row);
+                let (keys_v6, deltas_v6) = ranges_v6.sweep(&mut row);
                 let table = arena.addresses_v4(&keys, &deltas);
-                let (keys, deltas) =
-                    ranges_v6.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
-                let table_v6 = arena.addresses_v6(&keys, &deltas);
+                let table_v6 = arena.addresses_v6(&keys_v6, &deltas_v6);
+                if predicates.iter().any(|(.., from)| !from.is_empty()) {
+                    let predicates = predicates.iter().map(|(list_v4, list_v6, from)| {
+                        // Those of a feed are kept once, with the feed.
+                        let kept = from.len() != 1;
+                        FeedPredicate {
+                            from: from.to_vec(),
+                            v4: kept.then(|| v4.list(*list_v4).to_vec()).unwrap_or_default(),
+                            v6: kept.then(|| v6.list(*list_v6).to_vec()).unwrap_or_default(),
+                        }
+                    });
+                    self.feeds.push(FeedColumn {
+                        family: family.family,
+                        fact,
+                        column: column.clone(),
+                        predicates: predicates.collect(),
+                        rows,
+                    });
+                }
                 Some(Table { kind: TableKind::Addresses, table, table_v6, automaton: 0 })
             }
         };

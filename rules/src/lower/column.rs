@@ -3,13 +3,37 @@
 //! The base set holds the clauses that a value satisfies that makes no predicate true; a value that makes some true
 //! flips a few of them. Those flips are what the image keeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+use interdict_abi::ids::{Fact, Family};
 
 use super::number::Numbered;
 
+/// A column of addresses that some feed is in: what is needed to write its tables again.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedColumn {
+    pub(crate) family: Family,
+    pub(crate) fact: Fact,
+    pub(crate) column: Column,
+    pub(crate) predicates: Vec<FeedPredicate>,
+    /// Delta rows by the predicates that are true.
+    pub(crate) rows: HashMap<Vec<u32>, u32>,
+}
+
+/// What a predicate of such a column holds of.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedPredicate {
+    /// Where the ranges are from: see `parse::feed::Addresses`.
+    pub(crate) from: Vec<String>,
+    /// The ranges, unless they are those of one feed.
+    pub(crate) v4: Vec<(u32, u32)>,
+    /// The same of IPv6.
+    pub(crate) v6: Vec<(u128, u128)>,
+}
+
 /// The tests of a family's clauses on one fact.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Column {
+pub(crate) struct Column {
     /// For each clause that tests the fact its literals: predicate, negated.
     literals: BTreeMap<u32, Vec<(u32, bool)>>,
     /// For each predicate the clauses that test it.
@@ -47,7 +71,7 @@ impl Column {
 
     /// The clauses, ascending, that a value that makes exactly `truths` (ascending) true satisfies if and only if they
     /// are not in the base set.
-    pub(super) fn flips(&self, truths: &[u32]) -> Vec<u32> {
+    pub(crate) fn flips(&self, truths: &[u32]) -> Vec<u32> {
         let mut concerned: Vec<u32> = truths
             .iter()
             .filter_map(|predicate| self.clauses.get(predicate))

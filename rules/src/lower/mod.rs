@@ -23,6 +23,10 @@ use interdict_abi::{
     limits::{COLUMN_PARTS, SLOT_BYTES_MAX},
 };
 
+pub(crate) use self::{
+    column::{Column, FeedColumn},
+    sweep::{Point, Ranges},
+};
 pub use self::{
     error::{LowerError, Problem},
     stats::{AutomatonStats, PartStats, Stats},
@@ -96,9 +100,18 @@ pub fn lower(
 /// As [`lower`], and says what the image is made of.
 pub fn lower_with_stats(
     program: &Program,
-    mut metadata: Metadata,
+    metadata: Metadata,
     budget: Budget,
 ) -> Result<(PolicyImage, Stats), LowerError> {
+    lower_live(program, metadata, budget).map(|(image, stats, _)| (image, stats))
+}
+
+/// As [`lower_with_stats`], and answers the columns that feeds of addresses are in.
+pub(crate) fn lower_live(
+    program: &Program,
+    mut metadata: Metadata,
+    budget: Budget,
+) -> Result<(PolicyImage, Stats, Vec<FeedColumn>), LowerError> {
     let mut problems = Vec::new();
     if program.rules.len() != metadata.rules.len() {
         problems.push(Problem::Metadata {
@@ -112,7 +125,7 @@ pub fn lower_with_stats(
         .filter_map(|family| number::number(program, *family, &parts, &mut problems))
         .collect();
     let assembled = assemble::assemble(program, &families, &parts, &budget, &mut problems);
-    let (Some((bytes, stats)), true) = (assembled, problems.is_empty()) else {
+    let (Some((bytes, stats, columns)), true) = (assembled, problems.is_empty()) else {
         return Err(LowerError { problems });
     };
     metadata.clauses = vec![Vec::new(); Family::ALL.len()];
@@ -126,5 +139,5 @@ pub fn lower_with_stats(
             })
             .collect();
     }
-    Ok((PolicyImage::assembled(bytes, metadata), stats))
+    Ok((PolicyImage::assembled(bytes, metadata), stats, columns))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// A number a range can end at: ports and IPv4 addresses, IPv6 addresses.
-pub(super) trait Point: Copy + Ord + std::hash::Hash {
+pub(crate) trait Point: Copy + Ord + std::hash::Hash {
     /// The smallest.
     const FIRST: Self;
     /// The next one, unless this is the largest.
@@ -25,15 +25,21 @@ impl Point for u128 {
 }
 
 /// Inclusive ranges, each with the predicate that is true in it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ranges<P> {
+#[derive(Clone, Debug)]
+pub(crate) struct Ranges<P> {
     /// Where a predicate begins (true) or ceases (false) to be true.
     edges: Vec<(P, u32, bool)>,
 }
 
+impl<P> Default for Ranges<P> {
+    fn default() -> Self {
+        Self { edges: Vec::new() }
+    }
+}
+
 impl<P: Point> Ranges<P> {
     /// Adds the ranges of a predicate.
-    pub(super) fn add(&mut self, predicate: u32, ranges: &[(P, P)]) {
+    pub(crate) fn add(&mut self, predicate: u32, ranges: &[(P, P)]) {
         self.edges.reserve(ranges.len() * 2);
         for (low, high) in ranges {
             self.edges.push((*low, predicate, true));
@@ -45,9 +51,18 @@ impl<P: Point> Ranges<P> {
 
     /// The starts of the disjoint ranges, ascending, the first of them [`Point::FIRST`], each with what `value` answers
     /// for the predicates (ascending) that are true in it. Neighbours differ.
-    pub(super) fn sweep(mut self, value: &mut dyn FnMut(&[u32]) -> u32) -> (Vec<P>, Vec<u32>) {
+    pub(crate) fn sweep(self, value: &mut dyn FnMut(&[u32]) -> u32) -> (Vec<P>, Vec<u32>) {
+        self.sweep_from(P::FIRST, value)
+    }
+
+    /// [`Self::sweep`] from `first` on, before which no range begins.
+    pub(crate) fn sweep_from(
+        mut self,
+        first: P,
+        value: &mut dyn FnMut(&[u32]) -> u32,
+    ) -> (Vec<P>, Vec<u32>) {
         self.edges.sort_unstable();
-        let mut keys = vec![P::FIRST];
+        let mut keys = vec![first];
         let mut values = vec![value(&[])];
         // Predicates true at the point reached, ascending, with the number of their ranges that hold it.
         let mut active: Vec<(u32, u32)> = Vec::new();
@@ -81,7 +96,7 @@ impl<P: Point> Ranges<P> {
                     found
                 }
             };
-            if *point == P::FIRST {
+            if *point == first {
                 values[0] = found;
             } else if values.last() != Some(&found) {
                 keys.push(*point);

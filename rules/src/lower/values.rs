@@ -25,7 +25,7 @@ pub(super) enum Values<'p> {
     /// Ranges of numbers.
     Numbers(Lists<'p, (u32, u32)>),
     /// Ranges of addresses, each predicate a number of both lists; `None` for one without such ranges.
-    Addresses(Vec<AddressPredicate>, Lists<'p, (u32, u32)>, Lists<'p, (u128, u128)>),
+    Addresses(Vec<AddressPredicate<'p>>, Lists<'p, (u32, u32)>, Lists<'p, (u128, u128)>),
     /// Strings, by an automaton of their own.
     Text(Space<'p>),
     /// Names that are listed in full, by a table.
@@ -34,8 +34,8 @@ pub(super) enum Values<'p> {
     Programs,
 }
 
-/// The IPv4 and the IPv6 list of a predicate on addresses.
-pub(super) type AddressPredicate = (u32, u32);
+/// The IPv4 and the IPv6 list of a predicate on addresses, and the lists with a feed that they are of.
+pub(super) type AddressPredicate<'p> = (u32, u32, &'p [String]);
 
 /// Distinct lists of ranges. Feeds are long and used by many rules: they are compared, not copied.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ pub(super) fn column_literal<'p>(
             };
             (*fact, Values::Flags(Vec::new(), bits))
         }
-        Test::Address { fact, v4, v6 } => {
+        Test::Address { fact, v4, v6, .. } => {
             let straight = v4.iter().all(|(low, high)| low <= high)
                 && v6.iter().all(|(low, high)| low <= high);
             match (matches!(fact, Fact::RemoteIp | Fact::LocalIp), straight) {
@@ -150,8 +150,8 @@ pub(super) fn column_literal<'p>(
         }
         (Values::Numbers(lists), Test::Number { ranges, .. }) => lists.intern(ranges),
         (Values::Flags(masks, _), Test::Flags { mask, .. }) => position(masks, *mask),
-        (Values::Addresses(known, lists_v4, lists_v6), Test::Address { v4, v6, .. }) => {
-            position(known, (lists_v4.intern(v4), lists_v6.intern(v6)))
+        (Values::Addresses(known, lists_v4, lists_v6), Test::Address { v4, v6, from, .. }) => {
+            position(known, (lists_v4.intern(v4), lists_v6.intern(v6), from.as_slice()))
         }
         // A fact has one kind of values, checked above.
         (

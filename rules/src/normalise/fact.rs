@@ -6,6 +6,7 @@ use crate::{
     check::{Leaf, LeafTest},
     field::Resolved,
     ir::{Pattern, Test},
+    parse::feed::Addresses,
 };
 
 /// Types of files there are, as the upper bits of a mode.
@@ -22,7 +23,8 @@ pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
             Test::Number { fact, ranges: ranges.to_vec() }
         }
         (Resolved::Fact(fact), LeafTest::Addresses(addresses)) => {
-            Test::Address { fact, v4: addresses.v4.clone(), v6: addresses.v6.clone() }
+            let Addresses { v4, v6, from } = addresses.as_ref().clone();
+            Test::Address { fact, v4, v6, from }
         }
         (Resolved::Directory(fact), LeafTest::Patterns(patterns)) => {
             Test::Text { fact, patterns: patterns.iter().map(below).collect() }

@@ -6,6 +6,7 @@ use super::fact;
 use crate::{
     check::Predicate,
     ir::{Literal, Test},
+    parse::feed,
 };
 
 /// A predicate without `not` above its literals.
@@ -114,7 +115,11 @@ fn absorb(test: &mut Test, more: Test) {
         }
         (Test::Flags { mask, .. }, Test::Flags { mask: more, .. }) => *mask |= more,
         (Test::Capabilities { mask }, Test::Capabilities { mask: more }) => *mask |= more,
-        (Test::Address { v4, v6, .. }, Test::Address { v4: more_v4, v6: more_v6, .. }) => {
+        (
+            Test::Address { v4, v6, from, .. },
+            Test::Address { v4: more_v4, v6: more_v6, from: more_from, .. },
+        ) => {
+            feed::join_from(from, &more_from);
             v4.extend(more_v4);
             v6.extend(more_v6);
             v4.sort_unstable();

@@ -196,6 +196,7 @@ fn literal(choices: &mut Choices<'_>) -> Literal {
             fact: Fact::RemoteIp,
             v4: choices.several(3, |choices| range(choices, NUMBERS)),
             v6: choices.several(3, |choices| range(choices, ADDRESSES_V6)),
+            from: Vec::new(),
         },
         8 => Test::Number { fact: Fact::Workload, ranges: vec![(1, choices.below(4) as u32 + 1)] },
         9 => Test::Ancestor { patterns: patterns(choices, Fact::Exe) },

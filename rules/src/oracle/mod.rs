@@ -146,7 +146,7 @@ impl<'p> Oracle<'p> {
                 Value::Number(value) => Some(value & mask != 0),
                 other => plain(other),
             },
-            Test::Address { fact, v4, v6 } => match event.value(*fact) {
+            Test::Address { fact, v4, v6, .. } => match event.value(*fact) {
                 Value::Address(Address::V4(value)) => {
                     Some(v4.iter().any(|(low, high)| low <= value && value <= high))
                 }

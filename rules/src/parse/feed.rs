@@ -15,6 +15,22 @@ pub struct Addresses {
     pub v4: Vec<(u32, u32)>,
     /// IPv6, without mapped IPv4.
     pub v6: Vec<(u128, u128)>,
+    /// The list with a feed that these are the values of. What is joined has several names, [`OTHERS`] among them for
+    /// values of no feed; values of no feed have none.
+    pub from: Vec<String>,
+}
+
+/// Stands for values of no feed beside those of one.
+pub const OTHERS: &str = "";
+
+/// Joins where two sets of addresses are from.
+pub fn join_from(from: &mut Vec<String>, more: &[String]) {
+    if from.is_empty() != more.is_empty() {
+        from.push(OTHERS.to_owned());
+    }
+    from.extend_from_slice(more);
+    from.sort();
+    from.dedup();
 }
 
 /// One range of one family.
@@ -71,6 +87,18 @@ impl Addresses {
     pub fn normalise(&mut self) {
         join(&mut self.v4, |last| last.checked_add(1));
         join(&mut self.v6, |last| last.checked_add(1));
+    }
+
+    /// Whether an address is in it, if it is normalised.
+    pub(crate) fn holds(&self, address: IpAddr) -> bool {
+        fn among<P: Copy + Ord>(ranges: &[(P, P)], point: P) -> bool {
+            let at = ranges.partition_point(|(_, high)| *high < point);
+            ranges.get(at).is_some_and(|(low, _)| *low <= point)
+        }
+        match address {
+            IpAddr::V4(address) => among(&self.v4, address.into()),
+            IpAddr::V6(address) => among(&self.v6, address.into()),
+        }
     }
 
     /// Whether no address is in it.

@@ -4,7 +4,7 @@ use interdict_abi::{
     ids::{Fact, object_flags, process_flags},
     image::{
         self, ADDRESSES_BYTES, COLUMN_BYTES, RANGES_BYTES, RANGES_INDEX, TableKind, automaton,
-        column, names, tail,
+        column, names, pages, tail,
     },
     limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS, TAIL_BYTES},
 };
@@ -228,10 +228,10 @@ impl<'a> Tables<'a> {
                     return Err(broken("values without an entry"));
                 }
             }
-            Expected::Ranges => self.ranges(table, count, Width::Number)?,
+            Expected::Ranges => self.ranges(table, count)?,
             Expected::Addresses => {
-                self.ranges(table, count, Width::V4)?;
-                self.ranges(table_v6, count, Width::V6)?;
+                self.pages(table, count, front::Family::V4)?;
+                self.pages(table_v6, count, front::Family::V6)?;
             }
         }
         Ok(next)
@@ -327,13 +327,9 @@ impl<'a> Tables<'a> {
         Ok(entries)
     }
 
-    fn ranges(&mut self, at: u32, count: u32, width: Width) -> Result<(), ImageError> {
+    fn ranges(&mut self, at: u32, count: u32) -> Result<(), ImageError> {
         let broken = |reason| ImageError::Broken { what: "ranges table", offset: at, reason };
-        let head = match width {
-            Width::Number => RANGES_BYTES,
-            Width::V4 | Width::V6 => ADDRESSES_BYTES,
-        };
-        self.part("ranges table", at, 1, head)?;
+        self.part("ranges table", at, 1, RANGES_BYTES)?;
         let entries = self.word(at)?;
         let index = self.word(at + 4)?;
         let keys = self.word(at + 8)?;
@@ -344,12 +340,83 @@ impl<'a> Tables<'a> {
         for delta in self.words("ranges' rows", deltas, entries)? {
             self.delta_row(delta, count)?;
         }
-        self.keys(at, keys, entries, index, width)?;
-        match width {
-            Width::Number => Ok(()),
-            Width::V4 => self.front(at, keys, entries, deltas, front::Family::V4),
-            Width::V6 => self.front(at, keys, entries, deltas, front::Family::V6),
+        self.keys(at, keys, entries, index, Width::Number)
+    }
+
+    /// Checks a table of addresses in pages.
+    fn pages(&mut self, at: u32, count: u32, family: front::Family) -> Result<(), ImageError> {
+        let broken = |reason| ImageError::Broken { what: "table of addresses", offset: at, reason };
+        self.part("table of addresses", at, 1, ADDRESSES_BYTES)?;
+        let entries = self.word(at + pages::COUNT)?;
+        let index = self.word(at + pages::INDEX)?;
+        let fences = self.word(at + pages::FENCES)?;
+        let descriptors = self.word(at + pages::DESCRIPTORS)?;
+        let (width, shift) = match family {
+            front::Family::V4 => (Width::V4, 96),
+            front::Family::V6 => (Width::V6, 0),
+        };
+        let mut fences: Box<dyn Iterator<Item = u128>> = match family {
+            front::Family::V4 => {
+                if index != 0 || fences != 0 || (entries != 1 && entries != pages::V4) {
+                    return Err(broken("pages of other addresses than the search looks for there"));
+                }
+                Box::new((0..entries).map(|top| u128::from(top) << 112))
+            }
+            front::Family::V6 => {
+                if entries == 0 || entries > 1 << SEARCH_STEPS {
+                    return Err(broken("more pages than the search has steps for, or none"));
+                }
+                self.keys(at, fences, entries, index, width)?;
+                self.first_values(fences, entries, width)?
+            }
+        };
+        let front = self.front(at, family)?;
+        let mut left = front::ASKED_MAX;
+        let descriptors = self.part("descriptors", descriptors, entries, 8)?;
+        let mut fence = fences.next();
+        for descriptor in descriptors.chunks_exact(8) {
+            let descriptor = descriptor.iter().rev().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+            let (page, ranges) = (descriptor as u32, (descriptor >> 32) as u32);
+            if ranges == 0 || ranges > 1 << SEARCH_STEPS {
+                return Err(broken("a page with more ranges than the search has steps for, or none"));
+            }
+            let past = fences.next();
+            let mut earlier = None;
+            for key in self.first_values(page, ranges, width)? {
+                let key = key << shift;
+                let follows = match earlier {
+                    None => Some(key) == fence,
+                    Some(earlier) => earlier < key,
+                };
+                if !follows || past.is_some_and(|past| key >= past) {
+                    return Err(broken("ranges that do not ascend from the beginning of their page to its end"));
+                }
+                earlier = Some(key);
+            }
+            let bytes = width.bits() / 8;
+            let start = page.checked_add(pages::deltas(ranges, bytes));
+            let deltas = start.ok_or_else(|| broken("a page that does not end"))?;
+            for delta in self.words("rows of a page", deltas, ranges)? {
+                self.delta_row(delta, count)?;
+            }
+            if let Some((bits, prefix)) = front {
+                let first = self.first_values(page, ranges, width)?.map(|key| key << shift);
+                let last = self.first_values(page, ranges, width)?.skip(1);
+                let last = last.map(|key| (key << shift) - 1);
+                let end = past.map_or(u128::MAX, |past| past - 1);
+                let listed = first
+                    .zip(last.chain([end]))
+                    .zip(self.words("rows of a page", deltas, ranges)?)
+                    .filter(|(_, delta)| *delta != 0)
+                    .map(|(range, _)| range);
+                if !front::covers(bits, prefix, listed, family, &mut left) {
+                    let reason = "it stops addresses that are listed";
+                    return Err(ImageError::Broken { what: "front", offset: at, reason });
+                }
+            }
+            fence = past;
         }
+        Ok(())
     }
 
     /// The first values of ranges.
@@ -376,41 +443,26 @@ impl<'a> Tables<'a> {
         })
     }
 
-    /// Checks that no listed address is stopped by the front of the table at `at`.
+    /// The bits of the front of the table at `at`, and what it looks at, if it has one.
     fn front(
         &mut self,
         at: u32,
-        keys: u32,
-        entries: u32,
-        deltas: u32,
         family: front::Family,
-    ) -> Result<(), ImageError> {
-        let broken = |reason| ImageError::Broken { what: "front", offset: at, reason };
+    ) -> Result<Option<(&'a [u8], u32)>, ImageError> {
         let offset = self.word(at + image::front::OFFSET)?;
         let prefix = self.word(at + image::front::PREFIX)?;
-        let (width, shift, prefixes) = match family {
-            front::Family::V4 => (Width::V4, 96, 24..=24),
-            front::Family::V6 => (Width::V6, 0, 1..=64),
+        let prefixes = match family {
+            front::Family::V4 => 24..=24,
+            front::Family::V6 => 1..=64,
         };
         if !prefixes.contains(&prefix) {
-            return Err(broken("blocks of a size there is not"));
+            let reason = "blocks of a size there is not";
+            return Err(ImageError::Broken { what: "front", offset: at, reason });
         }
         if offset == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        let bytes = self.part("front", offset, 1, image::front::BYTES)?;
-        let first = self.first_values(keys, entries, width)?.map(|key| key << shift);
-        let last = self.first_values(keys, entries, width)?.skip(1).map(|key| (key << shift) - 1);
-        let ranges = first.zip(last.chain([u128::MAX]));
-        let listed = ranges
-            .zip(self.words("ranges' rows", deltas, entries)?)
-            .filter(|(_, delta)| *delta != 0)
-            .map(|(range, _)| range);
-        if front::covers(bytes, prefix, listed, family) {
-            Ok(())
-        } else {
-            Err(broken("it stops addresses that are listed"))
-        }
+        Ok(Some((self.part("front", offset, 1, image::front::BYTES)?, prefix)))
     }
 
     /// Checks the first values of ranges and the index over them.
