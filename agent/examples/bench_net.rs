@@ -8,14 +8,21 @@
     reason = "a measurement that goes wrong should stop"
 )]
 
-use std::{fmt::Write as _, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use interdict_abi::ids::{Act, Mode};
 use interdict_agent::{
+    canary::{Expected, acts::Places},
+    feeds::FeedsInForce,
     kernel::{
         loader::{Loaded, Options, remove_instance},
-        slots::Slots,
+        slots::{Slots, Watch},
     },
     policy::Policy,
     trust::Trust,
@@ -31,6 +38,9 @@ const fn step(address: u32) -> u32 {
 const FIRST: u32 = 0x0102_0304;
 /// Where the walk over addresses that are seldom listed starts.
 const ELSEWHERE: u32 = 0x9e37_79b9;
+
+/// Difference updates that are made.
+const DIFFERENCES: usize = 5;
 
 struct Random(u64);
 
@@ -114,6 +124,64 @@ impl Bench {
     }
 }
 
+/// What difference updates take: the median of several, each of a hundredth of the feed, half of which comes and half of
+/// which goes.
+struct Differences {
+    entries: usize,
+    took_us: u64,
+    writing_us: u64,
+}
+
+impl Differences {
+    fn measure(
+        policy: &mut Policy,
+        slots: &mut Slots,
+        loaded: &Loaded,
+        file: &Path,
+        text: String,
+        v4: usize,
+    ) -> Self {
+        let feeds = policy.take_feeds();
+        let metadata = policy.image.metadata();
+        let mut in_force = FeedsInForce::of(&metadata.lists, feeds, loaded.slot_bytes());
+        let generation = slots.active().unwrap();
+        let kernel = policy.image.kernel();
+        let watch = Watch::open(loaded, generation, Mode::Enforce, kernel).unwrap();
+        let places = Places::make(file.parent().unwrap()).unwrap();
+        let mut expected =
+            Expected::new(metadata, &places, Mode::Enforce, false, watch, Vec::new());
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let entries = lines.len() / 100;
+        let mut random = Random(23);
+        let mut found = Vec::new();
+        for _ in 0..DIFFERENCES {
+            // The first entry stays: it is asked for afterwards.
+            for _ in 0..entries / 2 {
+                let at = 1 + (random.next() % (lines.len() as u64 - 1)) as usize;
+                let other = if at < v4 {
+                    std::net::Ipv4Addr::from(random.next() as u32).to_string()
+                } else {
+                    let upper = 0x2000_0000_0000_0000 | random.next() >> 3;
+                    format!("{}/64", std::net::Ipv6Addr::from(u128::from(upper) << 64))
+                };
+                lines[at] = other;
+            }
+            std::fs::write(file, lines.join("\n")).unwrap();
+            let files = BTreeSet::from([file.to_owned()]);
+            let changed = in_force.change(&files, slots, &mut expected).unwrap();
+            let difference = changed[0].difference.unwrap();
+            found.push((difference.took_us, difference.writing_us));
+        }
+        // All of it is looked at, part by part.
+        for _ in 0..kernel.len() / (8 << 20) + 2 {
+            assert_eq!(expected.watch().unwrap().look(), None);
+        }
+        found.sort_unstable();
+        let (took_us, writing_us) = found[found.len() / 2];
+        Self { entries, took_us, writing_us }
+    }
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let prefixes: usize = arguments.next().map_or(1_000_000, |text| text.parse().unwrap());
@@ -121,7 +189,8 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("interdict-bench-{}", std::process::id()));
     std::fs::create_dir_all(folder.join("feeds")).unwrap();
     let (text, v4) = feed(prefixes);
-    std::fs::write(folder.join("feeds/bench.cidr"), text).unwrap();
+    let file = folder.join("feeds/bench.cidr");
+    std::fs::write(&file, &text).unwrap();
     let rules = format!(
         "apiVersion: interdict.dev/v1\nkind: Policy\nmetadata: {{ name: bench }}\nspec:\n  mode: enforce\n  lists:\n    \
          feed: {{ type: cidr, feed: {{ file: feeds/bench.cidr, max: {} }} }}\n  rules:\n    \
@@ -130,9 +199,8 @@ fn main() {
     );
     std::fs::write(folder.join("bench.yaml"), rules).unwrap();
     let start = Instant::now();
-    let policy = Policy::open(&folder, &Trust::Folder).unwrap();
+    let mut policy = Policy::open(&folder, &Trust::Folder).unwrap();
     let compile_ms = start.elapsed().as_millis();
-    std::fs::remove_dir_all(&folder).unwrap();
     let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-bench-{}", std::process::id()));
     let options = Options {
         pins: pins.clone(),
@@ -142,7 +210,7 @@ fn main() {
         without_lsm: true,
     };
     let image = policy.image.kernel();
-    let mut loaded = Loaded::start(options, image.len(), &[Act::PacketIn]).unwrap();
+    let mut loaded = Loaded::start(options, policy.wanted_bytes(), &[Act::PacketIn]).unwrap();
     let slot_bytes = loaded.slot_bytes();
     let mut slots = Slots::open(&loaded).unwrap();
     let start = Instant::now();
@@ -164,10 +232,15 @@ fn main() {
     let (hot_miss, passed) = bench.run("packet_in", &frame_v4(0x0a00_0001), 1_000_000);
     assert_eq!(passed, 2, "an address that is not listed was dropped");
     let (hot_hit, _) = bench.run("packet_in", &frame_v4(step(FIRST)), 1_000_000);
+    let image_bytes = policy.image.kernel().len();
+    let differences = Differences::measure(&mut policy, &mut slots, &bench.loaded, &file, text, v4);
+    let hit_after = bench.run("packet_in", &frame_v4(step(FIRST)), 1).1;
+    assert_eq!(hit_after, 1, "a kept entry is missing after the differences");
     remove_instance(bench.loaded.directory());
     let _gone = std::fs::remove_dir(&pins);
+    std::fs::remove_dir_all(&folder).unwrap();
     let report = json!({
-        "prefixes": prefixes, "image_bytes": image.len(), "slot_bytes": slot_bytes,
+        "prefixes": prefixes, "image_bytes": image_bytes, "slot_bytes": slot_bytes,
         "compile_ms": compile_ms as u64, "swap_ms": swap_ms as u64,
         "nothing_ns": nothing, "walk_ns": walk,
         "miss_random_above_ns": random_miss as i64 - walk as i64,
@@ -175,6 +248,8 @@ fn main() {
         "miss_hot_above_ns": hot_miss as i64 - nothing as i64,
         "hit_random_above_ns": random_hit as i64 - walk as i64,
         "hit_hot_above_ns": hot_hit as i64 - nothing as i64,
+        "difference_entries": differences.entries, "difference_us": differences.took_us,
+        "difference_writing_us": differences.writing_us,
     });
     println!("{report}");
 }

@@ -4,7 +4,13 @@
 //! policy is put in force, hooks are attached, what earlier agents left is removed, and `ready` is written. After that:
 //! signals, changed policy files, faults to tell. When the agent ends, what is pinned goes on enforcing.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use interdict_abi::ids::{Fault, Mode};
 use interdict_rules::meta::Severity;
@@ -18,6 +24,7 @@ use crate::{
     alert::Notice,
     canary::{Canaries, Expected, acts::Places},
     config::{Config, ConfigError},
+    feeds::FeedsInForce,
     kernel::{
         features::Features,
         loader::{
@@ -30,7 +37,7 @@ use crate::{
         teach::{TeachError, teach},
     },
     pipeline::{Pipeline, PipelineError, PolicyView, boot_ns, this_host},
-    policy::{Policy, PolicyError, fingerprint},
+    policy::{Policy, PolicyError, Stamps, stamps},
     protect::{self, ProtectError, Protection},
     sys::link,
     trust::Trust,
@@ -165,7 +172,8 @@ struct App {
     protection: Option<Protection>,
     canaries: Canaries,
     places: Places,
-    seen: [u8; 32],
+    seen: Stamps,
+    feeds: FeedsInForce,
     ftrace_off: bool,
 }
 
@@ -175,10 +183,10 @@ struct App {
 /// See [`AppError`]; nothing is attached then, or everything that was stays.
 pub async fn run(config: Config) -> Result<(), AppError> {
     protect::admit(&config)?;
-    let seen = fingerprint(&config.policies);
+    let seen = stamps(&config.policies);
     let places = make_places(&config)?;
     let trust = Trust::of(&config).map_err(PolicyError::from)?;
-    let policy = Policy::open_with_canaries(&config.policies, &trust, &places)?;
+    let mut policy = Policy::open_with_canaries(&config.policies, &trust, &places)?;
     eprint!("{}", policy.warnings);
     let options = load_options(&config);
     make_folder(&config.runtime)?;
@@ -187,10 +195,9 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     write(&config.runtime.join("agent.pid"), &format!("{}\n", std::process::id()))?;
 
     let guarded = config.protect.on;
-    let loaded =
-        Loaded::start_guarded(options, policy.image.kernel().len(), &policy.acts, guarded)?;
+    let loaded = Loaded::start_guarded(options, policy.wanted_bytes(), &policy.acts, guarded)?;
     let (directory, adopted) = (loaded.directory().to_owned(), loaded.adopted());
-    let started = App::start(config, loaded, &policy, seen, places);
+    let started = App::start(config, loaded, &mut policy, seen, places);
     if started.is_err() && !adopted {
         // What was found enforcing stays; what this agent has just made and could not use goes.
         remove_instance(&directory);
@@ -225,8 +232,8 @@ impl App {
     fn start(
         config: Config,
         loaded: Loaded,
-        policy: &Policy,
-        seen: [u8; 32],
+        policy: &mut Policy,
+        seen: Stamps,
         places: Places,
     ) -> Result<Self, AppError> {
         policy.demand(loaded.deciding().lsm())?;
@@ -246,6 +253,7 @@ impl App {
             mode,
             pipeline,
             seen,
+            feeds: FeedsInForce::default(),
             ftrace_off: false,
             config,
         };
@@ -262,7 +270,7 @@ impl App {
     }
 
     /// Puts a policy in force and attaches what it needs, which nobody else gets hold of meanwhile.
-    fn enforce(&mut self, policy: &Policy) -> Result<(), AppError> {
+    fn enforce(&mut self, policy: &mut Policy) -> Result<(), AppError> {
         self.expect_links()?;
         let done = self.put_in_force(policy);
         self.guard_links()?;
@@ -280,7 +288,7 @@ impl App {
         Ok(protection.guard_links(&self.loaded)?)
     }
 
-    fn put_in_force(&mut self, policy: &Policy) -> Result<(), AppError> {
+    fn put_in_force(&mut self, policy: &mut Policy) -> Result<(), AppError> {
         policy.remember()?;
         let next = self.slots.next()?;
         let view = PolicyView::new(next.0, policy.digest.clone(), policy.image.metadata().clone());
@@ -306,7 +314,19 @@ impl App {
         let lsm = self.loaded.deciding().lsm();
         let metadata = policy.image.metadata();
         *expected = Expected::new(metadata, &self.places, self.mode, lsm, watch, links);
+        drop(expected);
+        let feeds = policy.take_feeds();
+        self.feeds =
+            FeedsInForce::of(&policy.image.metadata().lists, feeds, self.loaded.slot_bytes());
+        self.tell_feeds();
         Ok(())
+    }
+
+    /// Tells `interdict feeds` what is in force.
+    fn tell_feeds(&self) {
+        if let Err(error) = self.feeds.tell(&self.config.runtime) {
+            tracing::warn!(%error, "which feeds are in force cannot be told");
+        }
     }
 
     /// Guards the agent, if it is to be guarded.
@@ -363,14 +383,14 @@ impl App {
             protection.in_place(&self.config)?;
         }
         let trust = Trust::of(&self.config).map_err(PolicyError::from)?;
-        let policy = Policy::open_with_canaries(&self.config.policies, &trust, &self.places)?;
+        let mut policy = Policy::open_with_canaries(&self.config.policies, &trust, &self.places)?;
         policy.demand(self.loaded.deciding().lsm())?;
         if self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
-            self.enforce(&policy)?;
+            self.enforce(&mut policy)?;
             // While the policy that they were counted under is known.
             self.look_at_repeats(true);
         } else {
-            self.replace(&policy)?;
+            self.replace(&mut policy)?;
         }
         self.say_ready()?;
         Ok(policy.digest)
@@ -383,12 +403,12 @@ impl App {
     }
 
     /// Loads programs anew beside those that enforce, for a policy that they cannot serve, and then removes those.
-    fn replace(&mut self, policy: &Policy) -> Result<(), AppError> {
+    fn replace(&mut self, policy: &mut Policy) -> Result<(), AppError> {
         let options = load_options(&self.config);
         let guarded = self.config.protect.on;
         self.expect_links()?;
         let mut loaded =
-            Loaded::start_guarded(options, policy.image.kernel().len(), &policy.acts, guarded)?;
+            Loaded::start_guarded(options, policy.wanted_bytes(), &policy.acts, guarded)?;
         loaded.attach_lifecycle()?;
         let mut slots = Slots::open(&loaded)?;
         slots.number_after(self.loaded.directory())?;
@@ -481,7 +501,7 @@ impl App {
                 _ = terminate.recv() => return Ok("SIGTERM"),
                 _ = interrupt.recv() => return Ok("SIGINT"),
                 _ = hangup.recv() => {
-                    self.seen = fingerprint(&self.config.policies);
+                    self.seen = stamps(&self.config.policies);
                     self.reload();
                 }
                 _ = look.tick() => self.look(),
@@ -496,10 +516,62 @@ impl App {
         self.look_at_ftrace();
         self.look_at_protection();
         self.look_at_interfaces();
-        let seen = fingerprint(&self.config.policies);
+        let seen = stamps(&self.config.policies);
         if seen != self.seen {
-            self.seen = seen;
-            self.reload();
+            let before = std::mem::replace(&mut self.seen, seen);
+            if !self.change_feeds(&before) {
+                self.reload();
+            }
+        }
+    }
+
+    /// If nothing has changed but feeds of addresses: puts the difference in force. Answers whether that is all there is to
+    /// do.
+    fn change_feeds(&mut self, before: &Stamps) -> bool {
+        let differ = |file: &&PathBuf| before.get(*file) != self.seen.get(*file);
+        let files: BTreeSet<PathBuf> =
+            before.keys().chain(self.seen.keys()).filter(differ).cloned().collect();
+        let in_place = self.protection.as_ref().map(|guard| guard.in_place(&self.config));
+        if files.iter().any(|file| !self.seen.contains_key(file))
+            || matches!(in_place, Some(Err(_)))
+        {
+            return false;
+        }
+        let changed = self.feeds.change(&files, &mut self.slots, &mut self.canaries.hold());
+        match changed {
+            Ok(changed) => {
+                self.tell_feeds();
+                for list in changed {
+                    let difference = list.difference.unwrap_or_default();
+                    tracing::info!(
+                        list = list.name,
+                        entries = list.entries,
+                        ?difference,
+                        "a feed changed"
+                    );
+                    self.pipeline.notice(Notice::Other {
+                        name: "feed-changed",
+                        severity: Severity::Info,
+                        message: format!(
+                            "the list {} is in force with {} entries: {} ranges came, {} went",
+                            list.name, list.entries, difference.added, difference.removed
+                        ),
+                        detail: BTreeMap::from([
+                            ("list".to_owned(), list.name),
+                            ("file".to_owned(), list.file),
+                            ("digest".to_owned(), list.digest),
+                            ("entries".to_owned(), list.entries.to_string()),
+                            ("added".to_owned(), difference.added.to_string()),
+                            ("removed".to_owned(), difference.removed.to_string()),
+                        ]),
+                    });
+                }
+                true
+            }
+            Err(error) => {
+                tracing::info!(%error, "policies are compiled again");
+                false
+            }
         }
     }
 

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod enrich;
 pub mod events;
+pub mod feeds;
 pub mod kernel;
 pub mod pipeline;
 pub mod policy;

@@ -1,6 +1,7 @@
 //! Policies as the agent loads them: compiled from a folder or decoded from an image, with what they need of the host.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -18,11 +19,11 @@ use interdict_rules::{
     Options, compile,
     diag::{self, Colour},
     image::PolicyImage,
+    live::Feeds,
     lower::Budget,
     meta::RuleMeta,
     parse::source::{Disk, Files, Sources},
 };
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
@@ -64,6 +65,8 @@ pub struct Policy {
     pub warnings: String,
     /// The acts its rules are about.
     pub acts: Vec<Act>,
+    /// Its feeds of addresses that can be changed by difference.
+    live: Option<Feeds>,
     /// The bundle it came from, if only those are accepted.
     trusted: Option<Trusted>,
 }
@@ -99,7 +102,8 @@ impl Policy {
         if let Some(trusted) = trust.bundle(path)? {
             let sources = trusted.bundle.sources().map_err(|error| unread(error.to_string()))?;
             let policy = Self::compile(sources, &trusted.bundle, places)?;
-            return Ok(Self { trusted: Some(trusted), ..policy });
+            // What is signed is put in force whole.
+            return Ok(Self { trusted: Some(trusted), live: None, ..policy });
         }
         if path.extension().is_some_and(|end| end == "img") {
             let bytes = fs::read(path).map_err(|error| unread(error.to_string()))?;
@@ -109,6 +113,16 @@ impl Policy {
         let mut sources = Sources::new();
         sources.load(path).map_err(|error| unread(error.to_string()))?;
         Self::compile(sources, &Disk, places)
+    }
+
+    /// The feeds of addresses in it that can be changed by difference, once.
+    pub fn take_feeds(&mut self) -> Option<Feeds> {
+        self.live.take()
+    }
+
+    /// Bytes of an image slot it should have: room to change feeds in.
+    pub fn wanted_bytes(&self) -> usize {
+        self.image.kernel().len() + self.live.as_ref().map_or(0, Feeds::spare)
     }
 
     /// To be called before it is put in force: from then on no older bundle is accepted.
@@ -145,7 +159,7 @@ impl Policy {
         let outcome = compile(sources, &options);
         let said = diag::terminal(&outcome.diagnostics, sources, Colour::Plain);
         match outcome.image {
-            Some(image) => Ok(Self::of(image, said)),
+            Some(image) => Ok(Self { live: outcome.live, ..Self::of(image, said) }),
             None => Err(PolicyError::Rules(said)),
         }
     }
@@ -172,7 +186,7 @@ impl Policy {
     fn of(image: PolicyImage, warnings: String) -> Self {
         let digest = image.kernel_digest().iter().map(|byte| format!("{byte:02x}")).collect();
         let acts = acts_of_image(&image);
-        Self { image, digest, warnings, acts, trusted: None }
+        Self { image, digest, warnings, acts, live: None, trusted: None }
     }
 
     /// Rates of the rules that have one, by rule.
@@ -297,27 +311,28 @@ pub fn today() -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// A digest over names and contents below a folder: changes when any policy or feed does.
-pub fn fingerprint(folder: &Path) -> [u8; 32] {
+/// What is known of a file without reading it: when it was written, its length, which it is, when that changed.
+pub type Stamp = (u128, u64, u64, i64, i64);
+
+/// The files below a folder, by path.
+pub type Stamps = BTreeMap<PathBuf, Stamp>;
+
+/// Looks at the files below a folder: the answer changes when any policy or feed does.
+pub fn stamps(folder: &Path) -> Stamps {
     let mut files = Vec::new();
     collect(folder, 0, &mut files);
-    files.sort();
-    let mut hash = Sha256::new();
-    for file in files {
-        hash.update(file.as_os_str().as_encoded_bytes());
-        let about = fs::metadata(&file);
-        let modified = about.as_ref().ok().and_then(|about| about.modified().ok());
-        let since = modified.and_then(|when| when.duration_since(UNIX_EPOCH).ok());
-        hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
-        hash.update(about.as_ref().map(|about| about.len()).unwrap_or(0).to_le_bytes());
-        // A file that was moved here may be as long and as old as the one it replaced.
-        let which = about.map(|about| (about.ino(), about.ctime(), about.ctime_nsec()));
-        let (inode, changed, fraction) = which.unwrap_or_default();
-        hash.update(inode.to_le_bytes());
-        hash.update(changed.to_le_bytes());
-        hash.update(fraction.to_le_bytes());
-    }
-    hash.finalize().into()
+    files.into_iter().map(|file| (stamp(&file), file)).map(|(stamp, file)| (file, stamp)).collect()
+}
+
+/// The stamp of one file.
+pub fn stamp(file: &Path) -> Stamp {
+    let about = fs::metadata(file);
+    let modified = about.as_ref().ok().and_then(|about| about.modified().ok());
+    let since = modified.and_then(|when| when.duration_since(UNIX_EPOCH).ok());
+    // A file that was moved here may be as long and as old as the one it replaced.
+    let which = about.map(|about| (about.len(), about.ino(), about.ctime(), about.ctime_nsec()));
+    let (length, inode, changed, fraction) = which.unwrap_or_default();
+    (since.unwrap_or_default().as_nanos(), length, inode, changed, fraction)
 }
 
 /// Folders in folders that are looked into.
@@ -350,12 +365,12 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_changes_the_fingerprint() {
+    fn a_changed_file_changes_what_is_seen_of_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.yaml"), "one").unwrap();
-        let before = fingerprint(folder.path());
-        assert_eq!(before, fingerprint(folder.path()));
+        let before = stamps(folder.path());
+        assert_eq!(before, stamps(folder.path()));
         fs::write(folder.path().join("a.yaml"), "another").unwrap();
-        assert_ne!(before, fingerprint(folder.path()));
+        assert_ne!(before, stamps(folder.path()));
     }
 }

@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prefixes: usize = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse())?;
     let mut random = Random(11);
     let (v4, v6) = policy::feed(&mut random, prefixes);
-    let test = Test::Address { fact: Fact::RemoteIp, v4: v4.clone(), v6: v6.clone(), from: Vec::new() };
+    let test =
+        Test::Address { fact: Fact::RemoteIp, v4: v4.clone(), v6: v6.clone(), from: Vec::new() };
     let literals = vec![Literal { negated: false, test }];
     let clauses =
         vec![Clause { family: Family::Packet, acts: Act::PacketIn.bit(), literals, origin: 0 }];

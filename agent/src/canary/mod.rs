@@ -93,6 +93,11 @@ impl Expected {
         Self { canaries: canaries.collect(), watch: Some(watch), links }
     }
 
+    /// The watch over the image in the kernel.
+    pub fn watch(&mut self) -> Option<&mut Watch> {
+        self.watch.as_mut()
+    }
+
     /// These links are pinned now.
     pub fn pinned(&mut self, links: Vec<PathBuf>) {
         self.links = links;

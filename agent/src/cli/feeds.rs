@@ -6,7 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use aya::maps::{Map, PerCpuHashMap};
@@ -19,7 +19,10 @@ use super::{
     policies::{Format, image, print, print_json},
     run::configuration,
 };
-use crate::kernel::loader::open_map;
+use crate::{
+    feeds::{self, Difference, ListInForce},
+    kernel::loader::open_map,
+};
 
 /// Show lists and feeds: entries, age, whether they are stale, and how often rules that use them matched on flows and
 /// packets. Exit code 1: a feed is stale.
@@ -46,11 +49,28 @@ struct Feed {
     /// Since the file was written; absent for lists in policies, and files that cannot be found.
     age_seconds: Option<u64>,
     stale: bool,
+    /// What the running agent has put in force of it; absent if none runs, or it has no such list.
+    in_force: Option<InForce>,
     rules: Vec<String>,
     /// Matches counted by the kernel since the policy came into force; absent if nothing is loaded.
     hits: Option<u64>,
     /// Bytes of the packets among them.
     bytes: Option<u64>,
+}
+
+/// A list as it is in force.
+#[derive(Debug, Serialize)]
+struct InForce {
+    entries: u64,
+    digest: String,
+    /// Since the file was written that is in force.
+    age_seconds: u64,
+    /// Since it came into force.
+    since_seconds: u64,
+    /// Whether the file is another one by now.
+    outdated: bool,
+    /// The last change by difference, if there was none by a reload since.
+    difference: Option<Difference>,
 }
 
 /// Runs the command.
@@ -65,8 +85,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(code) => return code,
     };
     let tallies = tallies(&config.pins);
-    let feeds: Vec<Feed> =
-        image.metadata().lists.iter().map(|list| feed(list, &image, tallies.as_ref())).collect();
+    let told = feeds::told(&config.runtime).unwrap_or_default();
+    let feeds: Vec<Feed> = image
+        .metadata()
+        .lists
+        .iter()
+        .map(|list| feed(list, &image, tallies.as_ref(), &told))
+        .collect();
     match arguments.format {
         Format::Human => print(&human(&feeds)),
         Format::Json => print_json(&serde_json::json!({ "feeds": feeds })),
@@ -74,7 +99,21 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     ExitCode::from(u8::from(feeds.iter().any(|feed| feed.stale)))
 }
 
-fn feed(list: &ListMeta, image: &PolicyImage, tallies: Option<&BTreeMap<u32, RuleTally>>) -> Feed {
+fn feed(
+    list: &ListMeta,
+    image: &PolicyImage,
+    tallies: Option<&BTreeMap<u32, RuleTally>>,
+    told: &[ListInForce],
+) -> Feed {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let in_force = told.iter().find(|known| known.name == list.name).map(|known| InForce {
+        entries: known.entries,
+        digest: known.digest.clone(),
+        age_seconds: now.saturating_sub(known.written),
+        since_seconds: now.saturating_sub(known.since),
+        outdated: known.digest != list.digest,
+        difference: known.difference,
+    });
     let age_seconds = fs::metadata(&list.file)
         .and_then(|about| about.modified())
         .ok()
@@ -97,6 +136,7 @@ fn feed(list: &ListMeta, image: &PolicyImage, tallies: Option<&BTreeMap<u32, Rul
         age_seconds,
         stale: list.stale_after_seconds > 0
             && age_seconds.is_some_and(|age| age > list.stale_after_seconds),
+        in_force,
         rules: using.iter().map(|(_, id)| (*id).to_owned()).collect(),
         hits: sum(|tally| tally.hits),
         bytes: sum(|tally| tally.bytes),
@@ -156,6 +196,14 @@ fn human(feeds: &[Feed]) -> String {
             let digest = feed.digest.get(..12).unwrap_or(&feed.digest);
             let _ = writeln!(text, "  {} (SHA-256 {digest})", feed.file);
         }
+        let Some(known) = &feed.in_force else { continue };
+        let _ = write!(text, "  in force for {}", age(known.since_seconds));
+        if let Some(by) = known.difference {
+            let (added, removed) = (by.added, by.removed);
+            let _ = write!(text, ", by difference: {added} ranges came, {removed} went");
+        }
+        let outdated = if known.outdated { ", NOT the file as it is now" } else { "" };
+        let _ = writeln!(text, "{outdated}");
     }
     text
 }

@@ -12,9 +12,11 @@ use std::{io, mem::offset_of, path::Path};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use interdict_abi::{
     ids::{Act, Family, Generation, Mode},
+    image::header,
     maps::{Control, Gate, Rate, RuleKey, names},
 };
 use interdict_engine::facts;
+use interdict_rules::live::{Feeds, Patch, Step};
 use thiserror::Error;
 
 use super::{
@@ -239,6 +241,53 @@ impl Slots {
         Ok(next)
     }
 
+    /// Makes a patch in the image in force, write by write: see `interdict_rules::live`.
+    ///
+    /// # Errors
+    /// It does not fit the slot, or a map cannot be read.
+    pub fn patch(&mut self, patch: &Patch) -> Result<(), SwapError> {
+        let start = self.active()?.slot() as usize * self.slot_bytes;
+        let fits = |at: u32, bytes: usize| at as usize + bytes <= self.slot_bytes;
+        let memory = &mut self.memory;
+        for step in patch.steps() {
+            let made = match step {
+                Step::Fill(at, bytes) if fits(at, bytes.len()) => {
+                    memory.write(start + at as usize, bytes)
+                }
+                // In one piece, and after all that was filled.
+                Step::Store(at, word) if fits(at, 8) => memory.store(start + at as usize, word),
+                Step::Set(at, bits) if fits(at, 1) => {
+                    memory.change_bits(start + at as usize, 0, bits)
+                }
+                Step::Clear(at, bits) if fits(at, 1) => {
+                    memory.change_bits(start + at as usize, bits, 0)
+                }
+                Step::Fill(..) | Step::Store(..) | Step::Set(..) | Step::Clear(..) => {
+                    Err(io::ErrorKind::InvalidInput.into())
+                }
+            };
+            made.map_err(SwapError::Slot)?;
+        }
+        Ok(())
+    }
+
+    /// Writes length and checksum of the image in force, after patches. No program reads them.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn seal(&mut self, word: u64) -> Result<(), SwapError> {
+        let start = self.active()?.slot() as usize * self.slot_bytes;
+        self.memory.store(start + header::LENGTH as usize, word).map_err(SwapError::Slot)
+    }
+
+    /// Waits until no program reads any more what a patch has replaced.
+    ///
+    /// # Errors
+    /// The kernel offers no grace period.
+    pub fn settle(&self) -> Result<(), SwapError> {
+        barrier::grace_period().map_err(SwapError::Grace)
+    }
+
     /// Keeps how many decisions were counted in rows of repeats that are removed.
     ///
     /// # Errors
@@ -338,6 +387,17 @@ impl Watch {
             active: u64::from(generation.0),
             mode: mode as u64,
         })
+    }
+
+    /// A patch has been made in the image in force.
+    pub fn patched(&mut self, patch: &Patch) {
+        patch.steps().for_each(|step| step.apply(&mut self.image));
+    }
+
+    /// Makes the image a whole one again after patches; answers the word to [seal](Slots::seal) the other with.
+    pub fn sealed(&mut self, length: usize) -> u64 {
+        self.image.resize(length, 0);
+        Feeds::sealed(&mut self.image)
     }
 
     /// What is not as it was written; of a large image the next part is looked at.

@@ -4,7 +4,7 @@ use std::{
     io,
     os::fd::AsFd,
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -61,6 +61,20 @@ impl MappedArray {
         let target = unsafe { self.base.add(offset) }.cast::<AtomicU64>();
         // SAFETY: aligned, inside the mapping, and only ever accessed atomically or by the kernel.
         unsafe { target.as_ref() }.store(word, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Clears bits of the byte at `offset` and then sets others.
+    pub fn change_bits(&mut self, offset: usize, clear: u8, set: u8) -> io::Result<()> {
+        if offset >= self.bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: `offset` is inside the mapping.
+        let target = unsafe { self.base.add(offset) }.cast::<AtomicU8>();
+        // SAFETY: inside the mapping; a byte that is changed so is never written otherwise while somebody reads it.
+        let byte = unsafe { target.as_ref() };
+        byte.fetch_and(!clear, Ordering::SeqCst);
+        byte.fetch_or(set, Ordering::SeqCst);
         Ok(())
     }
 

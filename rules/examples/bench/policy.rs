@@ -158,8 +158,10 @@ pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, M
     }
     if prefixes > 0 {
         let (v4, v6) = feed(&mut random, prefixes);
-        let literals =
-            vec![Literal { negated: false, test: Test::Address { fact: Fact::RemoteIp, v4, v6, from: Vec::new() } }];
+        let literals = vec![Literal {
+            negated: false,
+            test: Test::Address { fact: Fact::RemoteIp, v4, v6, from: Vec::new() },
+        }];
         let acts = Act::NetConnect.bit() | Act::NetSend.bit();
         rules[count - 1].clauses = vec![Clause { family: Family::Net, acts, literals, origin: 0 }];
     }
@@ -170,7 +172,10 @@ pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, M
 
 fn address(random: &mut Random) -> Literal {
     let (v4, v6) = feed(random, 3);
-    Literal { negated: false, test: Test::Address { fact: Fact::RemoteIp, v4, v6, from: Vec::new() } }
+    Literal {
+        negated: false,
+        test: Test::Address { fact: Fact::RemoteIp, v4, v6, from: Vec::new() },
+    }
 }
 
 type Ranges<T> = Vec<(T, T)>;

@@ -12,8 +12,8 @@ mod witness;
 
 use std::collections::HashMap;
 
-pub(crate) use vital::world;
 pub use cost::{RuleCost, costs};
+pub(crate) use vital::world;
 pub use witness::{describe, witnesses};
 
 use crate::{

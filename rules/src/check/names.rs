@@ -225,6 +225,7 @@ fn read(
                 file: beside(name, &source.file.value),
                 max: source.max,
                 items: (*items).clone(),
+                own_entries: list.items.len() as u64,
                 values: (**all).clone(),
             };
             return (values, meta, Some(feed));

@@ -44,6 +44,8 @@ pub struct Source {
     pub max: u32,
     /// What the list holds beside the feed.
     pub items: Addresses,
+    /// Entries of that.
+    pub own_entries: u64,
     /// All it holds.
     pub values: Addresses,
 }

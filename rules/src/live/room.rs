@@ -43,7 +43,8 @@ impl Room {
 
     /// Gives back.
     pub(super) fn free(&mut self, mut at: u32, mut bytes: u32) {
-        if let Some((before, size)) = self.places.range(..at).next_back().map(|(at, size)| (*at, *size))
+        if let Some((before, size)) =
+            self.places.range(..at).next_back().map(|(at, size)| (*at, *size))
             && before + size == at
         {
             self.forget(before, size);

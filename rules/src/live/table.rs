@@ -119,8 +119,10 @@ impl<P: Address> Table<P> {
 
     /// The pages that answer for some address of ascending ranges.
     pub(super) fn pages_of(&self, ranges: &[(P, P)]) -> Vec<usize> {
-        let mut found: Vec<usize> =
-            ranges.iter().flat_map(|(low, high)| self.page_of(*low)..=self.page_of(*high)).collect();
+        let mut found: Vec<usize> = ranges
+            .iter()
+            .flat_map(|(low, high)| self.page_of(*low)..=self.page_of(*high))
+            .collect();
         found.sort_unstable();
         found.dedup();
         found

@@ -343,12 +343,11 @@ impl Writer<'_> {
                 if predicates.iter().any(|(.., from)| !from.is_empty()) {
                     let predicates = predicates.iter().map(|(list_v4, list_v6, from)| {
                         // Those of a feed are kept once, with the feed.
-                        let kept = from.len() != 1;
-                        FeedPredicate {
-                            from: from.to_vec(),
-                            v4: kept.then(|| v4.list(*list_v4).to_vec()).unwrap_or_default(),
-                            v6: kept.then(|| v6.list(*list_v6).to_vec()).unwrap_or_default(),
-                        }
+                        let (v4, v6) = match from.len() {
+                            1 => (Vec::new(), Vec::new()),
+                            _ => (v4.list(*list_v4).to_vec(), v6.list(*list_v6).to_vec()),
+                        };
+                        FeedPredicate { from: from.to_vec(), v4, v6 }
                     });
                     self.feeds.push(FeedColumn {
                         family: family.family,

@@ -72,7 +72,12 @@ mod tests {
     use crate::ir::{Literal, OnFault, Pattern};
 
     fn address() -> Literal {
-        let test = Test::Address { fact: Fact::RemoteIp, v4: vec![(1, 2)], v6: Vec::new(), from: Vec::new() };
+        let test = Test::Address {
+            fact: Fact::RemoteIp,
+            v4: vec![(1, 2)],
+            v6: Vec::new(),
+            from: Vec::new(),
+        };
         Literal { negated: false, test }
     }
 

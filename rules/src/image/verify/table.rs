@@ -375,10 +375,13 @@ impl<'a> Tables<'a> {
         let descriptors = self.part("descriptors", descriptors, entries, 8)?;
         let mut fence = fences.next();
         for descriptor in descriptors.chunks_exact(8) {
-            let descriptor = descriptor.iter().rev().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+            let descriptor =
+                descriptor.iter().rev().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
             let (page, ranges) = (descriptor as u32, (descriptor >> 32) as u32);
             if ranges == 0 || ranges > 1 << SEARCH_STEPS {
-                return Err(broken("a page with more ranges than the search has steps for, or none"));
+                return Err(broken(
+                    "a page with more ranges than the search has steps for, or none",
+                ));
             }
             let past = fences.next();
             let mut earlier = None;
@@ -389,7 +392,9 @@ impl<'a> Tables<'a> {
                     Some(earlier) => earlier < key,
                 };
                 if !follows || past.is_some_and(|past| key >= past) {
-                    return Err(broken("ranges that do not ascend from the beginning of their page to its end"));
+                    return Err(broken(
+                        "ranges that do not ascend from the beginning of their page to its end",
+                    ));
                 }
                 earlier = Some(key);
             }
