@@ -223,6 +223,29 @@ pub fn gate<M: Memory + ?Sized>(image: &M, family: Family, act: u32) -> Option<(
     (alive == 0).then_some((fronts[0], fronts[1]))
 }
 
+/// Whether no range of a family's table holds an address: the fact's delta is 0, as it is behind a clear bit of its front.
+/// For whoever knows by [`gate`] that this is what matters.
+#[inline(always)]
+pub fn unlisted<M: Memory + ?Sized>(
+    image: &M,
+    family: Family,
+    fact: Fact,
+    address: Address,
+) -> bool {
+    let directory = directory(image, family);
+    let column = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
+    if directory == 0 || image.word(column + column::KIND) != TableKind::Addresses as u32 {
+        return false;
+    }
+    let delta = match address {
+        Address::V4(value) => tables::address_v4(image, image.word(column + column::TABLE), value),
+        Address::V6(upper, lower) => {
+            tables::address_v6(image, image.word(column + column::TABLE_V6), upper, lower)
+        }
+    };
+    delta == 0
+}
+
 /// The narrowing of one act: which clauses can still hold.
 pub struct Narrowing<'a, M: Memory + ?Sized> {
     pub(crate) image: &'a M,

@@ -1,11 +1,19 @@
-//! The short way for packets that come in and that no rule can be about: two reads of bitmaps.
+//! The short way for packets that come in and that no rule can be about: two reads of bitmaps, and for addresses beside
+//! listed ones a look at the table.
 //!
 //! In: the frame, and the gate that the agent wrote with the policy. Out: whether it passes at once. Anything that is not a
 //! plain frame with a whole IP header goes the long way, so nothing is decided here that would not be decided there.
 
 use aya_ebpf::programs::XdpContext;
-use interdict_abi::{image::front, maps::Gate};
-use interdict_engine::tables::{Address, unlisted};
+use interdict_abi::{
+    ids::{Fact, Family},
+    image::front,
+    maps::Gate,
+};
+use interdict_engine::{
+    facts,
+    tables::{Address, unlisted},
+};
 
 use super::wire::Source;
 use crate::{
@@ -52,8 +60,8 @@ pub fn passes(frame: &XdpContext) -> bool {
                 (&raw const (*control).gate.local_v4).read_volatile(),
             )
         };
-        return clear_v4(&image, active, remote, source)
-            && clear_v4(&image, active, local, destination);
+        return clear_v4(&image, active, remote, source, Fact::RemoteIp)
+            && clear_v4(&image, active, local, destination, Fact::LocalIp);
     }
     if kind == ETH_P_IPV6 {
         let Some(start) = frame.at::<[u8; 8]>(14) else { return false };
@@ -69,29 +77,44 @@ pub fn passes(frame: &XdpContext) -> bool {
                 (&raw const (*control).gate.local_v6).read_volatile(),
             )
         };
-        return clear_v6(&image, active, remote, source)
-            && clear_v6(&image, active, local, destination);
+        return clear_v6(&image, active, remote, source, Fact::RemoteIp)
+            && clear_v6(&image, active, local, destination, Fact::LocalIp);
     }
     false
 }
 
 /// Whether an IPv4 address is in no table, by the gate's word.
 #[inline(always)]
-fn clear_v4(image: &Image, active: u64, word: u64, address: u32) -> bool {
+fn clear_v4(image: &Image, active: u64, word: u64, address: u32, fact: Fact) -> bool {
     if Gate::generation(word) != active {
         return false;
     }
     let (offset, _) = Gate::front(word);
-    offset == 0 || unlisted(image, offset, front::bit_v4(address))
+    offset == 0
+        || unlisted(image, offset, front::bit_v4(address))
+        || interdict_unlisted(active as u32, fact as u32, 0, 0xffff_0000_0000 | u64::from(address))
+            != 0
+}
+
+/// Whether the table of a fact about packets does not list an address, under the policy of `generation`: a function of its
+/// own, so that its searches are verified once. IPv4 comes as IPv6 has it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_unlisted(generation: u32, fact: u32, upper: u64, lower: u64) -> u64 {
+    let Some(image) = policy::slot(generation) else { return 0 };
+    let fact = if fact == Fact::LocalIp as u32 { Fact::LocalIp } else { Fact::RemoteIp };
+    u64::from(facts::unlisted(&image, Family::Packet, fact, Address::v6(upper, lower)))
 }
 
 /// [`clear_v4`] for IPv6; mapped IPv4 goes the long way.
 #[inline(always)]
-fn clear_v6(image: &Image, active: u64, word: u64, halves: [u64; 2]) -> bool {
+fn clear_v6(image: &Image, active: u64, word: u64, halves: [u64; 2], fact: Fact) -> bool {
     let (upper, lower) = (u64::from_be(halves[0]), u64::from_be(halves[1]));
     if Gate::generation(word) != active || matches!(Address::v6(upper, lower), Address::V4(_)) {
         return false;
     }
     let (offset, prefix) = Gate::front(word);
-    offset == 0 || unlisted(image, offset, front::bit_v6(upper, prefix))
+    offset == 0
+        || unlisted(image, offset, front::bit_v6(upper, prefix))
+        || interdict_unlisted(active as u32, fact as u32, upper, lower) != 0
 }
