@@ -6,7 +6,7 @@ use std::{
     collections::BTreeSet,
     fmt::Write as _,
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -45,8 +45,19 @@ spec:
     - { id: T-1, title: from, on: [packet.in], when: net.src.ip in bad, action: block }
 "#;
 
-fn frame(source: Ipv4Addr) -> Vec<u8> {
-    let mut frame = vec![0; 64];
+fn frame(source: IpAddr) -> Vec<u8> {
+    let mut frame = vec![0; 80];
+    let source = match source {
+        IpAddr::V4(source) => source,
+        IpAddr::V6(source) => {
+            frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+            frame[14] = 0x60;
+            frame[20] = 17;
+            frame[22..38].copy_from_slice(&source.octets());
+            frame[38] = 0x20;
+            return frame;
+        }
+    };
     frame[12..14].copy_from_slice(&[8, 0]);
     frame[14] = 0x45;
     frame[17] = 50;
@@ -56,10 +67,15 @@ fn frame(source: Ipv4Addr) -> Vec<u8> {
     frame
 }
 
-fn judged(program: &Xdp, source: Ipv4Addr, repeat: u32) -> u32 {
-    let frame = frame(source);
+fn judged(program: &Xdp, source: impl Into<IpAddr>, repeat: u32) -> u32 {
+    let frame = frame(source.into());
     let options = TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::new() };
     program.test_run(options).unwrap().return_value
+}
+
+/// IPv6 addresses, neighbours in one block of a front.
+fn wide(number: u32, last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2400, (number >> 16) as u16, number as u16, 7, 0, 0, 0, last)
 }
 
 /// Entries that stay in the feed, entries that come and go with `round`, near each other.
@@ -70,7 +86,9 @@ fn text(round: u32) -> String {
         let _ = writeln!(text, "{address}");
         if number % 3 == round % 3 {
             let _ = writeln!(text, "{}", Ipv4Addr::from(u32::from(address) + 1));
+            let _ = writeln!(text, "{}", wide(number, 1));
         }
+        let _ = writeln!(text, "{}", wide(number, 0));
     }
     text
 }
@@ -132,12 +150,15 @@ fn entries_that_stay_are_never_missing_while_others_come_and_go() {
     let program: &mut Xdp = loaded.program_mut("packet_in").unwrap().try_into().unwrap();
     let program = &*program;
     assert_eq!((judged(program, stays, 1), judged(program, comes, 1)), (DROP, PASS));
+    let (stays_v6, comes_v6) = (wide(257, 0), wide(257, 1));
+    assert_eq!((judged(program, stays_v6, 1), judged(program, comes_v6, 1)), (DROP, PASS));
     thread::scope(|scope| {
         let (stopped, looked) = (Arc::clone(&stop), Arc::clone(&looks));
         let watching = scope.spawn(move || {
             let mut missing = 0;
             while !stopped.load(Ordering::Acquire) {
                 missing += u32::from(judged(program, stays, 1) != DROP);
+                missing += u32::from(judged(program, stays_v6, 1) != DROP);
                 looked.fetch_add(1, Ordering::Relaxed);
             }
             missing
@@ -148,6 +169,7 @@ fn entries_that_stay_are_never_missing_while_others_come_and_go() {
             assert!(added > 9_000, "{added}");
             let listed = if 257 % 3 == round % 3 { DROP } else { PASS };
             assert_eq!(judged(program, comes, 1), listed, "round {round}");
+            assert_eq!(judged(program, comes_v6, 1), listed, "round {round}");
             assert_eq!(expected.watch().unwrap().look(), None);
         }
         stop.store(true, Ordering::Release);

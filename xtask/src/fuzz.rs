@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz-packets`: packets made up by the million, judged by the kernel programs and by a parser that shares
-//! nothing with them.
+//! `cargo xtask fuzz-packets` and `fuzz-dns`: packets, and messages to name servers, made up by the million, judged by the
+//! kernel programs and by parsers that share nothing with them.
 //!
 //! Needs root, and a kernel that loads BPF programs; nothing is attached. The comparing program is an example of the agent,
 //! because it loads programs as the agent does.
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::run;
 
-/// Compares the kernel's parsers of packets with a reference.
+/// Compares the kernel's parsers with a reference.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// How many packets.
@@ -20,15 +20,28 @@ pub struct Arguments {
     seed: u64,
 }
 
+/// What is made up.
+#[derive(Clone, Copy, Debug)]
+pub enum Of {
+    /// Packets of all kinds.
+    Packets,
+    /// Messages to name servers.
+    Dns,
+}
+
 /// Runs the command; a packet that is treated otherwise than the reference says is an error.
 ///
 /// # Errors
 /// There was one, or it could not be tried.
-pub fn main(arguments: &Arguments) -> Result<()> {
+pub fn main(of: Of, arguments: &Arguments) -> Result<()> {
+    let example = match of {
+        Of::Packets => "fuzz_packets",
+        Of::Dns => "fuzz_dns",
+    };
     run::to_the_end(
         run::cargo()
             .args(["run", "--quiet", "--locked", "--release", "--package", "interdict"])
-            .args(["--example", "fuzz_packets", "--"])
+            .args(["--example", example, "--"])
             .args([arguments.cases.to_string(), arguments.seed.to_string()]),
     )
 }

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::fuzz::Of;
 
 /// Everything that is done to this repository.
 #[derive(Debug, Parser)]
@@ -29,6 +30,8 @@ enum Command {
     Vm(Box<xtask::vm::command::Arguments>),
     /// Compare what the kernel programs make of packets with what a reference parser says.
     FuzzPackets(xtask::fuzz::Arguments),
+    /// Compare what the kernel program makes of look-ups with what another reader of DNS messages says.
+    FuzzDns(xtask::fuzz::Arguments),
 }
 
 fn exit_code(status: i32) -> ExitCode {
@@ -58,7 +61,10 @@ fn main() -> ExitCode {
         }
         Command::Ebpf(arguments) => xtask::ebpf::main(&arguments).map(|()| ExitCode::SUCCESS),
         Command::FuzzPackets(arguments) => {
-            xtask::fuzz::main(&arguments).map(|()| ExitCode::SUCCESS)
+            xtask::fuzz::main(Of::Packets, &arguments).map(|()| ExitCode::SUCCESS)
+        }
+        Command::FuzzDns(arguments) => {
+            xtask::fuzz::main(Of::Dns, &arguments).map(|()| ExitCode::SUCCESS)
         }
         Command::Vm(arguments) => xtask::vm::command::main(&arguments).map(exit_code),
     };

@@ -1,7 +1,7 @@
 //! Throws packets to name servers at the kernel program on look-ups, through `BPF_PROG_TEST_RUN`, and compares what it does
 //! with what another reader of DNS messages says. As root; nothing is attached, so nothing but the packets made here is judged.
 //!
-//! `cargo run --release -p interdict --example fuzz_dns -- [CASES] [SEED]`.
+//! `cargo run --release -p interdict --example fuzz_dns -- [CASES] [SEED]`, or `cargo xtask fuzz-dns`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,20 +10,14 @@
 
 mod generate;
 mod reference;
-
-use std::{path::PathBuf, time::Instant};
+#[path = "../fuzz/setup.rs"]
+mod setup;
 
 use aya::programs::{CgroupSkb, TestRun as _, TestRunOptions};
 use generate::{Packet, Random};
-use interdict_abi::ids::{Act, Mode};
-use interdict_agent::{
-    kernel::{
-        loader::{Loaded, Options, remove_instance},
-        slots::Slots,
-    },
-    policy::Policy,
-    trust::Trust,
-};
+use interdict_abi::ids::Act;
+use interdict_agent::kernel::loader::Loaded;
+use setup::Found;
 
 /// The first rule drops what it cannot read, the second lets it pass: by the server.
 const RULES: &str = r#"
@@ -38,48 +32,18 @@ spec:
 "#;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let cases: u64 = arguments.next().map_or(100_000, |text| text.parse().unwrap());
-    let seed: u64 = arguments.next().map_or(1, |text| text.parse().unwrap());
-    let folder = std::env::temp_dir().join(format!("interdict-fuzz-dns-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("fuzz.yaml"), RULES).unwrap();
-    let policy = Policy::open(&folder, &Trust::Folder).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-fuzz-dns-{}", std::process::id()));
-    let options = Options {
-        pins: pins.clone(),
-        cgroup: PathBuf::from("/sys/fs/cgroup"),
-        interfaces: Vec::new(),
-        without_lsm: true,
-    };
-    let image = policy.image.kernel();
-    let mut loaded = Loaded::start(options, image.len(), &[Act::NetDns]).unwrap();
-    for (program, verified, instructions) in loaded.verified_instructions() {
-        if program == "dns_out" {
-            eprintln!("{program}: verified {verified:?}, instructions {instructions:?}");
+    setup::run("fuzz-dns", RULES, &[Act::NetDns], |loaded, _, cases, seed| {
+        for (program, verified, instructions) in loaded.verified_instructions() {
+            if program == "dns_out" {
+                eprintln!("{program}: verified {verified:?}, instructions {instructions:?}");
+            }
         }
-    }
-    let mut slots = Slots::open(&loaded).unwrap();
-    slots.swap(image, Mode::Enforce).unwrap();
-    let start = Instant::now();
-    let (mismatches, dropped) = compare(&mut loaded, cases, seed);
-    let seconds = start.elapsed().as_secs_f64();
-    remove_instance(loaded.directory());
-    let _gone = std::fs::remove_dir(&pins);
-    println!(
-        "{}",
-        serde_json::json!({
-            "cases": cases, "seed": seed, "mismatches": mismatches, "dropped": dropped, "seconds": seconds,
-        })
-    );
-    if mismatches > 0 || dropped == 0 || dropped == cases {
-        std::process::exit(1);
-    }
+        compare(loaded, cases, seed)
+    });
 }
 
 /// How many packets were treated otherwise than the reference says, and how many were dropped.
-fn compare(loaded: &mut Loaded, cases: u64, seed: u64) -> (u64, u64) {
+fn compare(loaded: &mut Loaded, cases: u64, seed: u64) -> Found {
     let mut random = Random(seed);
     let (mut mismatches, mut dropped) = (0, 0);
     let program: &mut CgroupSkb = loaded.program_mut("dns_out").unwrap().try_into().unwrap();
@@ -99,5 +63,5 @@ fn compare(loaded: &mut Loaded, cases: u64, seed: u64) -> (u64, u64) {
             }
         }
     }
-    (mismatches, dropped)
+    Found { mismatches, dropped }
 }

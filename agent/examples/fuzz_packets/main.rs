@@ -10,21 +10,17 @@
 
 mod generate;
 mod reference;
+#[path = "../fuzz/setup.rs"]
+mod setup;
 
-use std::{net::IpAddr, path::PathBuf, time::Instant};
+use std::net::IpAddr;
 
 use aya::programs::{CgroupSkb, ProgramError, TestRun, TestRunOptions, TestRunResult, Xdp};
 use generate::Random;
-use interdict_abi::ids::{Act, Mode};
-use interdict_agent::{
-    kernel::{
-        loader::{Loaded, Options, remove_instance},
-        slots::Slots,
-    },
-    policy::Policy,
-    trust::Trust,
-};
+use interdict_abi::ids::Act;
+use interdict_agent::kernel::{loader::Loaded, slots::Slots};
 use reference::{Layer, Place, Ports, layers};
+use setup::Found;
 
 const RULES: &str = r#"
 apiVersion: interdict.dev/v1
@@ -95,45 +91,12 @@ fn run<P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let cases: u64 = arguments.next().map_or(100_000, |text| text.parse().unwrap());
-    let seed: u64 = arguments.next().map_or(1, |text| text.parse().unwrap());
-    let folder = std::env::temp_dir().join(format!("interdict-fuzz-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("fuzz.yaml"), RULES).unwrap();
-    let policy = Policy::open(&folder, &Trust::Folder).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-fuzz-{}", std::process::id()));
-    let options = Options {
-        pins: pins.clone(),
-        cgroup: PathBuf::from("/sys/fs/cgroup"),
-        // So that the program is loaded; nothing is attached.
-        interfaces: vec!["lo".to_owned()],
-        without_lsm: true,
-    };
-    let image = policy.image.kernel();
     let acts = [Act::PacketIn, Act::PacketOut, Act::PacketConnect, Act::PacketAccept];
-    let mut loaded = Loaded::start(options, image.len(), &acts).unwrap();
-    let mut slots = Slots::open(&loaded).unwrap();
-    slots.swap(image, Mode::Enforce).unwrap();
-    let start = Instant::now();
-    let mismatches = compare(&mut loaded, &mut slots, cases, seed);
-    let seconds = start.elapsed().as_secs_f64();
-    remove_instance(loaded.directory());
-    let _gone = std::fs::remove_dir(&pins);
-    println!(
-        "{}",
-        serde_json::json!({
-            "cases": cases, "seed": seed, "mismatches": mismatches.0, "dropped": mismatches.1, "seconds": seconds,
-        })
-    );
-    if mismatches.0 > 0 || mismatches.1 == 0 {
-        std::process::exit(1);
-    }
+    setup::run("fuzz-packets", RULES, &acts, compare);
 }
 
 /// How many packets were treated otherwise than the reference says, and how many were dropped.
-fn compare(loaded: &mut Loaded, slots: &mut Slots, cases: u64, seed: u64) -> (u64, u64) {
+fn compare(loaded: &mut Loaded, slots: &mut Slots, cases: u64, seed: u64) -> Found {
     let mut random = Random(seed);
     let (mut mismatches, mut dropped, mut unrun) = (0, 0, 0);
     let mut inside = false;
@@ -182,5 +145,5 @@ fn compare(loaded: &mut Loaded, slots: &mut Slots, cases: u64, seed: u64) -> (u6
         }
     }
     assert!(unrun * 2 < cases, "the kernel ran only {} of {cases} packets", cases - unrun);
-    (mismatches, dropped)
+    Found { mismatches, dropped }
 }
