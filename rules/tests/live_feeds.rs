@@ -1,5 +1,6 @@
 //! Feeds changed by difference: an image that is patched decides as one that is compiled anew, at every moment of the
 //! change each address as before or as after, and stays an image that is accepted.
+#![allow(clippy::unwrap_used, reason = "a test that goes wrong should stop")]
 
 use std::{cell::RefCell, collections::BTreeMap, fmt::Write as _, io, path::Path};
 

@@ -173,12 +173,15 @@ const MAPS: &[&str] = &[
     names::REPEATS,
 ];
 
-/// The slot size for an image: room to grow by a quarter, a power of two.
+/// The most a slot has for an image to grow: a large image says itself what room it wants.
+const GROWTH: usize = 1 << 20;
+
+/// The slot size for an image: room to grow by a quarter, or [`GROWTH`], a power of two.
 fn slot_for(image_bytes: usize) -> Result<usize, LoadError> {
     if image_bytes > SLOT_BYTES_MAX {
         return Err(LoadError::TooLarge { have: image_bytes });
     }
-    let wanted = (image_bytes + image_bytes / 4).next_power_of_two();
+    let wanted = (image_bytes + (image_bytes / 4).min(GROWTH)).next_power_of_two();
     Ok(wanted.clamp(SLOT_BYTES_MIN.max(1 << 18), SLOT_BYTES_MAX))
 }
 
