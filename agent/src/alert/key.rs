@@ -66,6 +66,16 @@ impl SigningKey {
             Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Self::create(path)
             }
+            Ok(key) => {
+                // Whoever made it may not have lived to write its public half.
+                let public = path.with_extension("pub");
+                if PublicKey::open(&public).ok() != Some(key.public())
+                    && let Err(error) = write_public(&public, &key.public())
+                {
+                    tracing::debug!(%error, path = %public.display(), "the public key is not there");
+                }
+                Ok(key)
+            }
             other => other,
         }
     }
@@ -110,7 +120,7 @@ impl SigningKey {
         };
         write().map_err(file)?;
         let public = path.with_extension("pub");
-        fs::write(&public, key.public().pem())
+        write_public(&public, &key.public())
             .map_err(|source| KeyError::File { path: public.clone(), source })?;
         Ok(key)
     }
@@ -143,6 +153,19 @@ impl SigningKey {
         let mut signature = [0; 64];
         signature.copy_from_slice(&self.pair.sign(message).as_ref()[..64]);
         signature
+    }
+}
+
+/// Writes a public key: after a crash it is there whole, or not at all.
+fn write_public(path: &Path, key: &PublicKey) -> io::Result<()> {
+    let draft = path.with_extension("pub.new");
+    let mut out = File::create(&draft)?;
+    out.write_all(key.pem().as_bytes())?;
+    out.sync_all()?;
+    fs::rename(&draft, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -228,7 +251,7 @@ pub fn take_over(path: &Path) -> Result<(), KeyError> {
     let key = SigningKey::open(path)?;
     let public = path.with_extension("pub");
     let _gone = fs::remove_file(next_public);
-    fs::write(&public, key.public().pem())
+    write_public(&public, &key.public())
         .map_err(|source| KeyError::File { path: public.clone(), source })
 }
 
@@ -287,6 +310,23 @@ mod tests {
         assert_eq!(PublicKey::open(&path.with_extension("pub")).unwrap(), first.public());
         assert!(first.public().verifies(b"x", &again.sign(b"x")));
         assert!(!first.public().verifies(b"y", &again.sign(b"x")));
+    }
+
+    #[test]
+    fn a_public_half_that_is_missing_or_torn_or_of_the_key_before_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.key");
+        let public = path.with_extension("pub");
+        let key = SigningKey::open_or_create(&path).unwrap().public();
+        let before = SigningKey::generate().unwrap().public().pem();
+        for found in [None, Some(""), Some("-----BEGIN"), Some(before.as_str())] {
+            fs::remove_file(&public).unwrap();
+            if let Some(text) = found {
+                fs::write(&public, text).unwrap();
+            }
+            SigningKey::open_or_create(&path).unwrap();
+            assert_eq!(PublicKey::open(&public).unwrap(), key, "{found:?}");
+        }
     }
 
     #[test]
