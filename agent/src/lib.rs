@@ -22,3 +22,4 @@ pub mod sinks;
 pub mod spool;
 pub mod sys;
 pub mod trust;
+pub mod wall;

@@ -20,6 +20,8 @@ mod views;
 mod worker;
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -137,8 +139,10 @@ impl Pipeline {
         let key = SigningKey::open_or_create(&config.key_path())?;
         let folder = config.spool_path();
         let names: Vec<String> = config.sinks.iter().map(|sink| sink.name()).collect();
-        let cursors: Vec<Cursor> =
-            names.iter().map(|name| Cursor::new(&folder, name, disk.clone())).collect();
+        let cursors: Vec<Cursor> = names
+            .iter()
+            .map(|name| Cursor::new(&folder, name, disk.clone()).in_memory(&config.runtime))
+            .collect();
         let stored: Vec<Stored> = cursors.iter().map(Cursor::load).collect();
         let acknowledged = |stream: &str| highest(&stored, stream);
         let (mut spool, recovered) = Spool::open(
@@ -169,8 +173,14 @@ impl Pipeline {
         let durable = spool.durable();
         let mut tasks = JoinSet::new();
         let mut statuses = Vec::new();
-        for ((sink_config, cursor), stored) in config.sinks.iter().zip(cursors).zip(&stored) {
+        for ((sink_config, mut cursor), stored) in config.sinks.iter().zip(cursors).zip(&stored) {
             let next = runner::start(stored, &stream, spool.oldest(), spool.head().seq);
+            if *stored == Stored::Absent
+                && let Err(error) = cursor.begin(&stream, next)
+            {
+                tracing::warn!(%error, sink = sink_config.name(), "cannot write the first cursor");
+            }
+            cursor.note(&stream, next);
             let status = Arc::new(Status::new(sink_config.name(), next));
             statuses.push(Arc::clone(&status));
             let notices = Arc::clone(&intake);

@@ -22,7 +22,7 @@ fn config(folder: &Path, more: &str) -> Config {
     Config::parse(&text, Path::new("test.yaml")).unwrap()
 }
 
-fn decision(path: &str) -> Vec<u8> {
+pub(super) fn decision(path: &str) -> Vec<u8> {
     let mut head = Head::ZERO;
     head.version = VERSION;
     head.kind = kind::DECISION;
@@ -188,7 +188,7 @@ async fn a_key_that_lies_ready_takes_over_and_the_old_one_vouches_for_it() {
     assert_ne!(verified(&lines[..3], new).findings, []);
 }
 
-fn rule(id: &str) -> interdict_rules::meta::RuleMeta {
+pub(super) fn rule(id: &str) -> interdict_rules::meta::RuleMeta {
     interdict_rules::meta::RuleMeta {
         id: id.to_owned(),
         title: String::new(),
@@ -305,6 +305,38 @@ async fn what_is_held_back_is_kept_while_the_period_runs() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     pipeline.shutdown("test").await;
+}
+
+/// A sink whose receiver was never there is no new one when the next agent starts: it gets everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_never_delivered_before_the_agent_was_killed_still_gets_everything() {
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let sink = |target: &str| {
+        let text = format!(
+            "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - {{ name: siem, {target} }}\n",
+            folder.path().display()
+        );
+        Config::parse(&text, Path::new("test.yaml")).unwrap()
+    };
+    let away = sink(&format!("webhook: {{ url: \"http://{}/\" }}", nobody.local_addr().unwrap()));
+    drop(nobody);
+    let mut first = Pipeline::start(&away, this_host(), Mode::Enforce).unwrap();
+    assert!(first.record(&decision("/before")));
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while first.durable() < 2 {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The sink's task dies where it is; the rest ends, so that the next can have the spool.
+    first.sinks.abort_all();
+    first.shutdown("killed").await;
+    let there = sink(&format!("file: {{ path: {}/out.ndjson }}", folder.path().display()));
+    let second = Pipeline::start(&there, this_host(), Mode::Enforce).unwrap();
+    second.shutdown("test").await;
+    let told = named(&lines(&folder.path().join("out.ndjson")), "/object/path");
+    assert_eq!(told, ["/before"]);
 }
 
 /// Wall clocks jump; the order of alerts, their numbers and their proof don't.

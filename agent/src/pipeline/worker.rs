@@ -13,7 +13,6 @@ use std::{
 
 use interdict_abi::ids::Family;
 use interdict_rules::meta::Severity;
-use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::{
     held::HeldBack,
@@ -38,6 +37,7 @@ use crate::{
     enrich::Enricher,
     events::{self, Decision, KernelEvent},
     sys::heap,
+    wall,
 };
 
 /// Time between two looks at what is due.
@@ -606,7 +606,5 @@ fn view(policies: &VecDeque<Arc<PolicyView>>, generation: u32) -> Option<&Policy
 
 /// Wall clock and boot time, ns.
 pub(super) fn clocks() -> (i128, u64) {
-    let ns = |time: Timespec| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
-    let boot = ns(clock_gettime(ClockId::Boottime));
-    (ns(clock_gettime(ClockId::Realtime)), u64::try_from(boot).unwrap_or(0))
+    (wall::now_ns(), wall::boot_ns())
 }

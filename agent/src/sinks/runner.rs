@@ -300,6 +300,7 @@ impl State {
     /// after a crash, no alerts.
     fn store(&mut self, now: bool) {
         let next = self.task.status.next.load(Ordering::Relaxed);
+        self.task.cursor.note(&self.task.stream, next);
         let time = self.task.clock.now();
         let due = self.stored.is_none_or(|stored| time.saturating_sub(stored) >= CURSOR_EVERY);
         if next == self.stored_next || !(now || due) {

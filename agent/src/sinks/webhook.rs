@@ -6,10 +6,7 @@
 //! else (401 and 403 too: keys get rotated) is tried again. With compression, the signature is over the body before it
 //! was compressed: that is what a receiver's framework hands to whoever verifies.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -26,6 +23,7 @@ use crate::{
     alert::key::SigningKey,
     config::{Compression, WebhookBody, WebhookConfig},
     spool::Entry,
+    wall,
 };
 
 pub(super) struct Webhook {
@@ -68,8 +66,7 @@ impl Webhook {
     async fn send(&self, batch: &[Entry]) -> Result<usize, DeliveryError> {
         let body = body(self.body, batch);
         let id = message_id(batch);
-        let timestamp =
-            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let timestamp = wall::now_s();
         let signature = self.signature(&id, timestamp, &body);
         let content_type = match self.body {
             WebhookBody::Array => "application/json",

@@ -3,14 +3,22 @@
 //! Text: a line `interdict cursor 1`, a line with the stream and the next sequence number to send, a line with the
 //! CRC-32 of the line before. A cursor that can't be read is no cursor: the sink starts over at the oldest alert, and
 //! receivers drop the repeats by id.
+//!
+//! The file is written now and then. Beside it a few words in the runtime folder, which is memory, say at once what was
+//! acknowledged: so after an agent was killed only what was in flight comes again.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
+
 use super::disk::Disk;
+use crate::sys::mapped::MappedArray;
 
 /// What a cursor file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +41,60 @@ pub enum Stored {
 pub struct Cursor {
     path: PathBuf,
     disk: Arc<dyn Disk>,
+    memory: Option<Memory>,
+}
+
+/// The words in the runtime folder.
+#[derive(Debug)]
+struct Memory(MappedArray);
+
+/// Their places: a mark, the next sequence number to send, the stream.
+mod at {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const NEXT: usize = 8;
+    pub(super) const STREAM: usize = 16;
+}
+const MAGIC: u64 = u64::from_le_bytes(*b"IDCURSO1");
+const STREAM_BYTES: usize = 32;
+const MEMORY_BYTES: usize = at::STREAM + STREAM_BYTES;
+
+impl Memory {
+    fn open(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)?;
+        // Writing to a mapping that finds no memory would kill the agent.
+        fallocate(&file, FallocateFlags::empty(), 0, MEMORY_BYTES as u64)?;
+        MappedArray::new(&file, MEMORY_BYTES).map(Self)
+    }
+
+    fn read(&self) -> Option<(String, u64)> {
+        let next = self.0.load(at::NEXT).ok().filter(|next| *next > 0)?;
+        let stream = self.0.read(at::STREAM, STREAM_BYTES).ok()?;
+        let known = self.0.load(at::MAGIC).ok()? == MAGIC;
+        known.then_some((String::from_utf8(stream).ok()?, next))
+    }
+
+    /// In an order in which an agent that dies in between leaves nothing that is wrong.
+    fn write(&mut self, stream: &str, next: u64) -> io::Result<()> {
+        if self.read().is_none_or(|(known, _)| known != stream) {
+            let mut bytes = stream.as_bytes().to_vec();
+            bytes.resize(STREAM_BYTES, 0);
+            self.0.store(at::NEXT, 0)?;
+            self.0.write(at::STREAM, &bytes)?;
+            self.0.store(at::MAGIC, MAGIC)?;
+        }
+        self.0.store(at::NEXT, next)
+    }
 }
 
 impl Cursor {
@@ -42,16 +104,57 @@ impl Cursor {
             .chars()
             .map(|part| if part.is_ascii_alphanumeric() || part == '-' { part } else { '_' })
             .collect();
-        Self { path: folder.join("cursors").join(safe), disk }
+        Self { path: folder.join("cursors").join(safe), disk, memory: None }
+    }
+
+    /// Has it kept in memory too, below the folder `runtime`.
+    #[must_use]
+    pub fn in_memory(mut self, runtime: &Path) -> Self {
+        let path = runtime.join("cursors").join(self.path.file_name().unwrap_or_default());
+        match Memory::open(&path) {
+            Ok(memory) => self.memory = Some(memory),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "after a crash more alerts will come again");
+            }
+        }
+        self
     }
 
     /// Reads it.
     pub fn load(&self) -> Stored {
-        match fs::read_to_string(&self.path) {
+        let stored = match fs::read_to_string(&self.path) {
             Ok(text) => parse(&text).unwrap_or(Stored::Damaged),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::Absent,
             Err(_unreadable) => Stored::Damaged,
+        };
+        let Some((stream, next)) = self.memory.as_ref().and_then(Memory::read) else {
+            return stored;
+        };
+        match stored {
+            Stored::At { stream: of, next: at } if of != stream || at >= next => {
+                Stored::At { stream: of, next: at }
+            }
+            Stored::At { .. } | Stored::Absent | Stored::Damaged => Stored::At { stream, next },
         }
+    }
+
+    /// Notes in memory how far it is, which costs nothing.
+    pub fn note(&mut self, stream: &str, next: u64) {
+        let Some(memory) = &mut self.memory else { return };
+        if let Err(error) = memory.write(stream, next) {
+            tracing::warn!(%error, "a cursor is no longer kept in memory");
+            self.memory = None;
+        }
+    }
+
+    /// Makes one where there is none, and its name durable: without it the next agent would take the sink for a new one,
+    /// and leave out what this one did not live to send.
+    pub fn begin(&self, stream: &str, next: u64) -> io::Result<()> {
+        self.store(stream, next)?;
+        for folder in self.path.ancestors().skip(1).take(2) {
+            self.disk.sync_folder(folder)?;
+        }
+        Ok(())
     }
 
     /// Replaces it. After a crash it is the old one or the new one.

@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    process::{Signal, getpid, kill_process},
+};
 
 use super::disk::{Disk, DiskFile, LocalDisk};
 
@@ -33,6 +36,10 @@ pub(crate) enum Fault {
     KilledIn(u64),
     /// The same once the operation is done, before anybody learns of it.
     KilledAfter(u64),
+    /// As [`Self::KilledIn`], but the whole process is killed.
+    EndsIn(u64),
+    /// As [`Self::KilledAfter`], but the whole process is killed.
+    EndsAfter(u64),
 }
 
 /// What a killed thread panics with.
@@ -53,7 +60,9 @@ fn faulty(calls: &AtomicU64, fault: Fault, error: Errno) -> io::Result<()> {
         Fault::Once(at) => call == at,
         Fault::From(at) => call >= at,
         Fault::Between(from, to) => (from..to).contains(&call),
-        Fault::KilledIn(at) | Fault::KilledAfter(at) => call == at,
+        Fault::KilledIn(at) | Fault::KilledAfter(at) | Fault::EndsIn(at) | Fault::EndsAfter(at) => {
+            call == at
+        }
     };
     if fails { Err(error.into()) } else { Ok(()) }
 }
@@ -76,7 +85,21 @@ fn with_fault<T>(
             let _done = whole();
             std::panic::panic_any(Killed)
         }
+        Fault::EndsIn(_) => {
+            let _torn = part();
+            end()
+        }
+        Fault::EndsAfter(_) => {
+            let _done = whole();
+            end()
+        }
     }
+}
+
+/// Kills this process: nothing of it runs on, and nothing is put in order.
+fn end() -> ! {
+    let _killed = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
 }
 
 impl FaultyDisk {

@@ -212,6 +212,25 @@ fn old_segments_go_with_their_age() {
     assert_eq!(spool.head(), sealer.head());
 }
 
+/// A machine whose clock is set late tells alerts of 1970 first.
+#[test]
+fn a_clock_that_jumps_makes_no_segment_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    let step = &crate::wall::test::HERE_S;
+    for seconds in [0, -(1 << 40), 1 << 30] {
+        step.set(seconds);
+        for _ in 0..6 {
+            spool.append(&sealed(&mut sealer, 5)).unwrap();
+        }
+        let dropped = spool.enforce_limits();
+        step.set(0);
+        assert_eq!(dropped, None, "{seconds}");
+    }
+    assert_eq!(spool.oldest(), 1);
+}
+
 /// Every cut and every flipped byte of a segment: nothing panics, and only what was touched is lost.
 #[test]
 fn a_cut_anywhere_leaves_the_longest_good_prefix() {
@@ -364,6 +383,34 @@ fn a_fault_at_any_operation_loses_nothing_that_was_acknowledged() {
             assert_eq!(verifier.finish().findings, [], "{:?}", make(at));
         }
     }
+}
+
+#[test]
+fn a_cursor_in_memory_says_more_than_the_file_and_only_of_the_same_stream() {
+    const OTHER: &str = "ffeeddccbbaa99887766554433221100";
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = folder.path().join("run");
+    let open = || Cursor::new(folder.path(), "a", local()).in_memory(&runtime);
+    let at = |next| cursor::Stored::At { stream: STREAM.to_owned(), next };
+    let mut first = open();
+    assert_eq!(first.load(), cursor::Stored::Absent);
+    first.begin(STREAM, 1).unwrap();
+    assert_eq!(open().load(), at(1));
+    first.note(STREAM, 7);
+    // The agent is killed here.
+    assert_eq!(open().load(), at(7));
+    assert_eq!(Cursor::new(folder.path(), "a", local()).load(), at(1), "the file alone");
+    first.store(STREAM, 9).unwrap();
+    assert_eq!(open().load(), at(9), "memory may lag");
+    fs::write(folder.path().join("cursors/a"), "torn").unwrap();
+    assert_eq!(open().load(), at(7));
+    first.store(OTHER, 3).unwrap();
+    assert_eq!(open().load(), cursor::Stored::At { stream: OTHER.to_owned(), next: 3 });
+    first.note(OTHER, 4);
+    assert_eq!(open().load(), cursor::Stored::At { stream: OTHER.to_owned(), next: 4 });
+    // What is no cursor says nothing.
+    fs::write(runtime.join("cursors/a"), vec![0xff; 4_096]).unwrap();
+    assert_eq!(open().load(), cursor::Stored::At { stream: OTHER.to_owned(), next: 3 });
 }
 
 #[test]

@@ -10,7 +10,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::fs::FlockOperation;
@@ -22,7 +21,15 @@ use super::{
     recover::{Recovered, recover},
     segment::{self, HEADER_BYTES, Header},
 };
-use crate::alert::seal::{ChainHead, SealedAlert};
+use crate::{
+    alert::seal::{ChainHead, SealedAlert},
+    wall,
+};
+
+/// The clock that ages are told by: the wall clock may jump, and alerts must not go because of that.
+fn steady_s() -> i64 {
+    i64::try_from(wall::boot_ns() / 1_000_000_000).unwrap_or(i64::MAX)
+}
 
 /// A spool, open for writing.
 #[derive(Debug)]
@@ -47,7 +54,8 @@ pub struct Spool {
 struct Finished {
     first: u64,
     len_bytes: u64,
-    begun_unix_s: u64,
+    /// By the clock of [`steady_s`].
+    begun_s: i64,
 }
 
 #[derive(Debug)]
@@ -55,7 +63,7 @@ struct Active {
     file: Box<dyn DiskFile>,
     first: u64,
     len_bytes: u64,
-    begun_unix_s: u64,
+    begun_s: i64,
 }
 
 impl Spool {
@@ -101,6 +109,7 @@ impl Spool {
 
     /// Takes what is in the folder into the books. A segment is never written to again after a restart.
     fn adopt(&mut self) -> io::Result<()> {
+        let (now_s, steady_s) = (wall::now_s(), steady_s());
         for first in segment::list(&self.folder)? {
             if first > self.head.seq {
                 // Begun, but nothing in it was ever durable.
@@ -109,9 +118,10 @@ impl Spool {
             }
             let path = segment::path(&self.folder, first);
             let data = fs::metadata(&path)?;
-            let begun = u64::try_from(data.mtime()).unwrap_or(0);
+            let age_s = now_s.saturating_sub(u64::try_from(data.mtime()).unwrap_or(0));
+            let begun_s = steady_s - i64::try_from(age_s).unwrap_or(i64::MAX);
             self.finished_bytes += data.len();
-            self.finished.push_back(Finished { first, len_bytes: data.len(), begun_unix_s: begun });
+            self.finished.push_back(Finished { first, len_bytes: data.len(), begun_s });
         }
         Ok(())
     }
@@ -194,12 +204,12 @@ impl Spool {
 
     fn begin(&self) -> io::Result<Active> {
         let first = self.head.seq + 1;
-        let begun_unix_s = unix_seconds();
+        let (begun_unix_s, begun_s) = (wall::now_s(), steady_s());
         let mut file = self.disk.create(&segment::path(&self.folder, first))?;
         file.append(&Header { before: self.head.clone(), begun_unix_s }.encode())?;
         self.disk.sync_folder(&self.folder)?;
         self.begun.fetch_add(1, Ordering::Release);
-        Ok(Active { file, first, len_bytes: HEADER_BYTES as u64, begun_unix_s })
+        Ok(Active { file, first, len_bytes: HEADER_BYTES as u64, begun_s })
     }
 
     fn finish(&mut self) {
@@ -208,7 +218,7 @@ impl Spool {
             self.finished.push_back(Finished {
                 first: active.first,
                 len_bytes: active.len_bytes,
-                begun_unix_s: active.begun_unix_s,
+                begun_s: active.begun_s,
             });
         }
     }
@@ -224,15 +234,14 @@ impl Spool {
         }
     }
 
-    /// Drops segments past the bounds, oldest first. `acknowledged` is the lowest cursor of all sinks: what is below
-    /// it is on its way nowhere. Returns the last sequence number dropped, if any.
+    /// Drops segments past the bounds, oldest first. Returns the last sequence number dropped, if any.
     pub fn enforce_limits(&mut self) -> Option<u64> {
-        let now = unix_seconds();
-        let max_age_s = self.limits.max_age.as_secs();
+        let now_s = steady_s();
+        let max_age_s = i64::try_from(self.limits.max_age.as_secs()).unwrap_or(i64::MAX);
         let mut dropped = None;
         while let Some(oldest) = self.finished.front() {
             let over = self.len_bytes() > self.limits.max_bytes;
-            let old = now.saturating_sub(oldest.begun_unix_s) > max_age_s;
+            let old = now_s.saturating_sub(oldest.begun_s) > max_age_s;
             if !(over || old) {
                 break;
             }
@@ -256,8 +265,4 @@ impl Spool {
         let _removed = self.disk.remove(&segment::path(&self.folder, oldest.first));
         Some(self.oldest() - 1)
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
