@@ -158,7 +158,7 @@ impl Pipeline {
         // The webhook sink signs requests with the same key; its messages can't be mistaken for seals.
         let shared = Arc::new(SigningKey::open(&config.key_path())?);
         let stream = spool.head().stream.clone();
-        let held_back = held::HeldBack::open(&config.state, Arc::clone(&disk));
+        let held_back = held::HeldBack::open(&config.state, &config.runtime, Arc::clone(&disk));
         let known = journal::Known {
             boot_id: &host.boot_id,
             stream: &stream,

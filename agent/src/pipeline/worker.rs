@@ -169,8 +169,9 @@ impl Worker {
 
     pub(super) fn run(mut self) {
         self.enricher.seed();
+        let (wall_ns, boot_ns) = clocks();
+        self.scene.wall_minus_boot_ns = wall_ns - i128::from(boot_ns);
         self.refresh_snoozes();
-        let (_, boot_ns) = clocks();
         let head = self.sealer.head().clone();
         for held in self.held_back.interrupted(&head.stream, head.seq) {
             self.tell_held(held, true, boot_ns);
@@ -224,8 +225,6 @@ impl Worker {
             self.untidied += 1;
             if taken.found {
                 self.intake.trying(source);
-            }
-            if taken.found {
                 self.intake.note(record);
             }
             match events::decode(record) {
@@ -256,7 +255,11 @@ impl Worker {
         self.done.clear();
         self.release(taken.closed);
         if !stops.is_empty() {
+            // What is told now counts on what was told before.
+            self.settle();
             self.tell_repeats(u64::MAX, boot_ns);
+            // Before they are on their way, as in a tick.
+            self.keep_counts();
             self.tell_losses(boot_ns);
         }
         for notice in stops {
