@@ -104,6 +104,7 @@ impl Intake {
     /// A queue of `capacity` bytes in the journal at `path`, with what an agent before left there.
     pub(super) fn open(path: &Path, capacity: usize, known: &Known<'_>) -> io::Result<Self> {
         let (journal, accounts) = Journal::open(path, capacity, known)?;
+        let capacity = capacity.min(journal.room());
         let waiting = Waiting {
             journal,
             accounts,
@@ -341,7 +342,7 @@ impl Intake {
             .wake
             .wait_timeout_while(waiting, patience, idle)
             .unwrap_or_else(PoisonError::into_inner);
-        let found = sound(waiting.journal.take(&mut spare, TAKEN_BYTES));
+        let found = waiting.take(&mut spare);
         let all = waiting.journal.all_taken();
         // That the agent stops is told after all that it has read.
         let (later, notices) = std::mem::take(&mut waiting.notices)
@@ -361,12 +362,31 @@ impl Intake {
 }
 
 impl Waiting {
+    /// Takes records. If the journal makes no sense it begins anew, which is counted; or it would be tried for ever.
+    fn take(&mut self, into: &mut Vec<u8>) -> bool {
+        match self.journal.take(into, TAKEN_BYTES) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, "the journal is begun anew");
+                into.clear();
+                for (reason, count) in sound(self.journal.forget()) {
+                    self.count(reason, count);
+                }
+                false
+            }
+        }
+    }
+
     fn count(&mut self, reason: &str, number: u64) {
         sound(self.accounts.add(self.journal.memory(), reason, number));
     }
 }
 
-/// Places in the journal's memory are computed from its size: none is outside.
-fn sound<T>(outcome: io::Result<T>) -> T {
-    outcome.expect("places in the journal are inside of it")
+/// Places in the journal's memory are computed from its size: none is outside. Should one be, it is said, and the agent goes
+/// on without what it could not note.
+fn sound<T: Default>(outcome: io::Result<T>) -> T {
+    outcome.unwrap_or_else(|error| {
+        tracing::error!(%error, "a place in the journal is outside of it");
+        T::default()
+    })
 }

@@ -133,15 +133,22 @@ impl Journal {
         let boot = boot(known.boot_id);
         let mut boot_found = Vec::new();
         journal.memory.append_to(at::BOOT, boot.len(), &mut boot_found)?;
-        let same = journal.memory.load(at::MAGIC)? == MAGIC
-            && journal.memory.load(at::ROOM)? == room as u64
-            && boot_found == boot;
-        if same {
+        let found_room = usize::try_from(journal.memory.load(at::ROOM)?).unwrap_or(0);
+        let same = journal.memory.load(at::MAGIC)? == MAGIC && boot_found == boot;
+        if same && found_room != room && is_room(found_room, old) {
+            // Another size is wanted than the agent before had: that of before stays while something is in it.
+            journal.room = found_room;
+            journal.memory = MappedArray::new(&journal.file, ENTRIES + found_room)?;
+        }
+        if same && found_room == journal.room {
             let mut accounts = Accounts::find(&mut journal.memory, known)?;
             let found = match journal.find(known) {
                 Ok(found) => found,
                 Err(_outside) => journal.forget()?,
             };
+            if journal.room != room && journal.all_done()? {
+                journal.resize(room)?;
+            }
             journal.before = u32::try_from(journal.memory.load(at::AGENT)?).ok();
             journal.name_owner(known)?;
             for (reason, count) in found {
@@ -150,8 +157,9 @@ impl Journal {
             return Ok((journal, accounts));
         }
         if old > 0 {
-            tracing::info!("the journal is of another boot, or of another size: begun anew");
+            tracing::info!("the journal is of another boot: begun anew");
         }
+        journal.room = room;
         // Not valid while it is being made.
         journal.memory.store(at::MAGIC, 0)?;
         for word in [at::HEAD, at::TAIL, at::TRIED, at::TRIES] {
@@ -172,8 +180,33 @@ impl Journal {
         self.memory.write(at::STREAM, &stream)
     }
 
+    /// Whether nothing of what was found is left to do.
+    fn all_done(&self) -> io::Result<bool> {
+        let mut position = self.head;
+        while position < self.tail {
+            match self.entry(position)? {
+                None => position = self.lap_end(position),
+                Some(_) if self.state(position)? != DONE => return Ok(false),
+                Some((len, _crc)) => position += entry_bytes(len),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Begins at the front again with another size. The newest record stays known.
+    fn resize(&mut self, room: usize) -> io::Result<()> {
+        (self.head, self.tail, self.taken, self.found_until) = (0, 0, 0, 0);
+        (self.newest, self.waiting, self.backed) = (None, 0, 0);
+        self.memory.store(at::HEAD, 0)?;
+        self.memory.store(at::TAIL, 0)?;
+        self.memory.store(at::ROOM, room as u64)?;
+        self.room = room;
+        self.memory = MappedArray::new(&self.file, ENTRIES + room)?;
+        Ok(())
+    }
+
     /// Begins at the front again, past places that make no sense.
-    fn forget(&mut self) -> io::Result<BTreeMap<&'static str, u64>> {
+    pub(super) fn forget(&mut self) -> io::Result<BTreeMap<&'static str, u64>> {
         (self.head, self.tail, self.taken, self.found_until) = (0, 0, 0, 0);
         (self.newest, self.waiting, self.perhaps_again) = (None, 0, None);
         self.memory.store(at::HEAD, 0)?;
@@ -184,6 +217,11 @@ impl Journal {
     /// Takes over what an agent before has left. Returns what of it is lost, by reason.
     fn find(&mut self, known: &Known<'_>) -> io::Result<BTreeMap<&'static str, u64>> {
         (self.head, self.tail) = (self.memory.load(at::HEAD)?, self.memory.load(at::TAIL)?);
+        if self.head == self.lap_end(self.tail) {
+            // It died as it began at the front again: there was no entry, and the record is in the ring.
+            self.tail = self.head;
+            self.memory.store(at::TAIL, self.tail)?;
+        }
         let whole = self.head.is_multiple_of(8) && self.tail.is_multiple_of(8);
         if !whole
             || self.head > self.tail
@@ -265,6 +303,11 @@ impl Journal {
 
     fn state(&self, position: u64) -> io::Result<u64> {
         Ok(self.memory.load(self.place(position) + 8)? & STATE)
+    }
+
+    /// Bytes that it has room for.
+    pub(super) fn room(&self) -> usize {
+        self.room
     }
 
     /// Bytes in use.
@@ -490,6 +533,11 @@ pub(super) fn read_any(path: &Path) {
     let _fits = journal.append(&[1; 300], ROOM);
     accounts.add(journal.memory(), "queue_full", 1).expect("places are inside");
     let _counted = accounts.counted(journal.memory()).expect("places are inside");
+}
+
+/// Whether a journal in a file of `len` bytes may have so much room.
+fn is_room(room: usize, len: u64) -> bool {
+    room > 0 && room.is_multiple_of(STEP) && (ENTRIES + room) as u64 <= len
 }
 
 fn entry_bytes(len: usize) -> u64 {

@@ -188,6 +188,56 @@ fn damage_ends_what_is_believed_and_is_counted() {
 }
 
 #[test]
+fn another_size_is_taken_once_nothing_of_the_agent_before_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    for room in [ROOM / 2, ROOM * 2, ROOM] {
+        let (mut journal, mut accounts) = Journal::open(&path, ROOM, &known(STREAM, 0, 0)).unwrap();
+        assert_eq!(journal.room(), ROOM);
+        accounts.add(&mut journal.memory, "queue_full", 1).unwrap();
+        let counted = accounts.counted(&journal.memory).unwrap();
+        journal.append(&decision(1), ROOM).unwrap();
+        journal.append(&decision(2), ROOM).unwrap();
+        let entries = taken(&mut journal);
+        journal.settle(&[entries[0].0]).unwrap();
+        drop(journal);
+        let (mut journal, accounts) = Journal::open(&path, room, &known(STREAM, 0, 0)).unwrap();
+        assert_eq!(journal.room(), ROOM);
+        assert_eq!(accounts.counted(&journal.memory).unwrap(), counted);
+        let entries = taken(&mut journal);
+        assert_eq!(entries.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [2]);
+        journal.settle(&[entries[0].0]).unwrap();
+        drop(journal);
+        let (mut journal, accounts) = Journal::open(&path, room, &known(STREAM, 0, 0)).unwrap();
+        assert_eq!(journal.room(), room);
+        assert_eq!(accounts.counted(&journal.memory).unwrap(), counted);
+        assert!(journal.has_already(&decision(2)), "the ring may hold it still");
+        while journal.append(&record(kind::DECISION, 3, 60_000), room).is_ok() {}
+        assert!(journal.len_bytes() > room - 70_000);
+        let positions: Vec<u64> = taken(&mut journal).iter().map(|(at, _)| *at).collect();
+        journal.settle(&positions).unwrap();
+    }
+}
+
+/// At rest each record begins at the front: its place is written first, then where it ends.
+#[test]
+fn an_agent_that_dies_as_it_begins_at_the_front_has_lost_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut journal = opened(&path, 0, 0);
+    journal.append(&decision(1), ROOM).unwrap();
+    let entries = taken(&mut journal);
+    journal.settle(&[entries[0].0]).unwrap();
+    let front = journal.lap_end(journal.tail);
+    journal.memory.store(at::HEAD, front).unwrap();
+    drop(journal);
+    let (mut journal, accounts) = Journal::open(&path, ROOM, &known(STREAM, 0, 0)).unwrap();
+    assert_eq!(accounts.counted(&journal.memory).unwrap(), BTreeMap::new());
+    journal.append(&decision(2), ROOM).unwrap();
+    assert_eq!(numbers(&mut journal), [2]);
+}
+
+#[test]
 fn a_second_agent_with_the_same_folder_keeps_what_it_reads_to_itself() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
