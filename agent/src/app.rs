@@ -7,9 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use interdict_abi::ids::{Fault, Mode};
@@ -36,7 +37,7 @@ use crate::{
         slots::{Slots, SwapError, Watch},
         teach::{TeachError, teach},
     },
-    pipeline::{Pipeline, PipelineError, PolicyView, boot_ns, this_host},
+    pipeline::{Counted, Pipeline, PipelineError, PolicyView, boot_ns, this_host},
     policy::{Policy, PolicyError, Stamps, stamps},
     protect::{self, ProtectError, Protection},
     sys::link,
@@ -82,6 +83,9 @@ pub enum AppError {
 
 /// How often policy files, counters and the kernel's switches are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long what an instance counted may take to become durable before it is removed.
+const LAST: Duration = Duration::from_secs(5);
 
 /// How links of interfaces are looked at and made.
 const LINKS: InterfaceLinks =
@@ -148,7 +152,6 @@ fn present_interfaces() -> Vec<String> {
         .collect()
 }
 
-/// The running agent.
 /// Whose the instances are that are removed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
@@ -158,6 +161,7 @@ enum Before {
     Another,
 }
 
+/// The running agent.
 struct App {
     config: Config,
     mode: Mode,
@@ -241,7 +245,7 @@ impl App {
         let pipeline = Pipeline::start(&config, this_host(), mode)?;
         let mut app = Self {
             slots: Slots::open(&loaded)?,
-            faults: Faults::open(&loaded)?,
+            faults: Faults::of(loaded.directory())?,
             repeats: Rows::of(loaded.directory())?,
             reader: None,
             unjudged: None,
@@ -412,7 +416,7 @@ impl App {
         loaded.attach_lifecycle()?;
         let mut slots = Slots::open(&loaded)?;
         slots.number_after(self.loaded.directory())?;
-        let faults = Faults::open(&loaded)?;
+        let faults = Faults::of(loaded.directory())?;
         let repeats = Rows::of(loaded.directory())?;
         let reader = Reader::start(&loaded, self.pipeline.records())?;
         let old_slots = std::mem::replace(&mut self.slots, slots);
@@ -440,7 +444,8 @@ impl App {
         // What the old programs counted last. Their rows are all there: nothing counts as gone.
         self.look_at_faults();
         let settled = self.pipeline.rows();
-        self.pipeline.counted(self.repeats.news(boot_ns(), 0, settled, true).counted);
+        let last = self.repeats.news(boot_ns(), 0, settled, true);
+        self.tell_last(last.counted);
         self.faults = faults;
         self.repeats = repeats;
         self.remove_others(Before::Ours);
@@ -456,13 +461,44 @@ impl App {
                 tracing::warn!(%error, instance = %other.display(), "its last records are lost");
                 self.pipeline.lost("old_ring_unreadable", 1);
             }
-            if before == Before::Another
-                && let Ok(mut rows) = Rows::of(&other)
-            {
-                let settled = self.pipeline.rows();
-                self.pipeline.counted(rows.news(boot_ns(), 0, settled, true).counted);
+            if before == Before::Another {
+                self.tell_counts_of(&other);
             }
             remove_instance(&other);
+        }
+    }
+
+    /// Tells what the programs of another agent's instance have counted and nobody has told. They no longer run.
+    fn tell_counts_of(&self, instance: &Path) {
+        match Faults::of(instance) {
+            Ok(faults) => self.tell_faults(&faults),
+            Err(error) => {
+                tracing::warn!(%error, instance = %instance.display(), "what it counted is not known");
+                self.pipeline.lost("old_counters_unreadable", 1);
+            }
+        }
+        // One of before there were rows has none.
+        if let Ok(mut rows) = Rows::of(instance) {
+            let settled = self.pipeline.rows();
+            self.tell_last(rows.news(boot_ns(), 0, settled, true).counted);
+        }
+    }
+
+    /// Tells what rows hold that are about to go, and waits until that is durable: nobody can tell it again.
+    fn tell_last(&self, counted: Vec<Counted>) {
+        if counted.is_empty() {
+            return;
+        }
+        let acts = counted.iter().map(|counted| counted.count).sum();
+        let before = self.pipeline.rows();
+        let number = self.pipeline.counted(counted);
+        let deadline = Instant::now() + LAST;
+        while self.pipeline.rows().durable < number {
+            if self.pipeline.rows().failed > before.failed || Instant::now() > deadline {
+                self.pipeline.lost("repeats_untold", acts);
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -619,8 +655,12 @@ impl App {
     }
 
     fn look_at_faults(&self) {
+        self.tell_faults(&self.faults);
+    }
+
+    fn tell_faults(&self, of: &Faults) {
         let (mut losses, mut faults) = (BTreeMap::new(), BTreeMap::new());
-        for (fault, total) in self.faults.totals() {
+        for (fault, total) in of.totals() {
             // Told by subject.
             if fault == Fault::Repeats {
                 continue;
@@ -628,7 +668,7 @@ impl App {
             let counts = if is_loss(fault) { &mut losses } else { &mut faults };
             counts.insert(fault.name().to_owned(), total);
         }
-        self.pipeline.kernel_counters(self.faults.instance(), &losses, &faults);
+        self.pipeline.kernel_counters(of.instance(), &losses, &faults);
     }
 
     /// Tells what the kernel counted instead of telling it. `all`: nothing will follow.

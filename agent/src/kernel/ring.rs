@@ -16,18 +16,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
-use interdict_abi::{ids::Fault, maps::names};
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use interdict_abi::{ids::Fault, limits::RING_BYTES, maps::names};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    loader::{LoadError, Loaded},
+    loader::{Loaded, open_map},
     slots::SwapError,
 };
 use crate::pipeline::Records;
 
 /// Longest wait for records that wake nobody.
 const WAIT: Duration = Duration::from_millis(50);
+
+/// How often room is waited for so long while the ring of another instance is read.
+const DRAIN_WAITS: u32 = 100;
 
 /// Records that come this soon after others are a stream of them.
 const STREAM: Duration = Duration::from_millis(2);
@@ -61,7 +64,7 @@ impl Reader {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Reads what is there and stops.
+    /// Reads what is there, as far as there is room for it, and stops.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take()
@@ -77,12 +80,17 @@ impl Reader {
 /// # Errors
 /// It has no ring, or it cannot be opened.
 pub fn drain(instance: &Path, records: &Records) -> Result<(), SwapError> {
-    let map = super::loader::open_map(&instance.join("maps").join(names::EVENTS))?;
+    let map = open_map(&instance.join("maps").join(names::EVENTS))?;
     let map =
         Map::from_map_data(map).map_err(|source| SwapError::Map { map: names::EVENTS, source })?;
     let mut ring =
         RingBuf::try_from(map).map_err(|source| SwapError::Map { map: names::EVENTS, source })?;
+    // Nobody writes to it any more. What finds no room in all that time is counted.
+    let mut patience = DRAIN_WAITS;
     while let Some(record) = ring.next() {
+        while patience > 0 && !records.has_room(WAIT) {
+            patience -= 1;
+        }
         let _kept = records.record(&record);
     }
     Ok(())
@@ -95,11 +103,15 @@ fn read(mut ring: RingBuf<MapData>, records: &Records, stop: &AtomicBool) {
         if wakes >= STREAM_WAKES {
             thread::sleep(GATHER);
         }
-        // Before draining: what came until now is read even if this was the last round.
+        // Before draining: what came until now is read even if this was the last round. What comes faster than it is read
+        // must not keep the agent from ending: the rest waits in the ring, for the next one.
         let last = stop.load(Ordering::Acquire);
-        while (last || records.has_room(WAIT))
+        let mut left_bytes = if last { RING_BYTES as usize } else { usize::MAX };
+        while left_bytes > 0
+            && records.has_room(WAIT)
             && let Some(record) = ring.next()
         {
+            left_bytes = left_bytes.saturating_sub(record.len());
             // Whatever finds no room is counted by the pipeline, which tells.
             let _kept = records.record(&record);
         }
@@ -126,20 +138,18 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Opens the counters.
+    /// Opens those of the instance in `directory`.
     ///
     /// # Errors
     /// The map is gone.
-    pub fn open(loaded: &Loaded) -> Result<Self, LoadError> {
-        let map = loaded.map(names::FAULTS)?;
-        let refused = |error: MapError| LoadError::Maps(error.into());
+    pub fn of(directory: &Path) -> Result<Self, SwapError> {
+        let data = open_map(&directory.join("maps").join(names::FAULTS))?;
+        let refused = |source| SwapError::Map { map: names::FAULTS, source };
         // A directory's name is given again after `unload`, a map's number is not.
-        let number = match &map {
-            Map::PerCpuArray(data) => data.info().map_err(refused)?.id(),
-            _other => 0,
-        };
+        let number = data.info().map_err(refused)?.id();
+        let map = Map::from_map_data(data).map_err(refused)?;
         let counters = PerCpuArray::try_from(map).map_err(refused)?;
-        let name = loaded.directory().file_name().unwrap_or_default();
+        let name = directory.file_name().unwrap_or_default();
         Ok(Self { counters, instance: format!("{} {number}", name.to_string_lossy()) })
     }
 
