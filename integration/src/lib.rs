@@ -8,6 +8,7 @@
 pub mod alerts;
 pub mod case;
 pub mod cases;
+pub mod disk;
 pub mod evasions;
 pub mod ground;
 pub mod observe;

@@ -40,6 +40,8 @@ pub struct Machine<'a> {
     pub initrd: &'a Path,
     /// The disk it may write to.
     pub disk: &'a Path,
+    /// A second one, as QEMU names it, whose flushes are passed on.
+    pub second_disk: Option<&'a str>,
     /// Where kernel messages are kept.
     pub console: &'a Path,
     /// As QEMU writes it, `2G`.
@@ -95,12 +97,23 @@ impl Machine<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(name) = self.second_disk {
+            let drive = format!("file={name},format=raw,if=virtio,cache=writeback");
+            command.args(["-drive", &drive]);
+        }
         command
     }
 
     /// Runs until the guest switches itself off; answers what it printed.
     pub fn run(&self) -> Result<Vec<u8>> {
-        attended(&mut self.command(), self.timeout, self.echo)
+        let (printed, _) = self.run_until(&mut |_| false)?;
+        Ok(printed)
+    }
+
+    /// Runs until what was printed so far is enough, and then switches the machine off as a power failure does; or until
+    /// the guest does so itself. Answers what it printed, and whether it was cut off.
+    pub fn run_until(&self, enough: &mut dyn FnMut(&[u8]) -> bool) -> Result<(Vec<u8>, bool)> {
+        attended(&mut self.command(), self.timeout, self.echo, enough)
             .with_context(|| format!("the guest{}", self.console_tail()))
     }
 
@@ -117,8 +130,14 @@ impl Machine<'_> {
     }
 }
 
-/// Runs a program whose output is passed on as it comes and answered when it ended, with success and in time.
-pub(super) fn attended(command: &mut Command, timeout: Duration, echo: Echo) -> Result<Vec<u8>> {
+/// Runs a program whose output is passed on as it comes and answered when it ended, with success and in time. Once it is
+/// enough the program is killed; whether it was comes with the answer.
+pub(super) fn attended(
+    command: &mut Command,
+    timeout: Duration,
+    echo: Echo,
+    enough: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<(Vec<u8>, bool)> {
     let mut child = command.spawn().context("could not be started")?;
     let mut stdout = child.stdout.take().context("standard output is a pipe")?;
     let mut stderr = child.stderr.take().context("standard error is a pipe")?;
@@ -146,6 +165,11 @@ pub(super) fn attended(command: &mut Command, timeout: Duration, echo: Echo) -> 
                     stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
                 }
                 printed.extend(bytes);
+                if enough(&printed) {
+                    child.kill()?;
+                    child.wait()?;
+                    return Ok((printed, true));
+                }
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
@@ -160,5 +184,5 @@ pub(super) fn attended(command: &mut Command, timeout: Duration, echo: Echo) -> 
     if !status.success() {
         bail!("ended with {status}: {complaints}");
     }
-    Ok(printed)
+    Ok((printed, false))
 }

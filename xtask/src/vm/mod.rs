@@ -69,6 +69,7 @@ pub struct Guest {
     before: Option<String>,
     environment: Vec<(String, String)>,
     clock: Clock,
+    second_disk: Option<String>,
     memory: String,
     timeout: Duration,
     out: Option<PathBuf>,
@@ -122,6 +123,7 @@ impl Guest {
             before: None,
             environment: Vec::new(),
             clock: Clock::Real,
+            second_disk: None,
             memory: "2G".to_owned(),
             timeout: Duration::from_secs(300),
             out: None,
@@ -223,6 +225,13 @@ impl Guest {
         self
     }
 
+    /// A second disk, `/dev/vdb`, as QEMU names it. What the guest asks to be flushed is flushed.
+    #[must_use]
+    pub fn disk(mut self, name: &str) -> Self {
+        self.second_disk = Some(name.to_owned());
+        self
+    }
+
     /// Its memory, as QEMU writes it.
     #[must_use]
     pub fn memory(mut self, memory: &str) -> Self {
@@ -254,35 +263,78 @@ impl Guest {
     /// Boots, runs the command, and brings `/out` back. Any status of the command is an answer; a guest that could not
     /// run it is an error.
     pub fn run<S: AsRef<str>>(&self, command: &[S]) -> Result<Outcome> {
+        self.in_a_folder(command, |work, name, command| self.run_in(work, name, command))
+    }
+
+    /// Boots and runs the command until what was printed so far is enough. Then the machine is off, as after a power
+    /// failure. Answers what was printed.
+    pub fn run_until_cut<S: AsRef<str>>(
+        &self,
+        command: &[S],
+        mut enough: impl FnMut(&[u8]) -> bool,
+    ) -> Result<String> {
+        let Place::Machine(kernel) = &self.place else {
+            bail!("there is no machine to switch off")
+        };
+        self.in_a_folder(command, |work, _, command| {
+            let (initrd, disk, console) = self.prepare(work, command)?;
+            let machine = self.machine(kernel, [&initrd, &disk, &console]);
+            let (printed, cut) = machine.run_until(&mut enough)?;
+            let printed = String::from_utf8_lossy(&printed).into_owned();
+            anyhow::ensure!(cut, "the guest ended by itself{}\n{printed}", machine.console_tail());
+            Ok(printed)
+        })
+    }
+
+    fn in_a_folder<S: AsRef<str>, T>(
+        &self,
+        command: &[S],
+        run: impl FnOnce(&Path, &str, Vec<String>) -> Result<T>,
+    ) -> Result<T> {
         let command: Vec<String> = command.iter().map(|word| word.as_ref().to_owned()).collect();
         let name = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let runs = paths::vm().join("run");
         remove_abandoned(&runs);
         let work = runs.join(&name);
         fs::create_dir_all(&work)?;
-        let outcome = self.run_in(&work, &name, command);
+        let outcome = run(&work, &name, command);
         let _ = fs::remove_dir_all(&work);
         outcome
     }
 
-    fn run_in(&self, work: &Path, name: &str, command: Vec<String>) -> Result<Outcome> {
+    /// Writes what a run starts from: its first file system, its disk, its console.
+    fn prepare(&self, work: &Path, command: Vec<String>) -> Result<(PathBuf, PathBuf, PathBuf)> {
         let (initrd, disk, console) =
             (work.join("initrd"), work.join("disk"), work.join("console"));
         let archive = BufWriter::with_capacity(1 << 20, File::create(&initrd)?);
         self.tree(work, command)?.archive(archive)?;
         File::create(&disk)?.set_len(DISK_BYTES)?;
+        Ok((initrd, disk, console))
+    }
+
+    fn machine<'a>(
+        &'a self,
+        kernel: &'a Kernel,
+        [initrd, disk, console]: [&'a Path; 3],
+    ) -> Machine<'a> {
+        Machine {
+            kernel,
+            initrd,
+            disk,
+            second_disk: self.second_disk.as_deref(),
+            console,
+            memory: &self.memory,
+            clock: self.clock,
+            timeout: self.timeout,
+            echo: self.echo,
+        }
+    }
+
+    fn run_in(&self, work: &Path, name: &str, command: Vec<String>) -> Result<Outcome> {
+        let (initrd, disk, console) = self.prepare(work, command)?;
         let (printed, said) = match &self.place {
             Place::Machine(kernel) => {
-                let machine = Machine {
-                    kernel,
-                    initrd: &initrd,
-                    disk: &disk,
-                    console: &console,
-                    memory: &self.memory,
-                    clock: self.clock,
-                    timeout: self.timeout,
-                    echo: self.echo,
-                };
+                let machine = self.machine(kernel, [&initrd, &disk, &console]);
                 (machine.run()?, machine.console_tail())
             }
             Place::Native => {

@@ -20,8 +20,9 @@ pub(super) fn run(
 ) -> Result<Vec<u8>> {
     let cgroup = cgroup2()?.join(format!("interdict-native-{name}"));
     fs::create_dir(&cgroup).with_context(|| cgroup.display().to_string())?;
-    let printed =
-        attended(&mut command(init, work, &cgroup), timeout, echo).context("the native run");
+    let printed = attended(&mut command(init, work, &cgroup), timeout, echo, &mut |_| false)
+        .map(|(printed, _)| printed)
+        .context("the native run");
     // Empty once the first process of its namespace has ended; the kernel needs a moment to notice.
     for _ in 0..100 {
         if fs::remove_dir(&cgroup).is_ok() {
