@@ -69,6 +69,35 @@ done
 echo "refused $(reads 50)"
 "#;
 
+/// While the agent is stopped more processes come and go than the ring has room to tell. Then it is killed, and the next one
+/// loads other programs.
+const UPGRADE: &str = r#"
+wait_for() {
+    left=300
+    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
+        left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: $1 is still $2"; exit 1; }
+        sleep 0.2
+    done
+}
+pid=$(cat /run/interdict/agent.pid)
+generation=$(cat /run/interdict/ready)
+kill -STOP "$pid"
+made=0
+while [ $made -lt 6000 ]; do ( : ); made=$((made + 1)); done
+echo 'lsm: false' >> /etc/interdict/config.yaml
+kill -9 "$pid"
+wait_for /run/interdict/agent.pid "$pid"
+wait_for /run/interdict/ready "$generation"
+left=100
+until grep -q '"name":"losses"' /out/alerts.ndjson; do
+    left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: no word of losses"; exit 1; }
+    sleep 0.2
+done
+sleep 2
+echo "instances $(ls /sys/fs/bpf/interdict | wc -l)"
+grep '"name":"losses"' /out/alerts.ndjson
+"#;
+
 fn printed_on(kernel: &str, with_agent: bool, script: &str) -> String {
     let policies = tempfile::tempdir().expect("a folder");
     fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
@@ -116,6 +145,18 @@ mod survival {
     #[test]
     fn refusals_outlive_the_agent_and_follow_its_policies_on_newest() {
         super::survives_on("newest");
+    }
+
+    #[test]
+    fn what_no_agent_could_read_is_counted_and_told_by_the_one_that_replaces_the_programs() {
+        let printed = super::printed_on("6.12", true, super::UPGRADE);
+        assert!(printed.contains("instances 1"), "the old programs are gone: {printed}");
+        let lost: u64 = printed
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter_map(|alert| alert["notice"]["detail"]["counts"]["ring_lifecycle"].as_u64())
+            .sum();
+        assert!(lost > 500, "{printed}");
     }
 
     #[test]
