@@ -4,6 +4,7 @@
 //! flood, without a word. After it has booted again on what the disk still has, everything that the agent had told is in the
 //! spool, in the same words; the receiver (a file on the same disk, synced by its sink) has every number; the
 //! stream goes on and is proven.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -122,7 +122,7 @@ impl Life {
             2 if round == 0 => Self::Full(16, 200),
             2 => Self::Full(random % 60, 1 + random / 60 % 40),
             3 => Self::Killed(random % 16),
-            6 if round % 2 == 0 => Self::Broken(random % 60, 1 + random / 60 % 3),
+            6 if round.is_multiple_of(2) => Self::Broken(random % 60, 1 + random / 60 % 3),
             6 => Self::Stopped(random % 300),
             _last => Self::Stepped([DAY_S, -DAY_S, -(1 << 40), 0][(round % 4) as usize]),
         }
