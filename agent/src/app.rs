@@ -40,7 +40,7 @@ use crate::{
     pipeline::{Counted, Pipeline, PipelineError, PolicyView, boot_ns, this_host},
     policy::{Policy, PolicyError, Stamps, stamps},
     protect::{self, ProtectError, Protection},
-    sys::link,
+    sys::{heap, link},
     trust::Trust,
 };
 
@@ -400,8 +400,9 @@ impl App {
         Ok(policy.digest)
     }
 
-    /// Tells whoever waits for it which generation is in force.
+    /// Tells whoever waits for it which generation is in force. What compiling and loading took goes back to the system.
     fn say_ready(&self) -> Result<(), AppError> {
+        heap::give_back();
         let generation = self.slots.active()?.0;
         write(&self.config.runtime.join("ready"), &format!("{generation}\n"))
     }

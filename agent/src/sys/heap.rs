@@ -24,7 +24,7 @@ pub fn keep_small() {
     }
 }
 
-/// Gives free pages of the heap back to the system. Milliseconds: for when a flood is over.
+/// Gives free pages of the heap back to the system. Milliseconds: for when a flood is over, or a policy is loaded.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: no preconditions; takes the allocator's own locks.
