@@ -49,6 +49,9 @@ const CLOCK: &str = "INTERDICT_CHAOS_CLOCK";
 const THROTTLED: u64 = 8;
 const KERNEL_LOSES: u64 = 500;
 
+/// Alerts in one request at most.
+const BATCH: u64 = 500;
+
 const DAY_S: i64 = 86_400;
 
 fn config(folder: &Path, receiver: &str) -> Config {
@@ -56,6 +59,7 @@ fn config(folder: &Path, receiver: &str) -> Config {
         "state: {0}\nruntime: {0}/run\nspool: {{ segment_bytes: 256KiB, max_bytes: 256MiB }}\n\
          alerts: {{ alive: 0s, queue: 512KiB }}\nsinks:\n  \
          - webhook: {{ url: \"http://{receiver}/\", body: ndjson, timeout: 200ms }}\n    \
+           batch: {{ alerts: {BATCH} }}\n    \
            retry: {{ first: 5ms, max: 50ms }}\n",
         folder.display()
     );
@@ -340,8 +344,8 @@ fn whatever_fails_every_alert_arrives_or_is_counted_in_order_and_proven() {
     let missing = given.saturating_sub(told + taken.counted);
     let all = format!(
         "{lives} lives, {given} records: {told} told, {} counted, {missing} lost; lost and told: {:?}; the kernel side lost \
-         {kernel_lost}; faults of the agent: {hits:?}, of the receiver: {:?}; {} alerts of the stream came again, as they were",
-        taken.counted, taken.lost, taken.faults, taken.repeats
+         {kernel_lost}; faults of the agent: {hits:?}, of the receiver: {:?}; {} alerts of the stream came again, as they were, {} of them because nobody said that they had arrived",
+        taken.counted, taken.lost, taken.faults, taken.repeats, taken.unanswered
     );
     println!("{all}");
     assert!(told + taken.counted <= given + 1, "a record was told twice: {all}");
@@ -349,6 +353,11 @@ fn whatever_fails_every_alert_arrives_or_is_counted_in_order_and_proven() {
     // Notices that were lost with the others are counted as well: of each life a few.
     assert!(disk_lost - missing <= lives * 8, "{all}");
     assert_eq!(lost_for("ring_full"), kernel_lost, "{all}");
+    // An agent that dies repeats the batch that it was sending, and no more.
+    let again = taken.repeats.saturating_sub(taken.unanswered);
+    let deaths: u64 =
+        ["EndsIn", "EndsAfter", "Killed"].iter().filter_map(|kind| hits.get(*kind)).sum();
+    assert!(again <= deaths * BATCH, "{all}");
     let others: Vec<&String> = taken
         .lost
         .keys()

@@ -77,6 +77,8 @@ pub(super) struct Taken {
     /// A digest of each line, by number: what comes again is the same.
     pub(super) marks: BTreeMap<u64, u64>,
     pub(super) repeats: u64,
+    /// Lines of requests that were taken without a word: these have to come again.
+    pub(super) unanswered: u64,
     /// Which records were told.
     pub(super) paths: Vec<bool>,
     alerts: u64,
@@ -258,31 +260,42 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<bool> {
     }
     let takes =
         matches!(mood, Mood::Takes | Mood::Forgets | Mood::Stutters | Mood::Dawdles | Mood::Crawls);
-    if takes {
-        let mut taken = shared.taken.lock().expect("no other connection's thread failed");
-        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            taken.take(line, &shared.folder);
-        }
-    }
+    // Whoever comes next waits until this is in the books; the agent does not.
+    let mut taken = shared.taken.lock().expect("no other connection's thread failed");
     let status = |line: &str| format!("HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n");
     let mut writer = stream;
+    let answered = match mood {
+        Mood::Takes | Mood::Crawls => writer.write_all(status("200 OK").as_bytes()),
+        Mood::Busy => writer
+            .write_all(b"HTTP/1.1 429 Too Many\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"),
+        Mood::Fails(code) => writer.write_all(status(&format!("{code} Error")).as_bytes()),
+        Mood::Babbles => writer.write_all(b"\x00\xffSSH-2.0-OpenSSH\r\n\r\n"),
+        Mood::Stutters => writer.write_all(b"HTTP/1.1 200 O"),
+        Mood::Refuses | Mood::Hangs | Mood::Resets | Mood::Forgets | Mood::Dawdles => Ok(()),
+    };
+    if takes {
+        let silent = answered.is_err() || !matches!(mood, Mood::Takes | Mood::Crawls);
+        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            taken.take(line, &shared.folder);
+            taken.unanswered += u64::from(silent);
+        }
+    }
+    drop(taken);
     match mood {
-        Mood::Takes | Mood::Crawls => writer.write_all(status("200 OK").as_bytes())?,
+        Mood::Refuses => *shared.away_until.lock().unwrap() = Instant::now() + AWAY,
+        Mood::Hangs => thread::sleep(TOO_LONG),
         Mood::Dawdles => {
             thread::sleep(TOO_LONG);
             writer.write_all(status("200 OK").as_bytes())?;
         }
-        Mood::Refuses => *shared.away_until.lock().unwrap() = Instant::now() + AWAY,
-        Mood::Hangs => thread::sleep(TOO_LONG),
-        Mood::Resets | Mood::Forgets => {}
-        Mood::Busy => {
-            writer.write_all(
-                b"HTTP/1.1 429 Too Many\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n",
-            )?;
-        }
-        Mood::Fails(code) => writer.write_all(status(&format!("{code} Error")).as_bytes())?,
-        Mood::Babbles => writer.write_all(b"\x00\xffSSH-2.0-OpenSSH\r\n\r\n")?,
-        Mood::Stutters => writer.write_all(b"HTTP/1.1 200 O")?,
+        Mood::Takes
+        | Mood::Resets
+        | Mood::Busy
+        | Mood::Fails(_)
+        | Mood::Babbles
+        | Mood::Forgets
+        | Mood::Stutters
+        | Mood::Crawls => answered?,
     }
     Ok(matches!(mood, Mood::Takes | Mood::Crawls | Mood::Busy | Mood::Fails(_)))
 }
