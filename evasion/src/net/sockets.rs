@@ -89,6 +89,16 @@ pub const ALL: &[Technique] = &[
         send_to(&socket, scene, 0)?;
         arrived(scene)
     }),
+    must(Outbound, "out-udp-segmented", |scene| {
+        // One packet for the kernel, cut into datagrams behind every hook.
+        let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+        let (token, to) = (scene.token(), address(scene.place.address(), PORT));
+        let size = token.len() as i32;
+        call!(SYS_setsockopt, &socket, libc::SOL_UDP, libc::UDP_SEGMENT, sys::at(&size), 4)?;
+        let twice = [token.as_bytes(), token.as_bytes()].concat();
+        call!(SYS_sendto, &socket, &twice[..], twice.len(), 0, sys::at(&to), 16)?;
+        arrived(scene)
+    }),
     must(Outbound, "out-tcp-fast-open", |scene| {
         // The connection is made inside of the call that sends.
         let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
