@@ -144,7 +144,8 @@ impl<M: Memory + ?Sized> Narrowing<'_, M> {
         decision: &mut Decision,
     ) -> bool {
         if walk.bits == 0 {
-            if walk.place & 3 == 3 {
+            // The last block may have fewer words with clauses than others.
+            if walk.place & 3 == 3 || (walk.place + 1) << 6 >= self.clauses() {
                 if self.progress.alive == 0 {
                     return true;
                 }

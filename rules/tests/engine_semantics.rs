@@ -229,3 +229,22 @@ fn a_label_that_a_long_path_can_no_longer_change_needs_no_end_of_it() {
     }];
     assert_eq!(decide(ends, &long("/opt")).verdict, Action::Block, "too long to be known");
 }
+
+#[test]
+fn the_last_rule_decides_however_many_words_of_its_block_have_clauses() {
+    for count in [1usize, 63, 64, 65, 128, 129, 192, 193, 255, 256, 257, 320, 512, 513] {
+        let rules: Vec<Rule> = (0..count)
+            .map(|number| {
+                rule(Action::Block, clause(READ, vec![path(&format!("/secret/{number}"))]))
+            })
+            .collect();
+        let image = image(rules);
+        for number in [0, count / 2, count - 1] {
+            let event = read(&format!("/secret/{number}"));
+            let decision = run::decide(&image, &event, Mode::Enforce);
+            assert_eq!(decision.verdict, Action::Block, "{number} of {count}");
+        }
+        let other = run::decide(&image, &read("/secret/x"), Mode::Enforce);
+        assert_eq!(other.verdict, Action::Pass, "{count}");
+    }
+}
