@@ -219,6 +219,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         programs = ?app.loaded.attached(),
         "enforcing"
     );
+    // Its image lies in the kernel, and beside it in what watches over that.
+    drop(policy);
     let ended = app.serve().await;
     let reason = ended?;
     if let Some(reader) = app.reader.take() {

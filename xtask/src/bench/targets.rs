@@ -184,6 +184,35 @@ pub(super) const TARGETS: &[Target] = &[
         "10000 rules",
         Limit::Times(1.1, "10 rules"),
     ),
+    native(
+        "net",
+        "ns a packet from anywhere that none of 1,000,000 prefixes lists",
+        "net/miss_random_above_ns",
+        "",
+        Limit::Is(25.0),
+    ),
+    native("net", "the same, always from one address", "net/miss_hot_above_ns", "", Limit::Is(8.0)),
+    native(
+        "net",
+        "ns a packet from anywhere that one of them lists",
+        "net/hit_random_above_ns",
+        "",
+        Limit::Is(80.0),
+    ),
+    native(
+        "net",
+        "difference updates of 10,000 entries, us of writing",
+        "net/difference_writing_us",
+        "",
+        Limit::Is(50_000.0),
+    ),
+    native(
+        "net",
+        "bytes of one of two slots with 1,000,000 prefixes",
+        "net/slot_bytes",
+        "",
+        Limit::Is(33_554_432.0),
+    ),
 ];
 
 /// What came of a target.
@@ -203,7 +232,7 @@ const REPEATS_WITHIN: f64 = 0.005;
 impl Target {
     /// What the newest record says, if one does.
     pub(super) fn held(&self, records: &[Record]) -> Option<Held> {
-        let native = matches!(self.bench, "compile" | "engine");
+        let native = matches!(self.bench, "compile" | "engine" | "net");
         let of_bench = |record: &&Record| {
             record.bench == self.bench && (native || record.kernel.starts_with("6.1 "))
         };
