@@ -66,6 +66,9 @@ pub struct Control {
     pub gate: Gate,
     /// Sum of [`Repeats::silent`] over rows that the agent has removed.
     pub repeats_gone: u64,
+    /// Moves of directories: odd while one is under way. 0: none was seen yet, or this kernel shows none. Written by
+    /// programs.
+    pub moves: u64,
 }
 
 impl Control {
@@ -487,7 +490,7 @@ pub struct DnsStream {
 
 const _: () = assert!(size_of::<Subject>() == 64);
 const _: () = assert!(size_of::<Repeats>() == 40);
-const _: () = assert!(size_of::<Control>() == 96);
+const _: () = assert!(size_of::<Control>() == 104);
 const _: () = assert!(size_of::<ToldKey>() == 24);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);

@@ -39,6 +39,8 @@ pub const CHOICES: &[Choice] = &[
     Choice { global: "TASK_LOGINUID", places: &[("task_struct", "loginuid", 0)] },
     // Mounts of one file system: since 6.18 each leads to the next, before that there are links in between.
     Choice { global: "MOUNT_INSTANCE", places: &[("mount", "mnt_instance", 0)] },
+    // Changes with the mounts of a namespace.
+    Choice { global: "MNT_NS_EVENT", places: &[("mnt_namespace", "event", 0)] },
     Choice { global: "MOUNT_NEXT", places: &[("mount", "mnt_next_for_sb", 0)] },
     // Set while a 32-bit system call is being made (x86).
     Choice { global: "THREAD_STATUS", places: &[("task_struct", "thread_info.status", 0)] },
@@ -98,14 +100,19 @@ fields! {
     "DENTRY_INODE": "dentry" . "d_inode",
     "DENTRY_NAME": "dentry" . "d_name",
     "DENTRY_PARENT": "dentry" . "d_parent",
+    "DENTRY_SEQUENCE": "dentry" . "d_seq.seqcount.sequence",
     "FDTABLE_FILES": "fdtable" . "fd",
     "FDTABLE_SIZE": "fdtable" . "max_fds",
     "FILES_TABLE": "files_struct" . "fdt",
+    "FILE_DENTRY": "file" . "f_path.dentry",
     "FILE_INODE": "file" . "f_inode",
     "FILE_MODE": "file" . "f_mode",
+    "FILE_MOUNT": "file" . "f_path.mnt",
     "FILE_PATH": "file" . "f_path",
     "FS_PWD": "fs_struct" . "pwd",
     "FS_ROOT": "fs_struct" . "root",
+    "FS_ROOT_DENTRY": "fs_struct" . "root.dentry",
+    "FS_ROOT_MOUNT": "fs_struct" . "root.mnt",
     "GUARD_AUX_ID": "bpf_prog_aux" . "id",
     "GUARD_DENTRY_INODE": "dentry" . "d_inode",
     "GUARD_FDTABLE_FD": "fdtable" . "fd",

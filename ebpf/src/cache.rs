@@ -1,17 +1,21 @@
 //! Remembers the label of a file's path on its inode.
 //!
-//! Building a path and walking it costs three times what looking a label up does, and most files are opened again and
+//! Building a path and walking it costs several times what looking a label up does, and most files are opened again and
 //! again. A remembered label is believed only while the string that was walked cannot have changed:
 //!
 //! - the same generation decides;
-//! - the file was reached through the same dentry (address, parent's address, and hash and length of its name), the same
-//!   mount, and by a process with the same root: hard links, bind mounts, chroots and mount namespaces each differ in one;
+//! - the file was reached through the same dentry (address, parent's address, hash of its name, and the kernel's counter
+//!   of changes to it), the same mount, and by a process with the same root: renames of the file itself, hard links, bind
+//!   mounts, chroots and mount namespaces each differ in one;
 //! - the inode has one link, so that no other name can take over a freed dentry's address;
-//! - nothing was renamed since, anywhere: the kernel's own `rename_lock` is a sequence counter that every `d_move` advances;
-//! - no mount changed since, by the same kind of counter in `mount_lock`. That is asked only where mounts matter: not on the
-//!   mount whose root is the root of the process, because the path ends there without crossing one.
+//! - no directory was moved since, anywhere: `hooks::file::moves` counts. Until it has counted anything, nothing must have
+//!   been renamed, by the kernel's own `rename_lock`, a sequence counter that every `d_move` advances;
+//! - no mount changed since. That is asked only where mounts matter: not on the mount whose root is the root of the process,
+//!   because the path ends there without crossing one. Mounts of the process's own namespace change with a number of that;
+//!   for those of others nothing must have been mounted anywhere, by the same kind of counter in `mount_lock`.
 //!
 //! What is remembered are labels (the set of patterns that match), not the verdict: the process is looked at each time.
+//! Where the labels leave no clause alive, whoever acts, that is remembered too, by the mode a file is opened in.
 //! Objects that go by names of their own (`names`) are not remembered: each of their names is looked at each time.
 
 use core::mem::MaybeUninit;
@@ -20,7 +24,7 @@ use aya_ebpf::{
     bindings::inode, btf_maps::InodeStorage, helpers::generated::bpf_get_current_task_btf,
     macros::btf_map,
 };
-use interdict_abi::{ids::Generation, limits::REMEMBERED_PARTS};
+use interdict_abi::{limits::REMEMBERED_PARTS, maps::Control, offsets::MISSING};
 
 use crate::{
     kernel::{
@@ -38,50 +42,58 @@ pub struct Remembered {
     place: Place,
     /// The label that each part of the path's column gave.
     labels: [u32; REMEMBERED_PARTS],
+    /// Modes, as bits by their number, in which no clause can hold of an open. Grows while the row is there.
+    unconcerned: u64,
 }
 
 /// Everything a path's spelling depends on.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+#[derive(Clone, Copy)]
+struct Place {
     dentry: u64,
     parent: u64,
-    name: u64,
     mount: u64,
     root: u64,
     root_mount: u64,
-    renames: u32,
-    mounts: u32,
-    generation: u64,
+    moves: u64,
+    mounts: u64,
+    namespace: u64,
+    sequence: u32,
+    name: u32,
+    generation: u32,
 }
 
-/// Labels by inode. Programs only. A row is never changed: it is taken away and another one published, so that whoever
-/// reads it reads one row.
+impl Remembered {
+    /// The labels.
+    #[inline(always)]
+    pub fn labels(&self) -> &[u32; REMEMBERED_PARTS] {
+        &self.labels
+    }
+
+    /// Whether no clause can hold of an open in `mode`, whoever acts.
+    #[inline(always)]
+    pub fn is_unconcerned(&self, mode: u32) -> bool {
+        self.unconcerned >> (mode & 3) & 1 != 0
+    }
+}
+
+/// Labels by inode. Programs only. A row is never changed, but for what follows from it: it is taken away and another one
+/// published, so that whoever reads it reads one row.
 #[btf_map]
 static LABELS: InodeStorage<Remembered> = InodeStorage::new();
 
-/// Where `file` is, if what is remembered of it can be believed at all.
-#[inline(always)]
-pub fn place<'a>(
-    file: *const u8,
-    links: u32,
-    generation: Generation,
-    room: &'a mut MaybeUninit<Remembered>,
-) -> Option<&'a Place> {
-    if links != 1 || !fill(file, generation.0, room) {
-        return None;
-    }
-    // SAFETY: `fill` has filled it.
-    Some(unsafe { &(*room.as_ptr()).place })
-}
-
-/// A function of its own: its caller has no stack to spare.
+/// Writes down where `file` is. False if what is remembered of it could not be believed.
 #[inline(never)]
-fn fill(file: *const u8, generation: u32, room: &mut MaybeUninit<Remembered>) -> bool {
-    match placed(file, Generation(generation)) {
+pub fn placed(
+    file: *const u8,
+    control: &Control,
+    generation: u32,
+    kept: &mut MaybeUninit<Remembered>,
+) -> bool {
+    match place(file, control, generation) {
         Some(place) => {
             // SAFETY: inside the room.
-            unsafe { (&raw mut (*room.as_mut_ptr()).place).write(place) };
+            unsafe { (&raw mut (*kept.as_mut_ptr()).place).write(place) };
             true
         }
         None => false,
@@ -89,45 +101,99 @@ fn fill(file: *const u8, generation: u32, room: &mut MaybeUninit<Remembered>) ->
 }
 
 #[inline(always)]
-fn placed(file: *const u8, generation: Generation) -> Option<Place> {
-    let renames = sequence(fields::rename_lock())?;
-    let dentry: *const u8 = Typed::read(file, fields::file_path() + fields::path_dentry())?;
-    let mount: u64 = Typed::read(file, fields::file_path() + fields::path_mnt())?;
+fn place(file: *const u8, control: &Control, generation: u32) -> Option<Place> {
+    // First of all: what moves from here on is not believed.
+    let moves = moves(control)?;
+    let dentry: *const u8 = Typed::read(file, fields::file_dentry())?;
+    let sequence: u32 = Typed::read(dentry, fields::dentry_sequence())?;
+    if sequence & 1 != 0 {
+        return None;
+    }
     let parent: u64 = Typed::read(dentry, fields::dentry_parent())?;
-    // Hash and length of the name: `qstr` keeps them in an anonymous struct, each of which 6.1 wants read by itself.
-    let hash: u32 = Typed::read(dentry, fields::dentry_name())?;
-    let length: u32 = Typed::read(dentry, fields::dentry_name() + fields::qstr_len())?;
-    let name = u64::from(hash) << 32 | u64::from(length);
+    let name: u32 = Typed::read(dentry, fields::dentry_name())?;
+    let mount: u64 = Typed::read(file, fields::file_mount())?;
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task_btf() } as *const u8;
     let fs: *const u8 = Typed::read(task, fields::task_fs())?;
     if fs.is_null() {
         return None;
     }
-    let root: u64 = Typed::read(fs, fields::fs_root() + fields::path_dentry())?;
-    let root_mount: *const u8 = Typed::read(fs, fields::fs_root() + fields::path_mnt())?;
-    let mounts = if mount == root_mount as u64 && is_whole(root_mount, root) {
-        WITHIN_ROOT
-    } else {
-        sequence(fields::mount_lock())?
-    };
+    let root: u64 = Typed::read(fs, fields::fs_root_dentry())?;
+    let root_mount: *const u8 = Typed::read(fs, fields::fs_root_mount())?;
+    let whole = Typed::read::<u64>(root_mount, fields::vfsmount_root()) == Some(root);
+    let mut mounts = WITHIN_ROOT;
+    let mut namespace = 0;
+    if mount != root_mount as u64 || !whole {
+        let own = own_mounts(task);
+        // While somebody mounts, the number may have changed already and the path not yet.
+        mounts = u64::from(sequence_of(fields::mount_lock())?);
+        let holder = mount.wrapping_sub(fields::mount_mnt()) as *const u8;
+        if let Some((holding, event)) = own
+            && Some(holding) == probed::<u64>(holder, fields::mount_namespace())
+        {
+            (mounts, namespace) = (event, holding);
+        }
+    }
     let (dentry, root_mount) = (dentry as u64, root_mount as u64);
-    let generation = u64::from(generation.0);
-    Some(Place { dentry, parent, name, mount, root, root_mount, renames, mounts, generation })
+    Some(Place {
+        dentry,
+        parent,
+        mount,
+        root,
+        root_mount,
+        moves,
+        mounts,
+        namespace,
+        sequence,
+        name,
+        generation,
+    })
 }
 
-/// In place of the counter of `mount_lock`, which is never odd while it is believed: mounts do not matter.
-const WITHIN_ROOT: u32 = 1;
+/// In [`Place::mounts`], where counters of `mount_lock` are even: mounts do not matter. They never will for the same mount
+/// and root: a mount shows the same directory as long as it lives.
+const WITHIN_ROOT: u64 = 1;
 
-/// Whether the root of the mount is `root`.
+/// In [`Place::mounts`]: the number of the process's own namespace.
+const OWN: u64 = 1 << 63;
+
+/// The mount namespace of a task and the number that changes with its mounts. `None`: it has none that says anything.
 #[inline(always)]
-fn is_whole(mount: *const u8, root: u64) -> bool {
-    Typed::read::<u64>(mount, fields::vfsmount_root()) == Some(root)
+fn own_mounts(task: *const u8) -> Option<(u64, u64)> {
+    if fields::mnt_ns_event() == MISSING {
+        return None;
+    }
+    let namespaces: *const u8 = Typed::read(task, fields::task_nsproxy())?;
+    if namespaces.is_null() {
+        return None;
+    }
+    let namespace: *const u8 = Typed::read(namespaces, fields::nsproxy_mnt_ns())?;
+    if namespace.is_null() {
+        return None;
+    }
+    // Namespaces start with 0, so that one in the place of another could not be told from it.
+    let event: u64 = Typed::read(namespace, fields::mnt_ns_event())?;
+    if event == 0 { None } else { Some((namespace as u64, event | OWN)) }
 }
 
-/// The sequence counter of a kernel seqlock, if nobody is writing under it. The loader looks its address up.
+/// In [`Place::moves`]: counted by our own programs.
+const COUNTED: u64 = 1 << 63;
+
+/// A number that changes when a directory is moved. `None`: one is moving, or it cannot be known.
 #[inline(always)]
-fn sequence(address: u64) -> Option<u32> {
+fn moves(control: &Control) -> Option<u64> {
+    // SAFETY: a live map value.
+    let moves = unsafe { (&raw const control.moves).read_volatile() };
+    if moves == 0 {
+        return sequence_of(fields::rename_lock()).map(u64::from);
+    }
+    if moves & 1 == 0 { Some(moves | COUNTED) } else { None }
+}
+
+/// The sequence counter of a kernel seqlock, if nobody is writing under it. The loader looks its address up. A function of
+/// its own: it is asked rarely.
+#[inline(always)]
+fn sequence_of(address: u64) -> Option<u32> {
     if address == 0 {
         return None;
     }
@@ -135,43 +201,80 @@ fn sequence(address: u64) -> Option<u32> {
     if sequence & 1 == 0 { Some(sequence) } else { None }
 }
 
-/// The labels of the path of a file at `place`, if they are remembered and can be believed.
+/// What is remembered of `file`, whose inode is `inode`, if it can be believed.
 #[inline(always)]
-pub fn find(inode: *mut inode, place: &Place) -> Option<&'static [u32; REMEMBERED_PARTS]> {
-    // SAFETY: the inode came from a hook's argument.
-    let remembered = unsafe { LABELS.get_ptr_mut(inode) };
-    if remembered.is_null() {
+pub fn find(
+    file: *const u8,
+    inode: *const u8,
+    control: &Control,
+    generation: u32,
+) -> Option<&'static mut Remembered> {
+    let row = row(inode.cast_mut().cast())?;
+    let place = &row.place;
+    if place.generation != generation || Some(place.moves) != moves(control) {
         return None;
     }
-    // SAFETY: live while the program runs.
-    let remembered = unsafe { &*remembered };
-    if remembered.place == *place { Some(&remembered.labels) } else { None }
+    let dentry: *const u8 = Typed::read(file, fields::file_dentry())?;
+    if place.dentry != dentry as u64
+        || Some(place.sequence) != Typed::read(dentry, fields::dentry_sequence())
+        || Some(place.name) != Typed::read(dentry, fields::dentry_name())
+        || Some(place.parent) != Typed::read(dentry, fields::dentry_parent())
+        || Some(place.mount) != Typed::read(file, fields::file_mount())
+        || Some(1u32) != Typed::read(inode, fields::inode_nlink())
+    {
+        return None;
+    }
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
+    let fs: *const u8 = Typed::read(task, fields::task_fs())?;
+    if fs.is_null()
+        || Some(place.root) != Typed::read(fs, fields::fs_root_dentry())
+        || Some(place.root_mount) != Typed::read(fs, fields::fs_root_mount())
+    {
+        return None;
+    }
+    if place.mounts == WITHIN_ROOT {
+        return Some(row);
+    }
+    let unchanged = if place.mounts & OWN != 0 {
+        own_mounts(task) == Some((place.namespace, place.mounts))
+    } else {
+        sequence_of(fields::mount_lock()).map(u64::from) == Some(place.mounts)
+    };
+    if unchanged { Some(row) } else { None }
 }
 
-/// What is remembered of an inode under `generation`, wherever it was reached.
+/// Remembers of a row that was found that no clause can hold of an open in `mode`, whoever acts. If another CPU does the
+/// same for another mode, one of the two may be lost, and is found out again.
 #[inline(always)]
-pub fn anywhere(
-    inode: *mut inode,
-    generation: Generation,
-) -> Option<&'static [u32; REMEMBERED_PARTS]> {
+pub fn unconcerned(row: &mut Remembered, mode: u32) {
+    let word = &raw mut row.unconcerned;
+    // SAFETY: a live map value.
+    unsafe { word.write_volatile(word.read_volatile() | 1 << (mode & 3)) };
+}
+
+#[inline(always)]
+fn row(inode: *mut inode) -> Option<&'static mut Remembered> {
     // SAFETY: the inode came from a hook's argument.
     let remembered = unsafe { LABELS.get_ptr_mut(inode) };
     if remembered.is_null() {
         return None;
     }
     // SAFETY: live while the program runs.
-    let remembered = unsafe { &*remembered };
-    if remembered.place.generation == u64::from(generation.0) {
-        Some(&remembered.labels)
-    } else {
-        None
-    }
+    Some(unsafe { &mut *remembered })
+}
+
+/// Whether anything is remembered of an inode under `generation`, wherever it was reached.
+#[inline(always)]
+pub fn anywhere(inode: *mut inode, generation: u32) -> bool {
+    row(inode).is_some_and(|remembered| remembered.place.generation == generation)
 }
 
 /// Remembers the labels in `row` of an object that goes by no other name. The place was taken before the path was
-/// built: if anything moved since, it will not be believed.
+/// built: if anything moved since, it will not be believed. No clause can hold of an open in the mode `unconcerned`, 0 if
+/// that is not known of any.
 #[inline(always)]
-pub fn keep(inode: *mut inode, kept: &mut MaybeUninit<Remembered>, row: &Labels) {
+pub fn keep(inode: *mut inode, kept: &mut MaybeUninit<Remembered>, row: &Labels, unconcerned: u32) {
     let place: *mut Remembered = kept.as_mut_ptr();
     let mut part = 0;
     while part < REMEMBERED_PARTS {
@@ -180,7 +283,9 @@ pub fn keep(inode: *mut inode, kept: &mut MaybeUninit<Remembered>, row: &Labels)
         unsafe { (&raw mut (*place).labels[part]).write_volatile(label.wrapping_sub(1)) };
         part += 1;
     }
-    // SAFETY: the place was filled before, the labels just now.
+    // SAFETY: inside the row.
+    unsafe { (&raw mut (*place).unconcerned).write(1 << (unconcerned & 3)) };
+    // SAFETY: the place was filled before, the rest just now.
     let remembered = unsafe { kept.assume_init_mut() };
     forget(inode);
     // SAFETY: the inode came from a hook's argument.

@@ -5,7 +5,10 @@
 //! section (none is sleepable), and the agent lets a grace period pass between leaving a slot and writing to it
 //! (`membarrier(MEMBARRIER_CMD_GLOBAL)`). So no act ever sees half a policy, and none sees neither.
 
-use interdict_abi::ids::{Generation, Mode};
+use interdict_abi::{
+    ids::{Generation, Mode},
+    maps::Control,
+};
 use interdict_engine::Memory;
 
 use crate::{
@@ -68,15 +71,25 @@ pub fn numbered(number: u32, generation: u32, mode: u32) -> Option<Policy> {
 /// The policy in force. `None`: there is none.
 #[inline(always)]
 pub fn active() -> Option<Policy> {
+    let (control, generation) = in_force()?;
+    of(control, generation)
+}
+
+/// What the agent tells, and the generation in force. `None`: there is none.
+#[inline(always)]
+pub fn in_force() -> Option<(&'static Control, Generation)> {
     let control = CONTROL.get_ptr(0)?;
     // SAFETY: the pointer is to a live map value; the agent writes each word atomically.
     let active = unsafe { (&raw const (*control).active).read_volatile() };
-    if active == 0 {
-        return None;
-    }
     // SAFETY: as above.
-    let mode = unsafe { (&raw const (*control).mode).read_volatile() };
-    let generation = Generation(active as u32);
+    if active == 0 { None } else { Some((unsafe { &*control }, Generation(active as u32))) }
+}
+
+/// The policy of the generation that was in force.
+#[inline(always)]
+pub fn of(control: &Control, generation: Generation) -> Option<Policy> {
+    // SAFETY: as above.
+    let mode = unsafe { (&raw const control.mode).read_volatile() };
     Some(Policy {
         image: slot(generation.slot())?,
         generation,

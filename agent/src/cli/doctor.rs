@@ -167,6 +167,8 @@ fn human(
             for hook in HOOKS.iter().filter(|hook| usable(hook.when, tried.deciding.lsm())) {
                 let place = match hook.attach {
                     Attach::Lsm(name) => format!("lsm {name}"),
+                    Attach::Entry(name) => format!("entry of {name}"),
+                    Attach::Exit(name) => format!("exit of {name}"),
                     Attach::Tracepoint(name) => format!("tracepoint {name}"),
                     Attach::Cgroup => "cgroup".to_owned(),
                     Attach::CgroupOut => "cgroup, packets out".to_owned(),

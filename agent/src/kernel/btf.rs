@@ -284,7 +284,12 @@ impl Btf {
 
     /// Whether the kernel has this BPF LSM hook.
     pub fn has_lsm_hook(&self, hook: &str) -> bool {
-        self.find(&self.functions, &format!("bpf_lsm_{hook}")).is_some()
+        self.has_function(&format!("bpf_lsm_{hook}"))
+    }
+
+    /// Whether the kernel has a function of this name.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.find(&self.functions, name).is_some()
     }
 }
 

@@ -7,6 +7,10 @@ use interdict_abi::ids::{Act, Action, Family};
 pub enum Attach {
     /// A BPF LSM hook, by the name in `lsm_hook_defs.h`.
     Lsm(&'static str),
+    /// Where a kernel function begins.
+    Entry(&'static str),
+    /// Where a kernel function ends.
+    Exit(&'static str),
     /// A raw tracepoint.
     Tracepoint(&'static str),
     /// The cgroup given in the configuration, the root one by default: calls that name an address.
@@ -125,6 +129,9 @@ pub const HOOKS: &[Hook] = &[
         acts: &[Act::Exec],
         strongest: Strongest::Refuse,
     },
+    // Before whatever believes in labels because nothing was moved.
+    moves("move_begins", Attach::Entry("__d_move")),
+    moves("move_ends", Attach::Exit("__d_move")),
     Hook {
         program: "file_open",
         attach: Attach::Lsm("file_open"),
@@ -480,6 +487,17 @@ const fn lsm(program: &'static str, hook: &'static str, acts: &'static [Act]) ->
         when: When::WithLsm,
         acts,
         strongest: Strongest::Refuse,
+    }
+}
+
+/// A program that tells `file_open` of directories that move: see `ebpf/src/hooks/file/moves.rs`.
+const fn moves(program: &'static str, attach: Attach) -> Hook {
+    Hook {
+        program,
+        attach,
+        when: When::WithLsm,
+        acts: &[Act::FileRead, Act::FileWrite],
+        strongest: Strongest::Facts,
     }
 }
 

@@ -144,6 +144,12 @@ extern "C" fn interdict_labels(area: u32, fact: u32, row: u32, long: u32) -> u64
     found
 }
 
+/// Labels the path in the area: see [`interdict_labels`].
+#[inline(always)]
+pub fn labels_of(area: Area, fact: Fact, row: u32) -> u64 {
+    interdict_labels(area.number, fact as u32, row, 1)
+}
+
 #[inline(always)]
 fn write_label(work: &mut scratch::Work, row: u32, step: usize, label: u32) {
     work.labels[row as usize & (LABEL_ROWS - 1)][step & (COLUMN_PARTS - 1)] = label;

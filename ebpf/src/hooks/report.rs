@@ -4,8 +4,8 @@ use crate::{
     bounds,
     emit::{self, Weight},
     hooks::repeats,
-    policy,
     kernel::{object::Object, path::Built, task},
+    policy,
     scratch::{Area, Work},
 };
 use aya_ebpf::helpers::generated::bpf_send_signal;

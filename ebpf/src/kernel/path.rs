@@ -22,7 +22,7 @@ pub struct Built {
 
 impl Built {
     /// The path could not be built.
-    const UNKNOWN: Self = Self { bytes: 0, deleted: 0 };
+    pub const UNKNOWN: Self = Self { bytes: 0, deleted: 0 };
 
     /// Whether there is a path.
     #[inline(always)]
@@ -48,15 +48,15 @@ pub fn seen<R: Reader>(file: *const u8, text: &mut Text) -> Built {
     }
     let bytes = built as u64 - 1;
     match R::read(file, fields::file_path() + fields::path_dentry()) {
-        Some(dentry) => without_suffix(dentry, text, bytes),
+        Some(dentry) => without_suffix::<R>(dentry, text, bytes),
         None => Built { bytes, deleted: 0 },
     }
 }
 
 /// Cuts " (deleted)" off if, and only if, the kernel put it there: the dentry is unhashed.
 #[inline(always)]
-fn without_suffix(dentry: *const u8, text: &mut Text, bytes: u64) -> Built {
-    let hashed: u64 = probed(dentry, fields::dentry_hashed()).unwrap_or(1);
+fn without_suffix<R: Reader>(dentry: *const u8, text: &mut Text, bytes: u64) -> Built {
+    let hashed: u64 = R::read(dentry, fields::dentry_hashed()).unwrap_or(1);
     let start = masked::<{ PATH_BYTES as u64 - 1 }>(bytes.wrapping_sub(DELETED_BYTES));
     if hashed == 0
         && bytes > DELETED_BYTES

@@ -10,8 +10,8 @@ use std::{
 use aya::{
     Btf as KernelBtf, Ebpf,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, CgroupSysctl, Lsm,
-        RawTracePoint, Xdp, links::FdLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, CgroupSysctl, FEntry,
+        FExit, Lsm, ProgramError, RawTracePoint, Xdp, links::FdLink,
     },
 };
 use interdict_abi::ids::Act;
@@ -31,6 +31,9 @@ use crate::kernel::{
 /// Links a program to a cgroup's sysctls and pins the link: the loader library makes such links, but lets none be pinned.
 pub type CgroupLink = fn(BorrowedFd<'_>, BorrowedFd<'_>, &Path) -> io::Result<()>;
 
+/// The program that has seen a directory move.
+const MOVES: &str = "move_ends";
+
 pub(super) fn load_program(
     ebpf: &mut Ebpf,
     hook: &'static Hook,
@@ -41,6 +44,14 @@ pub(super) fn load_program(
     match hook.attach {
         Attach::Lsm(name) => {
             let program: &mut Lsm = program.try_into().map_err(refused)?;
+            program.load(name, btf).map_err(refused)
+        }
+        Attach::Entry(name) => {
+            let program: &mut FEntry = program.try_into().map_err(refused)?;
+            program.load(name, btf).map_err(refused)
+        }
+        Attach::Exit(name) => {
+            let program: &mut FExit = program.try_into().map_err(refused)?;
             program.load(name, btf).map_err(refused)
         }
         Attach::Tracepoint(_) => {
@@ -120,6 +131,26 @@ impl Loaded {
         for hook in hooks {
             self.attach(hook)?;
         }
+        if self.attached.contains(&MOVES) {
+            self.move_a_directory();
+        }
+        Ok(())
+    }
+
+    /// Until its programs have seen a directory move, the kernel object asks the kernel for any rename instead. So one is
+    /// moved; if that cannot be done, or is not seen on this kernel, what is remembered of paths only lasts less long.
+    fn move_a_directory(&self) {
+        let (from, to) = (self.directory.join("moves"), self.directory.join("moved"));
+        let _moved = fs::create_dir(&from).and_then(|()| fs::rename(&from, &to));
+        for left in [from, to] {
+            let _gone = fs::remove_dir(left);
+        }
+    }
+
+    /// Goes on without a program that the others can do without: this kernel has the function, and lets nobody watch it.
+    fn go_without(&mut self, hook: &'static Hook, error: &ProgramError) -> Result<(), LoadError> {
+        tracing::warn!(program = hook.program, %error, "going on without it");
+        self.absent.push(hook.program);
         Ok(())
     }
 
@@ -169,6 +200,20 @@ impl Loaded {
                 let program: &mut Lsm = program.try_into().map_err(refused)?;
                 let id = program.attach().map_err(refused)?;
                 pin(program.take_link(id).map_err(refused)?.into(), hook.program)?;
+            }
+            Attach::Entry(_) => {
+                let program: &mut FEntry = program.try_into().map_err(refused)?;
+                match program.attach() {
+                    Ok(id) => pin(program.take_link(id).map_err(refused)?.into(), hook.program)?,
+                    Err(error) => return self.go_without(hook, &error),
+                }
+            }
+            Attach::Exit(_) => {
+                let program: &mut FExit = program.try_into().map_err(refused)?;
+                match program.attach() {
+                    Ok(id) => pin(program.take_link(id).map_err(refused)?.into(), hook.program)?,
+                    Err(error) => return self.go_without(hook, &error),
+                }
             }
             Attach::Tracepoint(name) => {
                 let program: &mut RawTracePoint = program.try_into().map_err(refused)?;

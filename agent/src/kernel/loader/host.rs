@@ -61,6 +61,7 @@ pub(super) fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
         .iter()
         .filter_map(|hook| match hook.attach {
             Attach::Lsm(name) => Some(format!("bpf_lsm_{name}")),
+            Attach::Entry(name) | Attach::Exit(name) => Some(name.to_owned()),
             Attach::Tracepoint(_)
             | Attach::Cgroup
             | Attach::CgroupOut
@@ -74,10 +75,16 @@ pub(super) fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
     Ok(types.map_err(aya::EbpfError::from)?)
 }
 
+/// Whether the others do without this program: one of them sees the same, or it only makes them faster.
+pub(super) fn dispensable(hook: &Hook) -> bool {
+    twin(hook.program).is_some() || matches!(hook.attach, Attach::Entry(_) | Attach::Exit(_))
+}
+
 /// Whether this kernel has the hook of a program. One without a twin counts as there, so that its absence is an error.
 pub(super) fn there(hook: &Hook, btf: &Btf) -> bool {
     match hook.attach {
         Attach::Lsm(name) => twin(hook.program).is_none() || btf.has_lsm_hook(name),
+        Attach::Entry(name) | Attach::Exit(name) => btf.has_function(name),
         Attach::Tracepoint(_)
         | Attach::Cgroup
         | Attach::CgroupOut

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use super::{
     btf::{Btf, BtfError},
-    hooks::{Attach, HOOKS, Hook, When, twin, usable},
+    hooks::{Attach, HOOKS, Hook, When, usable},
     object::{self, ObjectError},
 };
 
@@ -42,7 +42,7 @@ pub use pins::{open_map, remove_instance, remove_links};
 
 use attach::load_program;
 use host::{
-    SYMBOLS, active_modules, callings, first_cause, forbidden, hook_types, is_lsm,
+    SYMBOLS, active_modules, callings, dispensable, first_cause, forbidden, hook_types, is_lsm,
     symbol_addresses, there,
 };
 use pins::{TEACHING, link_names, map_paths, open_maps, pin_error};
@@ -255,7 +255,7 @@ impl Loaded {
                 needed(acts, lsm, options).chain(guards(guarded && lsm)).collect();
             let all_there = needed
                 .iter()
-                .filter(|hook| twin(hook.program).is_none())
+                .filter(|hook| !dispensable(hook))
                 .all(|hook| link_names(hook, options).iter().all(|link| links.join(link).exists()));
             let maps_there = MAPS.iter().all(|map| directory.join("maps").join(map).exists());
             if !all_there || !maps_there {
@@ -477,7 +477,7 @@ impl Loaded {
         image_bytes <= self.slot_bytes
             && (self.ebpf.is_some()
                 || needed(acts, self.deciding.lsm(), &self.options)
-                    .all(|hook| self.attached.contains(&hook.program)))
+                    .all(|hook| dispensable(hook) || self.attached.contains(&hook.program)))
     }
 
     /// Ids of the programs of this instance and of all their maps, pinned or not, and of the maps that no program uses yet.

@@ -69,6 +69,8 @@ pub(super) fn link_names(hook: &Hook, options: &Options) -> Vec<String> {
             .map(|interface| format!("{}@{interface}", hook.program))
             .collect(),
         Attach::Lsm(_)
+        | Attach::Entry(_)
+        | Attach::Exit(_)
         | Attach::Tracepoint(_)
         | Attach::Cgroup
         | Attach::CgroupOut

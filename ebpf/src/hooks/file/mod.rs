@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod mount;
+pub mod moves;
 pub mod names;
 pub mod open;
 pub mod tree;
@@ -32,7 +33,12 @@ const FMODE_WRITE: u32 = 2;
 /// `Fact::Act`.
 #[inline(always)]
 fn concerned(act: u32) -> Option<(Policy, u32, u64)> {
-    let policy = policy::active()?;
+    concerns(policy::active()?, act)
+}
+
+/// As [`concerned`], of a policy that is known.
+#[inline(always)]
+fn concerns(policy: Policy, act: u32) -> Option<(Policy, u32, u64)> {
     let directory = facts::directory(&policy.image, Family::File);
     if directory == 0 {
         return None;
@@ -48,11 +54,16 @@ fn acting(policy: &Policy, directory: u32, act: u32) -> u64 {
         & policy.image.long(directory.wrapping_add(interdict_abi::image::family::ALL))
 }
 
-/// The value of `Fact::Act` for the mode a file is open in. `None`: neither for reading nor for writing.
+/// The mode a file is open in: for reading, for writing, for both or for neither.
 #[inline(always)]
-fn of_mode(file: *const u8) -> Option<u32> {
-    let mode = Typed::read::<u32>(file, fields::file_mode())?;
-    match mode & (FMODE_READ | FMODE_WRITE) {
+fn mode_of(file: *const u8) -> u32 {
+    Typed::read::<u32>(file, fields::file_mode()).unwrap_or(0) & (FMODE_READ | FMODE_WRITE)
+}
+
+/// The value of `Fact::Act` for a mode of [`mode_of`]. `None`: neither for reading nor for writing.
+#[inline(always)]
+fn of_mode(mode: u32) -> Option<u32> {
+    match mode {
         FMODE_READ => Some(Act::FileRead.value()),
         FMODE_WRITE => Some(Act::FileWrite.value()),
         0 => None,

@@ -1,29 +1,29 @@
 //! Files are opened, come in from other processes, are read, written and mapped through descriptors that are open
 //! already.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{bindings::inode, macros::lsm, programs::LsmContext};
 use interdict_abi::{
-    ids::{Act, Fact, READ_AND_WRITE},
+    ids::{Act, Fact, Family, READ_AND_WRITE},
     limits::REMEMBERED_PARTS,
+    maps::Control,
 };
 use interdict_engine::facts;
 
-use super::{NOWHERE, ask, concerned, of_mode, refusal};
+use super::{NOWHERE, ask, concerned, concerns, mode_of, of_mode, refusal};
 use crate::{
     cache,
     hooks::{
+        judge::Case,
         object::{self, how, row},
         with_area,
     },
     kernel::{
         fields, is_null_argument,
         object::{Object, Reader, Typed},
-        path::{self, Spot},
+        path::{self, Built, Spot},
     },
     names,
-    policy::Policy,
+    policy::{self, Policy},
     scratch::{Area, Labels},
 };
 
@@ -31,6 +31,8 @@ const MAY_WRITE: i32 = 2;
 const MAY_READ: i32 = 4;
 const PROT_WRITE: u64 = 2;
 const PROT_EXEC: u64 = 4;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_HUGETLB: u64 = 0x4_0000;
 const MAP_TYPE: u64 = 0xf;
 const MAP_PRIVATE: u64 = 2;
 const S_IFMT: u16 = 0o170_000;
@@ -44,24 +46,30 @@ const S_IFBLK: u16 = 0o060_000;
 #[lsm(hook = "file_open")]
 pub fn file_open(context: LsmContext) -> i32 {
     let file: *const u8 = context.arg(0);
-    let Some(act) = of_mode(file) else { return 0 };
-    let Some((policy, directory, acting)) = concerned(act) else { return 0 };
+    let mode = mode_of(file);
+    let Some((control, generation)) = policy::in_force() else { return 0 };
     // Only what the first look needs: each field read through a typed pointer costs several machine instructions.
     let inode: *const u8 = Typed::read(file, fields::file_inode()).unwrap_or(core::ptr::null());
-    let links: u32 = Typed::read(inode, fields::inode_nlink()).unwrap_or(0);
-    let inode = inode.cast_mut().cast::<inode>();
-    let mut known = None;
-    let mut room = MaybeUninit::uninit();
-    if let Some(place) = cache::place(file, links, policy.generation, &mut room)
-        && let Some(labels) = cache::find(inode, place)
+    let known = cache::find(file, inode, control, generation.0);
+    if let Some(known) = &known
+        && known.is_unconcerned(mode)
     {
-        if !possible(&policy, directory, acting, labels) {
+        return 0;
+    }
+    let Some(act) = of_mode(mode) else { return 0 };
+    let Some(policy) = policy::of(control, generation) else { return 0 };
+    let Some((policy, directory, acting)) = concerns(policy, act) else { return 0 };
+    let mut labels = None;
+    if let Some(known) = known {
+        if !possible(&policy, directory, acting, known.labels()) {
+            cache::unconcerned(known, mode);
             return 0;
         }
-        known = Some(labels);
+        labels = Some(known.labels());
     }
     with_area(&policy, directory, |area| {
-        judge(file, act, &policy, area, Met { inode, links, known })
+        let inode = inode.cast_mut().cast();
+        judge(file, act, &policy, area, Met { inode, control, directory, acting, mode, labels })
     })
 }
 
@@ -89,22 +97,52 @@ fn possible(
     left != 0
 }
 
+/// Whether all labels of a path are remembered: those of the first few parts of its column are.
+#[inline(always)]
+fn all_remembered(policy: &Policy, directory: u32) -> bool {
+    let mut part = facts::first_part(&policy.image, directory, Fact::Path);
+    let mut step = 0;
+    while step < REMEMBERED_PARTS {
+        if part == 0 {
+            return true;
+        }
+        part = facts::next_part(&policy.image, part);
+        step += 1;
+    }
+    part == 0
+}
+
 /// What the first look has found.
 struct Met {
     inode: *mut inode,
-    links: u32,
-    known: Option<&'static [u32; REMEMBERED_PARTS]>,
+    control: &'static Control,
+    directory: u32,
+    acting: u64,
+    mode: u32,
+    labels: Option<&'static [u32; REMEMBERED_PARTS]>,
 }
 
 #[inline(always)]
 fn judge(file: *const u8, act: u32, policy: &Policy, area: Area, met: Met) -> i32 {
+    let mut built = Built::UNKNOWN;
+    let mut placed = false;
+    if met.labels.is_none() {
+        placed = Typed::read(met.inode.cast(), fields::inode_nlink()) == Some(1u32)
+            && all_remembered(policy, met.directory)
+            && cache::placed(file, met.control, policy.generation.0, &mut area.work().kept);
+        built = path::seen::<Typed>(file, &mut area.work().text);
+        if placed && built.known() && built.deleted == 0 && is_nothing(policy, area, &met) {
+            let work = area.work();
+            cache::keep(met.inode, &mut work.kept, &work.labels[row::SEEN as usize], met.mode);
+            return 0;
+        }
+    }
     let question = ask(policy, area, act, how::EXISTS);
     question.spot = spot(file);
     if !question.object.fill::<Typed>(met.inode.cast()) {
         return 0;
     }
-    let mut placed = false;
-    if let Some(labels) = met.known {
+    if let Some(labels) = met.labels {
         question.how |= how::LABELLED;
         let seen = &mut area.work().labels[row::SEEN as usize];
         let mut part = 0;
@@ -113,23 +151,37 @@ fn judge(file: *const u8, act: u32, policy: &Policy, area: Area, met: Met) -> i3
             unsafe { (&raw mut seen[part]).write_volatile(labels[part].wrapping_add(1)) };
             part += 1;
         }
-    } else {
-        placed = cache::place(file, met.links, policy.generation, &mut area.work().kept).is_some();
-        let built = path::seen::<Typed>(file, &mut area.work().text);
-        if built.known() {
-            let question = &mut area.work().question;
-            question.how |= how::BUILT | if built.deleted == 0 { 0 } else { how::DELETED };
-            question.bytes = built.bytes;
-        }
+    } else if built.known() {
+        question.how |= how::BUILT | if built.deleted == 0 { 0 } else { how::DELETED };
+        question.bytes = built.bytes;
     }
     let answer = object::answer(area);
     let work = area.work();
     if work.question.how & how::LEARNED != 0 {
         cache::forget(met.inode);
     } else if placed && work.question.how & (how::NAMED | how::UNKNOWN) == 0 {
-        cache::keep(met.inode, &mut work.kept, &work.labels[row::SEEN as usize]);
+        cache::keep(met.inode, &mut work.kept, &work.labels[row::SEEN as usize], 0);
     }
     refusal(answer)
+}
+
+/// Whether no pattern matches the path in the area, no clause can hold of such a path, and the object has no other names:
+/// what is true of nearly all files that are opened for the first time. The labels are in their row then.
+#[inline(always)]
+fn is_nothing(policy: &Policy, area: Area, met: &Met) -> bool {
+    if Case::start(policy, area, Family::File).is_none() {
+        return false;
+    }
+    area.work().question.slot = policy.generation.slot();
+    if object::labels_of(area, Fact::Path, row::SEEN) != 0
+        || possible(policy, met.directory, met.acting, &[0; REMEMBERED_PARTS])
+    {
+        return false;
+    }
+    match Object::identity::<Typed>(met.inode.cast()) {
+        Some((device, number)) => !names::has_any(device, number),
+        None => false,
+    }
 }
 
 #[inline(always)]
@@ -146,7 +198,7 @@ fn spot(file: *const u8) -> Spot {
 #[lsm(hook = "file_receive")]
 pub fn file_receive(context: LsmContext) -> i32 {
     let file: *const u8 = context.arg(0);
-    let Some(act) = of_mode(file) else { return 0 };
+    let Some(act) = of_mode(mode_of(file)) else { return 0 };
     let Some((policy, directory, _)) = concerned(act) else { return 0 };
     let Some(inode) = Typed::read::<*const u8>(file, fields::file_inode()) else { return 0 };
     if !is_stored(inode) {
@@ -184,15 +236,17 @@ pub fn file_permission(context: LsmContext) -> i32 {
 /// See [`file_permission`].
 #[inline(always)]
 fn through_descriptor(file: *const u8, act: u32) -> i32 {
-    let Some((policy, directory, acting)) = concerned(act) else { return 0 };
+    let Some((control, generation)) = policy::in_force() else { return 0 };
     let Some(inode) = Typed::read::<*const u8>(file, fields::file_inode()) else { return 0 };
     if !is_stored(inode) {
         return 0;
     }
     // What is remembered of a path has no other names.
-    if cache::anywhere(inode.cast_mut().cast(), policy.generation).is_some() {
+    if cache::anywhere(inode.cast_mut().cast(), generation.0) {
         return 0;
     }
+    let Some(policy) = policy::of(control, generation) else { return 0 };
+    let Some((policy, directory, acting)) = concerns(policy, act) else { return 0 };
     let Some((device, number)) = Object::identity::<Typed>(inode) else { return 0 };
     if acting == 0 || !names::has_any(device, number) {
         return 0;
@@ -223,7 +277,11 @@ pub fn mmap_file(context: LsmContext) -> i32 {
     let file: *const u8 = context.arg(0);
     let protection: u64 = context.arg(2);
     let flags: u64 = context.arg(3);
-    if is_null_argument(&context, 0) || file.is_null() {
+    // Mappings of nothing are the most frequent. Only those of huge pages have a file.
+    if flags & (MAP_ANONYMOUS | MAP_HUGETLB) == MAP_ANONYMOUS
+        || is_null_argument(&context, 0)
+        || file.is_null()
+    {
         return 0;
     }
     if protection & PROT_EXEC != 0 {
