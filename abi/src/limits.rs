@@ -89,6 +89,9 @@ pub const LONG_NAMES: u32 = 4_096;
 /// Mounts that can be vouched for.
 pub const CROSSINGS: u32 = 16_384;
 
+/// Ways from a mount to a root that were found to be vouched for; those not asked about for longest give way.
+pub const VOUCHED: u32 = 1_024;
+
 /// Pairs of process and object of which it is remembered that something was told; those not heard of for longest give way.
 pub const TOLD_FILES: u32 = 16_384;
 

@@ -214,6 +214,8 @@ pub struct ExecInFlight {
     pub generation: [u32; 2],
     /// The id of that file's path among the programs that are kept, 0 for none.
     pub program: u64,
+    /// Bytes of that path, if it is the one from the root of the mount namespace; else 0.
+    pub path_bytes: u64,
 }
 
 /// The path of a program, with a terminating zero; what is behind that means nothing.
@@ -497,7 +499,7 @@ const _: () = assert!(size_of::<NameKey>() == 16);
 const _: () = assert!(size_of::<KnownName>() == 256);
 const _: () = assert!(size_of::<Crossing>() == 24);
 const _: () = assert!(size_of::<ToldFile>() == 24);
-const _: () = assert!(size_of::<ExecInFlight>() == 24);
+const _: () = assert!(size_of::<ExecInFlight>() == 32);
 const _: () = assert!(size_of::<Lineage>() == 272);
 
 #[cfg(feature = "user")]

@@ -110,7 +110,6 @@ fields! {
     "FILE_MOUNT": "file" . "f_path.mnt",
     "FILE_PATH": "file" . "f_path",
     "FS_PWD": "fs_struct" . "pwd",
-    "FS_ROOT": "fs_struct" . "root",
     "FS_ROOT_DENTRY": "fs_struct" . "root.dentry",
     "FS_ROOT_MOUNT": "fs_struct" . "root.mnt",
     "GUARD_AUX_ID": "bpf_prog_aux" . "id",

@@ -724,6 +724,8 @@ impl App {
                     .to_owned(),
             });
         } else if !off && self.ftrace_off {
+            // Directories may have moved meanwhile, and nobody saw it.
+            self.loaded.forget_paths();
             self.pipeline.notice(Notice::CanaryRecovered { canary: "ftrace_enabled".to_owned() });
         }
         self.ftrace_off = off;

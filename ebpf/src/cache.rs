@@ -24,13 +24,13 @@ use aya_ebpf::{
     bindings::inode, btf_maps::InodeStorage, helpers::generated::bpf_get_current_task_btf,
     macros::btf_map,
 };
-use interdict_abi::{limits::REMEMBERED_PARTS, maps::Control, offsets::MISSING};
+use interdict_abi::{limits::REMEMBERED_PARTS, maps::Control};
 
 use crate::{
     kernel::{
         fields,
         object::{Reader, Typed},
-        probed,
+        probed, task,
     },
     scratch::Labels,
 };
@@ -113,8 +113,8 @@ fn place(file: *const u8, control: &Control, generation: u32) -> Option<Place> {
     let name: u32 = Typed::read(dentry, fields::dentry_name())?;
     let mount: u64 = Typed::read(file, fields::file_mount())?;
     // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
-    let fs: *const u8 = Typed::read(task, fields::task_fs())?;
+    let acting = unsafe { bpf_get_current_task_btf() } as *const u8;
+    let fs: *const u8 = Typed::read(acting, fields::task_fs())?;
     if fs.is_null() {
         return None;
     }
@@ -124,14 +124,14 @@ fn place(file: *const u8, control: &Control, generation: u32) -> Option<Place> {
     let mut mounts = WITHIN_ROOT;
     let mut namespace = 0;
     if mount != root_mount as u64 || !whole {
-        let own = own_mounts(task);
+        let own = task::own_mounts();
         // While somebody mounts, the number may have changed already and the path not yet.
         mounts = u64::from(sequence_of(fields::mount_lock())?);
         let holder = mount.wrapping_sub(fields::mount_mnt()) as *const u8;
         if let Some((holding, event)) = own
             && Some(holding) == probed::<u64>(holder, fields::mount_namespace())
         {
-            (mounts, namespace) = (event, holding);
+            (mounts, namespace) = (event | OWN, holding);
         }
     }
     let (dentry, root_mount) = (dentry as u64, root_mount as u64);
@@ -157,25 +157,6 @@ const WITHIN_ROOT: u64 = 1;
 /// In [`Place::mounts`]: the number of the process's own namespace.
 const OWN: u64 = 1 << 63;
 
-/// The mount namespace of a task and the number that changes with its mounts. `None`: it has none that says anything.
-#[inline(always)]
-fn own_mounts(task: *const u8) -> Option<(u64, u64)> {
-    if fields::mnt_ns_event() == MISSING {
-        return None;
-    }
-    let namespaces: *const u8 = Typed::read(task, fields::task_nsproxy())?;
-    if namespaces.is_null() {
-        return None;
-    }
-    let namespace: *const u8 = Typed::read(namespaces, fields::nsproxy_mnt_ns())?;
-    if namespace.is_null() {
-        return None;
-    }
-    // Namespaces start with 0, so that one in the place of another could not be told from it.
-    let event: u64 = Typed::read(namespace, fields::mnt_ns_event())?;
-    if event == 0 { None } else { Some((namespace as u64, event | OWN)) }
-}
-
 /// In [`Place::moves`]: counted by our own programs.
 const COUNTED: u64 = 1 << 63;
 
@@ -193,7 +174,7 @@ fn moves(control: &Control) -> Option<u64> {
 /// The sequence counter of a kernel seqlock, if nobody is writing under it. The loader looks its address up. A function of
 /// its own: it is asked rarely.
 #[inline(always)]
-fn sequence_of(address: u64) -> Option<u32> {
+pub fn sequence_of(address: u64) -> Option<u32> {
     if address == 0 {
         return None;
     }
@@ -225,8 +206,8 @@ pub fn find(
         return None;
     }
     // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
-    let fs: *const u8 = Typed::read(task, fields::task_fs())?;
+    let acting = unsafe { bpf_get_current_task_btf() } as *const u8;
+    let fs: *const u8 = Typed::read(acting, fields::task_fs())?;
     if fs.is_null()
         || Some(place.root) != Typed::read(fs, fields::fs_root_dentry())
         || Some(place.root_mount) != Typed::read(fs, fields::fs_root_mount())
@@ -237,7 +218,7 @@ pub fn find(
         return Some(row);
     }
     let unchanged = if place.mounts & OWN != 0 {
-        own_mounts(task) == Some((place.namespace, place.mounts))
+        task::own_mounts() == Some((place.namespace, place.mounts & !OWN))
     } else {
         sequence_of(fields::mount_lock()).map(u64::from) == Some(place.mounts)
     };

@@ -11,12 +11,13 @@ use aya_ebpf::{helpers::generated::bpf_loop, macros::map, maps::HashMap};
 use interdict_abi::{
     ids::Fault,
     limits::{LINEAGE, PATH_BYTES, PROCESSES, PROGRAMS as PROGRAM_COUNT},
-    maps::{Lineage, ProgramPath, mixed},
+    maps::{ExecInFlight, Lineage, ProgramPath, mixed},
 };
 
 use crate::{
     bounds::masked,
     emit,
+    kernel::copy,
     scratch::{Area, Text},
 };
 
@@ -130,6 +131,24 @@ pub fn program(area: Area, bytes: u64) -> u64 {
             if PROGRAMS.insert(&id, path, 0).is_ok() { id } else { lost() }
         }
     }
+}
+
+/// Copies the path of a program that was checked to the text of an area, without a terminator. Answers its bytes. `None`:
+/// it is not the path that is asked for, or gone.
+#[inline(always)]
+pub fn recall(area: Area, found: &ExecInFlight) -> Option<u64> {
+    let bytes = masked::<{ PATH_BYTES as u64 - 1 }>(found.path_bytes);
+    if bytes == 0 || found.program <= Lineage::NAMELESS {
+        return None;
+    }
+    let known = PROGRAMS.get_ptr(&found.program)?;
+    let target = area.work().text.0.as_mut_ptr();
+    // SAFETY: both have room for PATH_BYTES.
+    if !unsafe { copy(target, bytes, known.cast()) } {
+        return None;
+    }
+    // The agent removes what no process refers to, and the kernel may give the memory to another row at once.
+    if PROGRAMS.get_ptr(&found.program)? == known { Some(bytes) } else { None }
 }
 
 #[inline(always)]

@@ -341,6 +341,35 @@ fn names() -> Vec<Case> {
         )
         .twin(file(FileAct::ReadRenamed(text("/srv/unnamed/file"), text("/srv/other/file")))),
         Case::new(
+            "a_file_is_judged_anew_after_a_directory_above_it_was_moved",
+            r#"
+- { id: T-NAME-6, title: Read, on: [file.read], when: 'file.path in ["/srv/arrived/there/file", "/srv/other/arrived/file"]', action: block }
+"#,
+        )
+        .told(
+            file(FileAct::ReadMoved(
+                text("/srv/leaving"),
+                text("/srv/arrived"),
+                text("there/file"),
+            )),
+            EPERM_REFUSAL,
+            told("T-NAME-6"),
+        )
+        .told(
+            file(FileAct::ReadMoved(
+                text("/srv/going"),
+                text("/srv/other/arrived"),
+                text("file"),
+            )),
+            EPERM_REFUSAL,
+            told("T-NAME-6"),
+        )
+        .twin(file(FileAct::ReadMoved(
+            text("/srv/roaming"),
+            text("/srv/gone"),
+            text("there/file"),
+        ))),
+        Case::new(
             "a_new_file_is_known_by_where_its_directory_belongs",
             r#"
 - { id: T-NAME-3, title: Create, on: [file.create, file.mkdir], when: 'file.path in ["/srv/dropbox/**"]', action: block }

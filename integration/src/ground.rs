@@ -50,6 +50,9 @@ const FILES: &[&str] = &[
     "/srv/named/overheard",
     "/srv/named/entrusted",
     "/srv/unnamed/file",
+    "/srv/leaving/there/file",
+    "/srv/going/file",
+    "/srv/roaming/there/file",
     "/srv/dropbox/there",
 ];
 

@@ -66,7 +66,20 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
     if magic == *b"#!" {
         area.work().question.object.flags |= object_flags::SCRIPT;
     }
-    if facts::directory(&policy.image, Family::Exec) != 0 {
+    let directory = facts::directory(&policy.image, Family::Exec);
+    let object = &area.work().question.object;
+    let identity = (object.device, object.inode);
+    let nothing = directory != 0
+        && built.known()
+        && built.deleted == 0
+        && object::is_nothing(
+            policy,
+            area,
+            Family::Exec,
+            object::acting(policy, directory, Act::Exec.value()),
+            identity,
+        );
+    if directory != 0 && !nothing {
         let errno = object::answer(area);
         if errno != 0 {
             return bounds::refusal(errno as u8);
@@ -75,7 +88,7 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
             cache::forget(inode.cast_mut().cast());
         }
     }
-    super::process::by_names(area);
+    super::process::by_names(area, built, nothing);
     let (_, thread) = task::ids();
     if EXECS.insert(&thread, &area.work().found, 0).is_err() {
         emit::count(Fault::ExecTable);

@@ -9,10 +9,13 @@ use interdict_abi::{
     event::flags,
     ids::{ACT_COMBINATIONS, Act, Action, Fact, Family, Fault, Generation, Mode, READ_AND_WRITE},
     image::header,
-    limits::{COLUMN_PARTS, NAMES_PER_OBJECT, PATH_BYTES},
+    limits::{COLUMN_PARTS, NAMES_PER_OBJECT, PATH_BYTES, REMEMBERED_PARTS},
     maps::{KnownName, ToldFile},
 };
-use interdict_engine::{Memory, facts::Narrowing};
+use interdict_engine::{
+    Memory,
+    facts::{self, Narrowing},
+};
 
 use super::{
     judge::{self, Case, From},
@@ -144,10 +147,55 @@ extern "C" fn interdict_labels(area: u32, fact: u32, row: u32, long: u32) -> u64
     found
 }
 
-/// Labels the path in the area: see [`interdict_labels`].
+/// Whether a clause among `acting` may hold of a path with these labels.
 #[inline(always)]
-pub fn labels_of(area: Area, fact: Fact, row: u32) -> u64 {
-    interdict_labels(area.number, fact as u32, row, 1)
+pub fn possible(
+    policy: &Policy,
+    directory: u32,
+    acting: u64,
+    labels: &[u32; REMEMBERED_PARTS],
+) -> bool {
+    let image = &policy.image;
+    let mut left = acting;
+    let mut flipped = 0;
+    let mut part = facts::first_part(image, directory, Fact::Path);
+    let mut step = 0;
+    while step < REMEMBERED_PARTS {
+        if part == 0 {
+            break;
+        }
+        left &= facts::part_possible(image, part, labels[step], &mut flipped);
+        part = facts::next_part(image, part);
+        step += 1;
+    }
+    left != 0
+}
+
+/// The blocks of clauses that are about `act`.
+#[inline(always)]
+pub fn acting(policy: &Policy, directory: u32, act: u32) -> u64 {
+    facts::possible(&policy.image, directory, Fact::Act, act)
+        & policy.image.long(directory.wrapping_add(interdict_abi::image::family::ALL))
+}
+
+/// Whether no pattern matches the path in the area, no clause among `acting` can hold of such a path, and the object,
+/// of this device and number, has no other names: what is true of nearly all there are. The labels are in their row then.
+#[inline(always)]
+pub fn is_nothing(
+    policy: &Policy,
+    area: Area,
+    family: Family,
+    acting: u64,
+    (device, inode): (u32, u64),
+) -> bool {
+    if Case::start(policy, area, family).is_none() {
+        return false;
+    }
+    area.work().question.slot = policy.generation.slot();
+    let directory = facts::directory(&policy.image, family);
+    interdict_labels(area.number, Fact::Path as u32, row::SEEN, 1) == 0
+        && !possible(policy, directory, acting, &[0; REMEMBERED_PARTS])
+        && !names::has_any(device, inode)
 }
 
 #[inline(always)]

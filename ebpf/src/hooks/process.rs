@@ -109,7 +109,10 @@ pub fn process_exec(context: RawTracePointContext) -> i32 {
     let Some(claim) = scratch::claim() else {
         // The new program's label cannot be found out: the old one's must not stay.
         let (process, _) = task::ids();
-        renamed(process, &ExecInFlight { exe: [0; 2], generation: [0; 2], program: 0 });
+        renamed(
+            process,
+            &ExecInFlight { exe: [0; 2], generation: [0; 2], program: 0, path_bytes: 0 },
+        );
         return 0;
     };
     started(old_thread, bprm, claim.area);
@@ -121,9 +124,12 @@ pub fn process_exec(context: RawTracePointContext) -> i32 {
 fn started(old_thread: u32, bprm: *const u8, area: Area) {
     let (process, _) = task::ids();
     let Some(file) = probed::<*const u8>(bprm, fields::bprm_file()) else { return };
-    let built = judge::walked(area, file);
     // SAFETY: copied at once; the entry is only ever changed by this thread.
     let checked = unsafe { EXECS.get(&old_thread) }.copied();
+    let built = match checked.as_ref().and_then(|found| lineage::recall(area, found)) {
+        Some(bytes) => Built { bytes, deleted: 0 },
+        None => judge::walked(area, file),
+    };
     if checked.is_some() {
         let _gone = EXECS.remove(&old_thread);
     }
@@ -175,6 +181,7 @@ pub fn labelled(path_bytes: u64, area: Area) -> ExecInFlight {
         exe: [first, second],
         generation: [first_generation, second_generation],
         program,
+        path_bytes: 0,
     }
 }
 
@@ -190,15 +197,23 @@ fn label(generation: Generation, area: Area) -> (u32, u32) {
 }
 
 /// Corrects the labels of a program that was reached by a path nobody can vouch for, or that no pattern selects: by the
-/// names that the file is remembered under. The object in question must be the program.
+/// names that the file is remembered under, unless it is known to have none. The object in question must be the program,
+/// `built` the path that it was labelled by.
 #[inline(always)]
-pub fn by_names(area: Area) {
-    let vouched = task::sees_true_paths() && mounts::vouched(area);
+pub fn by_names(area: Area, built: Built, nameless: bool) {
+    let vouched = if task::sees_true_paths() { mounts::voucher(area) } else { mounts::NOBODY };
     let found = &mut area.work().found;
-    if !vouched {
+    // From the root that the agent has: there is no way further up.
+    if vouched == mounts::KNOWN && built.deleted == 0 {
+        found.path_bytes = built.bytes;
+    }
+    if vouched == mounts::NOBODY {
         found.exe = [0; 2];
         found.program = Lineage::NAMELESS;
     } else if found.exe[0] | found.exe[1] != 0 {
+        return;
+    }
+    if nameless {
         return;
     }
     let mut index = 0;

@@ -53,7 +53,6 @@ fields! {
     file_mount FILE_MOUNT,
     file_path FILE_PATH,
     fs_pwd FS_PWD,
-    fs_root FS_ROOT,
     fs_root_dentry FS_ROOT_DENTRY,
     fs_root_mount FS_ROOT_MOUNT,
     guard_aux_id GUARD_AUX_ID,

@@ -10,12 +10,12 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_loop;
-use interdict_abi::{ids::Fault, maps::Crossing, offsets::MISSING};
+use aya_ebpf::{helpers::generated::bpf_loop, macros::map, maps::LruHashMap};
+use interdict_abi::{ids::Fault, limits, maps::Crossing, offsets::MISSING};
 
 use super::{fields, path::Mounted, probed, task};
 use crate::{
-    emit,
+    cache, emit,
     maps::CROSSINGS,
     scratch::{self, Area},
 };
@@ -153,12 +153,34 @@ pub fn of(area: Area, dentry: *const u8, super_block: *const u8) -> u64 {
 /// Mounts between a file and the root of the process.
 const CROSSED: u32 = 32;
 
+/// A way that was found to be vouched for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Way {
+    mount: u64,
+    top: u64,
+    namespace: u64,
+    /// Changes with the mounts of the namespace.
+    event: u64,
+}
+
+/// Ways that were found to be vouched for. Programs only.
+#[map]
+static VOUCHED: LruHashMap<Way, u32> = LruHashMap::with_max_entries(limits::VOUCHED, 0);
+
 /// What is to be done with the mounts on the way to the object in question.
 const LOOK: u32 = 0;
 const KEEP: u32 = 1;
 
-/// Goes from the mount of the object in question to the root of the acting process. Answers 1 if all mounts on the way
-/// are known, or the root is not one that is known; with [`KEEP`] they become known.
+/// Something on the way is not known.
+pub const NOBODY: u64 = 0;
+/// All mounts on the way are known, up to the root that the agent has.
+pub const KNOWN: u64 = 1;
+/// The root of the process is not one that is known: what is mounted there is its own affair.
+const UNASKED: u64 = 2;
+
+/// Goes from the mount of the object in question to the root of the acting process. Answers [`KNOWN`], [`UNASKED`] or
+/// [`NOBODY`]; with [`KEEP`] the mounts on the way become known.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn interdict_crossed(area: u32, what: u32) -> u64 {
@@ -183,7 +205,13 @@ extern "C" fn interdict_crossed(area: u32, what: u32) -> u64 {
             }
             // SAFETY: only whether it is there is asked.
             let ours = unsafe { CROSSINGS.get(&crossing) }.is_some();
-            return u64::from(!ours || unknown == 0);
+            return if !ours {
+                UNASKED
+            } else if unknown == 0 {
+                KNOWN
+            } else {
+                NOBODY
+            };
         }
         if mounted.is_outermost() {
             return 0;
@@ -231,7 +259,51 @@ fn identity(dentry: u64) -> Option<(u64, u32)> {
 /// the object it belongs to.
 #[inline(always)]
 pub fn vouched(area: Area) -> bool {
-    interdict_crossed(area.number, LOOK) != 0
+    voucher(area) != NOBODY
+}
+
+/// Who vouches for the way to the object in question: [`NOBODY`], whoever knows it ([`KNOWN`]), or nobody has to.
+#[inline(always)]
+pub fn voucher(area: Area) -> u64 {
+    interdict_vouched(area.number)
+}
+
+/// See [`vouched`]. Mounts that became known stay so, and while nobody mounts anything in their namespace the way is the
+/// same: then what was found is kept.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_vouched(number: u32) -> u64 {
+    let Some(area) = scratch::numbered(number) else { return 0 };
+    let mount = area.work().question.spot.mount;
+    let Some(way) = way(mount) else {
+        return interdict_crossed(number, LOOK);
+    };
+    // SAFETY: only whether it is there is asked.
+    if unsafe { VOUCHED.get(&way) }.is_some() {
+        return KNOWN;
+    }
+    // While somebody mounts, the number may have changed already and the way not yet.
+    let quiet = cache::sequence_of(fields::mount_lock()).is_some();
+    let answer = interdict_crossed(number, LOOK);
+    if quiet && answer == KNOWN {
+        // One that is not kept is found again.
+        let _kept = VOUCHED.insert(&way, &1, 0);
+    }
+    answer
+}
+
+/// The way from a mount to the root of the acting process, if both are in its own mount namespace.
+#[inline(always)]
+fn way(mount: u64) -> Option<Way> {
+    let (namespace, event) = task::own_mounts()?;
+    let top = task::root().mount;
+    for end in [mount, top] {
+        let holder = end.wrapping_sub(fields::mount_mnt()) as *const u8;
+        if probed::<u64>(holder, fields::mount_namespace())? != namespace {
+            return None;
+        }
+    }
+    Some(Way { mount, top, namespace, event })
 }
 
 /// The mounts on the way to the object in question can be vouched for.

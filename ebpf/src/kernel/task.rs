@@ -176,9 +176,13 @@ pub fn age_seconds() -> u32 {
 /// Where the acting task's root directory is; zeros if that cannot be read.
 #[inline(always)]
 pub fn root() -> Spot {
-    const NOWHERE: Spot = Spot { dentry: 0, mount: 0 };
-    let Some(fs) = probed::<*const u8>(current(), fields::task_fs()) else { return NOWHERE };
-    Spot::of_path(fs.wrapping_add(fields::fs_root() as usize)).unwrap_or(NOWHERE)
+    match followed(acting(), fields::task_fs()) {
+        Some(fs) => Spot {
+            dentry: Typed::read(fs, fields::fs_root_dentry()).unwrap_or(0),
+            mount: Typed::read(fs, fields::fs_root_mount()).unwrap_or(0),
+        },
+        None => Spot { dentry: 0, mount: 0 },
+    }
 }
 
 /// Whether the paths the acting task sees are those that the host's administrator arranged: its user namespace and the
@@ -191,15 +195,29 @@ pub fn sees_true_paths() -> bool {
 #[inline(always)]
 fn looks_at_host_namespaces() -> Option<bool> {
     let initial = fields::init_user_ns();
-    let task = current();
-    let credentials: *const u8 = probed(task, fields::task_cred())?;
-    let own: u64 = probed(credentials, fields::cred_user_ns())?;
-    let namespaces: *const u8 = probed(task, fields::task_nsproxy())?;
-    let mounts: *const u8 = probed(namespaces, fields::nsproxy_mnt_ns())?;
-    let owner: u64 = probed(mounts, fields::mnt_ns_user())?;
-    let root = root();
-    let top: u64 = probed(root.mount as *const u8, fields::vfsmount_root())?;
-    Some(initial != 0 && own == initial && owner == initial && top == root.dentry)
+    let task = acting();
+    let own: u64 = Typed::read(followed(task, fields::task_cred())?, fields::cred_user_ns())?;
+    let namespaces = followed(task, fields::task_nsproxy())?;
+    let mounts = followed(namespaces, fields::nsproxy_mnt_ns())?;
+    let owner: u64 = Typed::read(mounts, fields::mnt_ns_user())?;
+    let fs = followed(task, fields::task_fs())?;
+    let root: u64 = Typed::read(fs, fields::fs_root_dentry())?;
+    let top: u64 = Typed::read(followed(fs, fields::fs_root_mount())?, fields::vfsmount_root())?;
+    Some(initial != 0 && own == initial && owner == initial && top == root)
+}
+
+/// The mount namespace of the acting task and a number that changes with its mounts. `None`: it has none that says
+/// anything.
+#[inline(always)]
+pub fn own_mounts() -> Option<(u64, u64)> {
+    if fields::mnt_ns_event() == MISSING {
+        return None;
+    }
+    let namespaces = followed(acting(), fields::task_nsproxy())?;
+    let namespace = followed(namespaces, fields::nsproxy_mnt_ns())?;
+    // Namespaces start with 0, so that one in the place of another could not be told from it.
+    let event: u64 = Typed::read(namespace, fields::mnt_ns_event())?;
+    if event == 0 { None } else { Some((namespace as u64, event)) }
 }
 
 /// When the acting process started, ns on `CLOCK_BOOTTIME`.

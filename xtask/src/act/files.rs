@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{
@@ -58,6 +59,9 @@ pub enum FileAct {
     Load(String),
     /// Rename the first to the second and read it there.
     ReadRenamed(String, String),
+    /// Read a file of the first directory, whose name is the third, rename the directory to the second, and read the file
+    /// there.
+    ReadMoved(String, String, String),
     /// Open a file, give up the right to open it by becoming another program, and read it through the descriptor: the
     /// program is the second.
     ReadInherited(String, String),
@@ -84,6 +88,9 @@ impl fmt::Display for FileAct {
             Self::Mount(from, to) => write!(formatter, "mount {from} on {to}"),
             Self::Load(path) => write!(formatter, "load {path}"),
             Self::ReadRenamed(from, to) => write!(formatter, "rename {from} to {to} and read it"),
+            Self::ReadMoved(from, to, name) => {
+                write!(formatter, "read {from}/{name}, rename {from} to {to} and read {to}/{name}")
+            }
             Self::ReadInherited(path, by) => write!(formatter, "open {path} and read it in {by}"),
         }
     }
@@ -171,6 +178,17 @@ pub(super) fn attempt(act: &FileAct) -> io::Result<()> {
         FileAct::ReadRenamed(from, to) => {
             fs::rename(from, to)?;
             let read = File::open(to);
+            fs::rename(to, from)?;
+            read.map(drop)
+        }
+        FileAct::ReadMoved(from, to, name) => {
+            let (from, to) = (Path::new(from), Path::new(to));
+            // Twice: what is remembered of it is believed the second time.
+            for _ in 0..2 {
+                File::open(from.join(name))?;
+            }
+            fs::rename(from, to)?;
+            let read = File::open(to.join(name));
             fs::rename(to, from)?;
             read.map(drop)
         }

@@ -131,15 +131,18 @@ impl Loaded {
         for hook in hooks {
             self.attach(hook)?;
         }
-        if self.attached.contains(&MOVES) {
-            self.move_a_directory();
-        }
+        self.forget_paths();
         Ok(())
     }
 
-    /// Until its programs have seen a directory move, the kernel object asks the kernel for any rename instead. So one is
-    /// moved; if that cannot be done, or is not seen on this kernel, what is remembered of paths only lasts less long.
-    fn move_a_directory(&self) {
+    /// Makes the kernel programs forget what they remember of paths, by moving a directory.
+    ///
+    /// Until they have seen one move, they ask the kernel whether anything was renamed anywhere instead. If none can be moved,
+    /// or that is not seen on this kernel, what is remembered of paths only lasts less long.
+    pub fn forget_paths(&self) {
+        if !self.attached.contains(&MOVES) {
+            return;
+        }
         let (from, to) = (self.directory.join("moves"), self.directory.join("moved"));
         let _moved = fs::create_dir(&from).and_then(|()| fs::rename(&from, &to));
         for left in [from, to] {

@@ -268,7 +268,11 @@ impl Loaded {
             };
             return Ok(Some(Self {
                 maps: map_paths(&directory),
-                attached: needed.iter().map(|hook| hook.program).collect(),
+                attached: needed
+                    .iter()
+                    .filter(|hook| !dispensable(hook) || links.join(hook.program).exists())
+                    .map(|hook| hook.program)
+                    .collect(),
                 absent: Vec::new(),
                 directory,
                 slot_bytes,

@@ -7,8 +7,8 @@ pub mod names;
 pub mod open;
 pub mod tree;
 
-use interdict_abi::ids::{Act, Fact, Family, READ_AND_WRITE};
-use interdict_engine::{Memory, facts};
+use interdict_abi::ids::{Act, Family, READ_AND_WRITE};
+use interdict_engine::facts;
 
 use super::{
     object::{self, Question, how},
@@ -43,15 +43,8 @@ fn concerns(policy: Policy, act: u32) -> Option<(Policy, u32, u64)> {
     if directory == 0 {
         return None;
     }
-    let acting = acting(&policy, directory, act);
+    let acting = object::acting(&policy, directory, act);
     if acting == 0 { None } else { Some((policy, directory, acting)) }
-}
-
-/// The blocks of clauses that are about `act`.
-#[inline(always)]
-fn acting(policy: &Policy, directory: u32, act: u32) -> u64 {
-    facts::possible(&policy.image, directory, Fact::Act, act)
-        & policy.image.long(directory.wrapping_add(interdict_abi::image::family::ALL))
 }
 
 /// The mode a file is open in: for reading, for writing, for both or for neither.

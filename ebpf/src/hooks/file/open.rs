@@ -13,7 +13,6 @@ use super::{NOWHERE, ask, concerned, concerns, mode_of, of_mode, refusal};
 use crate::{
     cache,
     hooks::{
-        judge::Case,
         object::{self, how, row},
         with_area,
     },
@@ -61,7 +60,7 @@ pub fn file_open(context: LsmContext) -> i32 {
     let Some((policy, directory, acting)) = concerns(policy, act) else { return 0 };
     let mut labels = None;
     if let Some(known) = known {
-        if !possible(&policy, directory, acting, known.labels()) {
+        if !object::possible(&policy, directory, acting, known.labels()) {
             cache::unconcerned(known, mode);
             return 0;
         }
@@ -71,30 +70,6 @@ pub fn file_open(context: LsmContext) -> i32 {
         let inode = inode.cast_mut().cast();
         judge(file, act, &policy, area, Met { inode, control, directory, acting, mode, labels })
     })
-}
-
-/// Whether a clause among `acting` may hold of a path with these labels.
-#[inline(always)]
-fn possible(
-    policy: &Policy,
-    directory: u32,
-    acting: u64,
-    labels: &[u32; REMEMBERED_PARTS],
-) -> bool {
-    let image = &policy.image;
-    let mut left = acting;
-    let mut flipped = 0;
-    let mut part = facts::first_part(image, directory, Fact::Path);
-    let mut step = 0;
-    while step < REMEMBERED_PARTS {
-        if part == 0 {
-            break;
-        }
-        left &= facts::part_possible(image, part, labels[step], &mut flipped);
-        part = facts::next_part(image, part);
-        step += 1;
-    }
-    left != 0
 }
 
 /// Whether all labels of a path are remembered: those of the first few parts of its column are.
@@ -131,7 +106,12 @@ fn judge(file: *const u8, act: u32, policy: &Policy, area: Area, met: Met) -> i3
             && all_remembered(policy, met.directory)
             && cache::placed(file, met.control, policy.generation.0, &mut area.work().kept);
         built = path::seen::<Typed>(file, &mut area.work().text);
-        if placed && built.known() && built.deleted == 0 && is_nothing(policy, area, &met) {
+        if placed
+            && built.known()
+            && built.deleted == 0
+            && let Some(identity) = Object::identity::<Typed>(met.inode.cast())
+            && object::is_nothing(policy, area, Family::File, met.acting, identity)
+        {
             let work = area.work();
             cache::keep(met.inode, &mut work.kept, &work.labels[row::SEEN as usize], met.mode);
             return 0;
@@ -163,25 +143,6 @@ fn judge(file: *const u8, act: u32, policy: &Policy, area: Area, met: Met) -> i3
         cache::keep(met.inode, &mut work.kept, &work.labels[row::SEEN as usize], 0);
     }
     refusal(answer)
-}
-
-/// Whether no pattern matches the path in the area, no clause can hold of such a path, and the object has no other names:
-/// what is true of nearly all files that are opened for the first time. The labels are in their row then.
-#[inline(always)]
-fn is_nothing(policy: &Policy, area: Area, met: &Met) -> bool {
-    if Case::start(policy, area, Family::File).is_none() {
-        return false;
-    }
-    area.work().question.slot = policy.generation.slot();
-    if object::labels_of(area, Fact::Path, row::SEEN) != 0
-        || possible(policy, met.directory, met.acting, &[0; REMEMBERED_PARTS])
-    {
-        return false;
-    }
-    match Object::identity::<Typed>(met.inode.cast()) {
-        Some((device, number)) => !names::has_any(device, number),
-        None => false,
-    }
 }
 
 #[inline(always)]
