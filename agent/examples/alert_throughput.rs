@@ -85,26 +85,18 @@ fn decision(at: u32) -> Vec<u8> {
 
 fn policy() -> PolicyView {
     let rule = RuleMeta {
-        id: "IDT-FILE-0201".to_owned(),
         title: "Credential file touched by a program that has no business with it".to_owned(),
         policy: "credentials".to_owned(),
         file: "/etc/interdict/policies/credentials.yaml".to_owned(),
         line: 14,
         severity: Severity::Critical,
         attack: vec!["T1003.008".to_owned(), "T1552.001".to_owned()],
-        tags: Vec::new(),
-        backstops: Vec::new(),
-        rate: None,
         acts: vec!["file.read".to_owned()],
         action: "block".to_owned(),
-        mode: "enforce".to_owned(),
         on_fault: "block".to_owned(),
-        requires_block: false,
         message: "{process.exe} opened {file.path} ({file.access})".to_owned(),
         when: "file.path in [\"/etc/shadow\"] and not process.exe in auth".to_owned(),
-        exceptions: Vec::new(),
-        throttle: None,
-        narrowed: Vec::new(),
+        ..RuleMeta::of("IDT-FILE-0201")
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];

@@ -64,26 +64,11 @@ fn record(at: u64) -> Vec<u8> {
 /// A rule that is told once an hour and counted otherwise.
 fn policy() -> Arc<PolicyView> {
     let rule = RuleMeta {
-        id: "CRASH-1".to_owned(),
-        title: String::new(),
-        policy: String::new(),
-        file: String::new(),
-        line: 1,
         severity: Severity::Low,
-        attack: Vec::new(),
-        tags: Vec::new(),
-        backstops: Vec::new(),
-        rate: None,
-        acts: Vec::new(),
         action: "block".to_owned(),
-        mode: "enforce".to_owned(),
         on_fault: "block".to_owned(),
-        requires_block: false,
-        message: String::new(),
-        when: String::new(),
-        exceptions: Vec::new(),
         throttle: Some(ThrottleMeta { by: Vec::new(), burst: 1, per_seconds: 3_600 }),
-        narrowed: Vec::new(),
+        ..RuleMeta::of("CRASH-1")
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];

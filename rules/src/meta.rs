@@ -166,6 +166,33 @@ impl Severity {
 }
 
 impl RuleMeta {
+    /// A rule of which nothing is known but its id: it tells, and is in force. For programs and tests that make up alerts;
+    /// the compiler names every field.
+    pub fn of(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            title: String::new(),
+            policy: String::new(),
+            file: String::new(),
+            line: 1,
+            severity: Severity::Medium,
+            attack: Vec::new(),
+            tags: Vec::new(),
+            acts: Vec::new(),
+            backstops: Vec::new(),
+            rate: None,
+            action: Self::action_name(Action::Alert),
+            mode: Self::mode_name(Mode::Enforce),
+            on_fault: "pass".to_owned(),
+            requires_block: false,
+            message: String::new(),
+            when: String::new(),
+            exceptions: Vec::new(),
+            throttle: None,
+            narrowed: Vec::new(),
+        }
+    }
+
     /// The name `Action` has in metadata and alerts.
     pub fn action_name(action: Action) -> String {
         action.name().to_owned()

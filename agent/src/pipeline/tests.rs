@@ -190,26 +190,10 @@ async fn a_key_that_lies_ready_takes_over_and_the_old_one_vouches_for_it() {
 
 pub(super) fn rule(id: &str) -> interdict_rules::meta::RuleMeta {
     interdict_rules::meta::RuleMeta {
-        id: id.to_owned(),
-        title: String::new(),
-        policy: String::new(),
-        file: String::new(),
-        line: 1,
         severity: interdict_rules::meta::Severity::Low,
-        attack: Vec::new(),
-        tags: Vec::new(),
-        backstops: Vec::new(),
-        rate: None,
-        acts: Vec::new(),
         action: "block".to_owned(),
-        mode: "enforce".to_owned(),
         on_fault: "block".to_owned(),
-        requires_block: false,
-        message: String::new(),
-        when: String::new(),
-        exceptions: Vec::new(),
-        throttle: None,
-        narrowed: Vec::new(),
+        ..interdict_rules::meta::RuleMeta::of(id)
     }
 }
 

@@ -155,7 +155,6 @@ fn decision(at: u32) -> Vec<u8> {
 /// One rule.
 fn policy() -> PolicyView {
     let rule = RuleMeta {
-        id: "IDT-FILE-0201".to_owned(),
         title: "A file was read".to_owned(),
         policy: "files".to_owned(),
         file: "files.yaml".to_owned(),
@@ -163,18 +162,12 @@ fn policy() -> PolicyView {
         severity: Severity::High,
         attack: vec!["T1003.008".to_owned(), "T1552".to_owned()],
         tags: vec!["linux".to_owned()],
-        backstops: Vec::new(),
-        rate: None,
         acts: vec!["file.read".to_owned()],
         action: "block".to_owned(),
-        mode: "enforce".to_owned(),
         on_fault: "block".to_owned(),
-        requires_block: false,
         message: "{process.exe} read {file.path}".to_owned(),
         when: "file.path in [\"/x\"]".to_owned(),
-        exceptions: Vec::new(),
-        throttle: None,
-        narrowed: Vec::new(),
+        ..RuleMeta::of("IDT-FILE-0201")
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];

@@ -317,23 +317,10 @@ pub fn event(choices: &mut Choices<'_>) -> Event {
 /// Metadata that fits a program made up for a test.
 pub fn metadata(program: &Program) -> Metadata {
     let rules = program.rules.iter().map(|rule| RuleMeta {
-        id: rule.id.clone(),
-        title: String::new(),
-        policy: String::new(),
-        file: String::new(),
         line: 0,
         severity: Severity::Info,
-        attack: Vec::new(),
-        tags: Vec::new(),
-        backstops: Vec::new(),
-        rate: None,
-        acts: Vec::new(),
         action: rule.action.name().to_owned(),
         mode: rule.mode.name().to_owned(),
-        on_fault: String::new(),
-        requires_block: false,
-        message: String::new(),
-        when: String::new(),
         exceptions: vec![
             ExceptionMeta {
                 name: String::new(),
@@ -348,8 +335,8 @@ pub fn metadata(program: &Program) -> Metadata {
                 .max()
                 .unwrap_or(0)
         ],
-        throttle: None,
         narrowed: rule.narrowed.clone(),
+        ..RuleMeta::of(&rule.id)
     });
     Metadata { rules: rules.collect(), ..Metadata::default() }
 }

@@ -24,26 +24,18 @@ fn scene() -> Scene {
 
 fn policy() -> PolicyView {
     let rule = RuleMeta {
-        id: "R-1".to_owned(),
         title: "title".to_owned(),
         policy: "p".to_owned(),
         file: "p.yaml".to_owned(),
         line: 7,
         severity: Severity::Critical,
         attack: vec!["T1003.008".to_owned()],
-        tags: Vec::new(),
-        backstops: Vec::new(),
-        rate: None,
         acts: vec!["file.read".to_owned()],
         action: "block".to_owned(),
-        mode: "enforce".to_owned(),
         on_fault: "block".to_owned(),
-        requires_block: false,
         message: "{process.name} opened {file.path} ({file.access})".to_owned(),
         when: "file.path in [\"/etc/shadow\"] and not process.exe == \"/usr/bin/x\"".to_owned(),
-        exceptions: Vec::new(),
-        throttle: None,
-        narrowed: Vec::new(),
+        ..RuleMeta::of("R-1")
     };
     let mut clauses = vec![Vec::new(); 8];
     clauses[Family::File as usize] = vec![ClauseMeta { rule: 0, exception: None }];
