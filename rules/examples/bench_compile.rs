@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parts: usize = arguments.next().map_or(Ok(8), |text| text.parse())?;
     let budget = Budget { parts, ..Budget::default() };
     let mut rows = Vec::new();
+    // What ten rules list, every larger policy lists too.
+    let few = report::exact(&policy::mixed(10, 0, suffixes).0);
     for size in sizes.split(',') {
         let size: usize = size.parse()?;
         let feed = if size >= 10_000 { prefixes } else { 0 };
@@ -39,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         row["encode_ms"] = report::milliseconds(encoded);
         row["decode_ms"] = report::milliseconds(decoded);
         row["peak_rss_mib"] = report::peak_rss_mib();
-        report::walks(&mut row, &image, &program);
+        report::walks(&mut row, &image, &program, &few);
         rows.push(row);
     }
     println!("{}", serde_json::to_string_pretty(&rows)?);

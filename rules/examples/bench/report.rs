@@ -77,13 +77,9 @@ fn path_automaton(image: &[u8]) -> u32 {
     image.word(column + column::AUTOMATON)
 }
 
-/// Nanoseconds a byte for paths that are walked to their end and match.
-pub(crate) fn walks(row: &mut Value, image: &PolicyImage, program: &Program) {
-    let automaton = path_automaton(image.kernel());
-    if automaton == 0 {
-        return;
-    }
-    let exact: Vec<Vec<u8>> = program
+/// The paths that rules on files name exactly.
+pub(crate) fn exact(program: &Program) -> Vec<Vec<u8>> {
+    program
         .rules
         .iter()
         .flat_map(|rule| &rule.clauses)
@@ -108,9 +104,19 @@ pub(crate) fn walks(row: &mut Value, image: &PolicyImage, program: &Program) {
             | Pattern::Glob(_)
             | Pattern::Regex(_) => None,
         })
-        .collect();
-    let few: Vec<Vec<u8>> = exact.iter().take(8).cloned().collect();
-    row["walk_hot_ns_per_byte"] = per_byte(image, automaton, &few);
+        .collect()
+}
+
+/// Nanoseconds a byte for paths that are walked to their end and match. `few` are paths that policies of every size list:
+/// sizes are compared, not paths.
+pub(crate) fn walks(row: &mut Value, image: &PolicyImage, program: &Program, few: &[Vec<u8>]) {
+    let automaton = path_automaton(image.kernel());
+    if automaton == 0 {
+        return;
+    }
+    let exact = exact(program);
+    assert!(few.iter().all(|path| exact.contains(path)), "paths that this policy does not list");
+    row["walk_hot_ns_per_byte"] = per_byte(image, automaton, few);
     row["walk_all_ns_per_byte"] = per_byte(image, automaton, &exact);
     let other: Vec<Vec<u8>> = [
         "/usr/lib/x86_64-linux-gnu/libc.so.6",
@@ -124,7 +130,7 @@ pub(crate) fn walks(row: &mut Value, image: &PolicyImage, program: &Program) {
     .collect();
     row["walk_unlisted_ns_per_path"] = per_path(image, automaton, &other);
     row["decide_unlisted_ns"] = per_decision(image, &other);
-    row["decide_listed_ns"] = per_decision(image, &few);
+    row["decide_listed_ns"] = per_decision(image, few);
 }
 
 fn best(image: &PolicyImage, automaton: u32, paths: &[Vec<u8>]) -> f64 {
