@@ -20,7 +20,7 @@
 pub const MAGIC: u32 = u32::from_le_bytes(*b"IDCT");
 
 /// Version of this layout. Kernel programs and images of different versions refuse each other.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Bytes of the header.
 pub const HEADER_BYTES: u32 = 128;
@@ -268,7 +268,8 @@ pub mod residual {
 /// string is decided and the label is `value >> 1`. Label 0 matches nothing. Every state decides on the class of byte
 /// zero, so a walk ends at the terminator at the latest. A label with the bit [`automaton::TAIL`] is the place of a
 /// [`tail`], in units of 8 bytes: it holds the label to answer if the string goes on and ends like the tail, else the
-/// answer is 0.
+/// answer is 0. A transition with bit 0 and the bit [`automaton::SKIP`] is, without those, the offset of a [`skip`]: it
+/// holds the transition to take if the string goes on like it, else the answer is 0. Labels are below `1 << 29`.
 pub mod automaton {
     /// Offset of the start state's row, or a decided value, u32.
     pub const START: u32 = 0;
@@ -280,6 +281,19 @@ pub mod automaton {
     pub const ROWS: u32 = 264;
     /// This label names a tail.
     pub const TAIL: u32 = 1 << 30;
+    /// This transition names a skip.
+    pub const SKIP: u32 = 1 << 30;
+}
+
+/// Offsets inside a skip: bytes in the middle of strings that can only go on with them, compared in one go. Columns of
+/// short strings and the automaton of arguments have none.
+pub mod skip {
+    /// The transition to take if they follow: to a row or to another skip, u32.
+    pub const NEXT: u32 = 0;
+    /// The bytes, `SKIP_BYTES` of them.
+    pub const TEXT: u32 = 4;
+    /// Bytes of a skip.
+    pub const BYTES: u32 = 8;
 }
 
 /// Offsets inside a tail: the rest of one string, so that it needs no rows.

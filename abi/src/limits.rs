@@ -15,6 +15,10 @@ pub const ARGS_BYTES: usize = 4096;
 /// closer to the verifier's limit of 8,192 branches; the rows before a tail take over what does not fit.
 pub const TAIL_BYTES: usize = 256;
 
+/// Bytes that an automaton compares at once in the middle of a walk: see `image::skip`. Always as many, so that how far
+/// the string has been read does not wait for the skip to be read.
+pub const SKIP_BYTES: usize = 4;
+
 /// Clauses of one family: 64 blocks of 256 bits, so that one 64-bit word summarises all of a family.
 pub const CLAUSES_PER_FAMILY: usize = 64 * BLOCK_BITS;
 

@@ -432,8 +432,10 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
             if automaton != 0 {
                 let label = if self.part_has_names(part) {
                     names::label(self.image, automaton, text)
-                } else {
+                } else if LIMIT < PATH_BYTES as u32 {
                     dfa::walk_bounded::<M, B, LIMIT>(self.image, automaton, text)
+                } else {
+                    dfa::walk(self.image, automaton, text)
                 };
                 self.part(part, label);
             }

@@ -34,6 +34,17 @@ pub trait Bytes {
     /// The byte at `index`; 0 at and past the end.
     fn at(&self, index: u32) -> u8;
 
+    /// The 4 bytes from `index`, the first one lowest; what comes after a zero byte may be anything.
+    #[inline(always)]
+    fn four(&self, index: u32) -> u32 {
+        u32::from_le_bytes([
+            self.at(index),
+            self.at(index + 1),
+            self.at(index + 2),
+            self.at(index + 3),
+        ])
+    }
+
     /// `index`, after a loop that ended at it. The BPF verifier follows a loop's counter value by value, and would check
     /// what comes after the loop once for each: in the kernel this takes the value out of its sight.
     #[inline(always)]
@@ -47,6 +58,15 @@ impl Bytes for [u8] {
     #[inline(always)]
     fn at(&self, index: u32) -> u8 {
         self.get(index as usize).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn four(&self, index: u32) -> u32 {
+        let rest = self.get(index as usize..).unwrap_or(&[]);
+        match rest.first_chunk::<4>() {
+            Some(bytes) => u32::from_le_bytes(*bytes),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)),
+        }
     }
 }
 

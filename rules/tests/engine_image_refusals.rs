@@ -160,6 +160,51 @@ fn promises_of_the_layout_are_checked() {
 }
 
 #[test]
+fn skips_lead_on_and_stand_only_where_they_are_read() {
+    use interdict_abi::image::{automaton, skip};
+    let rules = vec![
+        rule("R0", Mode::Enforce, "/srv/database/{a,b}*"),
+        rule("R1", Mode::Enforce, "/srv/database/{b,c}*"),
+    ];
+    let program = Program { rules };
+    let image = lower(&program, generate::metadata(&program), Budget::default()).unwrap();
+    let at = image.kernel().word(column_of(&image, Fact::Path) + column::AUTOMATON);
+    let start = image.kernel().word(at + automaton::START);
+    assert_eq!(start & (automaton::SKIP | 1), automaton::SKIP | 1, "no skip to begin with");
+    let place = start & !(automaton::SKIP | 1);
+    refused(&image, at + automaton::START, start + 2, "does not lie inside");
+    refused(&image, at + automaton::START, 0x3ff_fff8 | automaton::SKIP | 1, "does not lie inside");
+    refused(&image, place + skip::TEXT, u32::from_le_bytes(*b"/s\0v"), "a zero byte");
+    refused(&image, place + skip::NEXT, at, "a transition to no state");
+    refused(&image, place + skip::NEXT, 0x1fff_ffff, "no entry");
+    // The end of the string decides, whatever is compared next.
+    refused(&image, at + automaton::ROWS, start, "a skip where none may be");
+    // A circle ends where the string does.
+    let circle = edited(&image, place + skip::NEXT, start).unwrap();
+    let event = |path: &[u8]| {
+        let event = run::Event::new(Act::FileRead);
+        event
+            .with(Fact::Path, run::Value::Text(path.to_vec()))
+            .with(Fact::Uid, run::Value::Number(5))
+    };
+    let path = b"/srv".repeat(1_000);
+    assert_eq!(run::decide(&circle, &event(&path), Mode::Enforce).verdict, Action::Pass);
+    // Arguments are read byte by byte, names in one piece: neither may have skips.
+    for fact in [Fact::Name, Fact::Comm] {
+        let mut program = program.clone();
+        for rule in &mut program.rules {
+            if let Test::Text { fact: tested, .. } = &mut rule.clauses[0].literals[0].test {
+                *tested = fact;
+            }
+        }
+        let image = lower(&program, generate::metadata(&program), Budget::default()).unwrap();
+        let at = image.kernel().word(column_of(&image, fact) + column::AUTOMATON);
+        assert_eq!(image.kernel().word(at + automaton::START) & 1, 0, "{fact:?}");
+        refused(&image, at + automaton::START, place | automaton::SKIP | 1, "none may be");
+    }
+}
+
+#[test]
 fn images_with_random_words_are_refused_or_harmless() {
     let image = image();
     let mut state = 1u64;

@@ -6,7 +6,7 @@ use interdict_rules::{
     analyse::costs,
     dfa::glob::{Glob, GlobFault},
     ir::{Clause, Literal, OnFault, Pattern, Program, Rule, Test},
-    lower::{Budget, LowerError, Problem, lower},
+    lower::{Budget, LowerError, Problem, lower, lower_with_stats},
     oracle::{Oracle, generate},
     run::{self, Event, Value},
 };
@@ -46,6 +46,48 @@ fn matches(pattern: &Pattern, text: &[u8]) -> bool {
     let found = run::decide(&image, &event, Mode::Enforce).verdict == Action::Block;
     assert_eq!(found, Oracle::new(&program).matches(pattern, text), "{pattern:?} {text:?}");
     found
+}
+
+#[test]
+fn what_patterns_share_in_the_middle_is_compared_to_the_last_byte() {
+    let listed = [
+        "/srv/database/a",
+        "/srv/database/b",
+        "/srv/database/backup-monday/x",
+        "/srv/database/backup-monday/y",
+        "/srv/databank",
+        "/srv/datebook/a",
+    ];
+    let mut patterns: Vec<Pattern> =
+        listed.iter().map(|path| Pattern::Exact(path.as_bytes().to_vec())).collect();
+    patterns.push(Pattern::Glob("/srv/database/archive-of-*/?.tar".to_owned()));
+    let tests = patterns.into_iter().map(|pattern| vec![on_path(vec![pattern])]).collect();
+    let program = program(tests);
+    let (image, stats) =
+        lower_with_stats(&program, generate::metadata(&program), Budget::default()).unwrap();
+    assert!(stats.automata[0].skips >= 4, "nothing is compared in the middle: {stats:?}");
+    let oracle = Oracle::new(&program);
+    let check = |text: &[u8]| {
+        let event = Event::new(Act::FileRead).with(Fact::Path, Value::Text(text.to_vec()));
+        let mut found = run::decide(&image, &event, Mode::Enforce).matched;
+        found.sort_unstable();
+        let wanted: Vec<u32> = oracle.decide(&event, Mode::Enforce).matched.into_iter().collect();
+        assert_eq!(found, wanted, "{:?}", String::from_utf8_lossy(text));
+        !wanted.is_empty()
+    };
+    for path in listed.iter().copied().chain(["/srv/database/archive-of-2026/1.tar"]) {
+        let path = path.as_bytes();
+        assert!(check(path));
+        for at in 0..path.len() {
+            check(&path[..at]);
+            check(&[&path[..at], &path[at + 1..]].concat());
+            for byte in [1, b'/', b'a', b'b', b'e', b'x', 0xff] {
+                check(&[&path[..at], &[byte], &path[at + 1..]].concat());
+                check(&[&path[..at], &[byte], &path[at..]].concat());
+            }
+        }
+        check(&[path, b"/more"].concat());
+    }
 }
 
 #[test]

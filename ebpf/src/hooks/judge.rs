@@ -46,7 +46,7 @@ extern "C" fn interdict_label(area: u32, slot: u32, automaton: u32) -> u64 {
     let mut walking = Walking { work, image, automaton: u64::from(automaton) };
     // SAFETY: the callback is `walk`, and its context outlives the call.
     unsafe {
-        bpf_loop(PATH_BYTES as u32 / PIECE, walk as *mut c_void, (&raw mut walking).cast(), 0)
+        bpf_loop(dfa::pieces(PATH_BYTES as u32), walk as *mut c_void, (&raw mut walking).cast(), 0)
     };
     let work = walking.work;
     match work.cursor.label(&image, &work.text) {
@@ -55,7 +55,7 @@ extern "C" fn interdict_label(area: u32, slot: u32, automaton: u32) -> u64 {
     }
 }
 
-/// Bytes of a path that one step walks over: most paths take one.
+/// Bytes of a path that one step walks over, or fewer and a skip.
 const PIECE: u32 = 64;
 
 /// What [`walk`] works on.
@@ -220,7 +220,7 @@ extern "C" fn interdict_key_label(area: u32, slot: u32, automaton: u32) -> u64 {
     work.cursor = Cursor::start_at(&image, automaton, work.lookup.start);
     let mut walking = Walking { work, image, automaton: u64::from(automaton) };
     // SAFETY: the callback is `walk`, and its context outlives the call.
-    unsafe { bpf_loop(KEY_BYTES / PIECE + 1, walk as *mut c_void, (&raw mut walking).cast(), 0) };
+    unsafe { bpf_loop(dfa::pieces(KEY_BYTES), walk as *mut c_void, (&raw mut walking).cast(), 0) };
     let work = walking.work;
     match work.cursor.label(&image, &work.text) {
         Some(label) => u64::from(label) + 1,
@@ -626,7 +626,7 @@ extern "C" fn interdict_cwd_label(area: u32, slot: u32, automaton: u32) -> u64 {
     let mut walking = Walking { work, image, automaton: u64::from(automaton) };
     // SAFETY: the callback is `walk_cwd`, and its context outlives the call.
     unsafe {
-        bpf_loop(PATH_BYTES as u32 / PIECE, walk_cwd as *mut c_void, (&raw mut walking).cast(), 0)
+        bpf_loop(dfa::pieces(PATH_BYTES as u32), walk_cwd as *mut c_void, (&raw mut walking).cast(), 0)
     };
     let work = walking.work;
     match work.cursor.label(&image, &work.cwd) {

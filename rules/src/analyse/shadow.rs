@@ -8,7 +8,7 @@ use interdict_abi::ids::{Act, Mode};
 
 use super::{overlap::stronger, witness::witness};
 use crate::{
-    dfa::{Limits, build, pattern},
+    dfa::{Chains, Limits, build, pattern},
     diag::Diagnostics,
     image::PolicyImage,
     ir::{Clause, Literal, Pattern, Program, Rule as Lowered, Test},
@@ -27,7 +27,8 @@ const PATTERNS: usize = 64;
 const COMPARISONS: usize = 128;
 
 /// What the automaton of two lists may take.
-const LIMITS: Limits = Limits { table_bytes: 128 << 10, work_bytes: 128 << 10, tails: false };
+const LIMITS: Limits =
+    Limits { table_bytes: 128 << 10, work_bytes: 128 << 10, chains: Chains::Rows };
 
 /// Says which rules are covered by another. `said` are those of which it has been said already.
 pub(super) fn check(

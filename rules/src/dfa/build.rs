@@ -15,7 +15,9 @@ use regex_syntax::hir::Hir;
 
 pub use interdict_abi::image::tail::End as TailEnd;
 
-use super::{determine, reduce, tails};
+use interdict_abi::limits::SKIP_BYTES;
+
+use super::{determine, reduce, skips, tails};
 
 /// Where a transition leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +28,28 @@ pub enum Next {
     Label(u32),
     /// Decided by whether the rest of the string is this tail.
     Tail(u32),
+    /// On where this skip leads, if its bytes follow.
+    Skip(u32),
+}
+
+/// Some bytes in the middle of strings. A string that does not go on with them has label 0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Skip {
+    /// What must follow.
+    pub bytes: [u8; SKIP_BYTES],
+    /// Where it goes on then: a state or another skip.
+    pub next: Next,
+}
+
+/// What may become of states with one way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chains {
+    /// Nothing. Arguments are read byte by byte, many strings in a row.
+    Rows,
+    /// Tails. Short strings are read in one piece, and skips would multiply what the verifier has to look at.
+    Tails,
+    /// Tails, and skips in the middle.
+    Skips,
 }
 
 /// The rest of one string. A string that does not go on and end like this has label 0.
@@ -52,6 +76,8 @@ pub struct Automaton {
     pub rows: Vec<Next>,
     /// The tails.
     pub tails: Vec<Tail>,
+    /// The skips.
+    pub skips: Vec<Skip>,
 }
 
 impl Automaton {
@@ -68,9 +94,8 @@ pub struct Limits {
     pub table_bytes: usize,
     /// Bytes of what is needed beside the table to make it.
     pub work_bytes: usize,
-    /// Whether the rest of a single string may become a tail. Arguments are read byte by byte, many strings in a row:
-    /// for them it may not.
-    pub tails: bool,
+    /// What becomes of states with one way on.
+    pub chains: Chains,
 }
 
 impl Limits {
@@ -116,6 +141,7 @@ pub fn build(
             start: Next::Label(0),
             rows: Vec::new(),
             tails: Vec::new(),
+            skips: Vec::new(),
         });
     }
     let nfa = together(expressions, limits)?;
@@ -126,7 +152,11 @@ pub fn build(
         by_library(&nfa, limits, label)?
     };
     let automaton = reduce::reduce(&made);
-    Ok(if limits.tails { tails::without_tails(automaton) } else { automaton })
+    Ok(match limits.chains {
+        Chains::Rows => automaton,
+        Chains::Tails => tails::without_tails(automaton),
+        Chains::Skips => skips::without_skips(tails::without_tails(automaton)),
+    })
 }
 
 /// All expressions as one automaton that is not deterministic yet.
@@ -251,5 +281,5 @@ fn explore(
             rows.push(number(next, &mut order));
         }
     }
-    Ok(Automaton { classes, class_count, start: first, rows, tails: Vec::new() })
+    Ok(Automaton { classes, class_count, start: first, rows, tails: Vec::new(), skips: Vec::new() })
 }

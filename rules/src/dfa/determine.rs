@@ -64,7 +64,14 @@ pub(super) fn determine(
     source.starting(&mut set);
     if set.is_empty() {
         let start = Next::Label(0);
-        return Ok(Automaton { classes: *classes, class_count, start, rows, tails: Vec::new() });
+        return Ok(Automaton {
+            classes: *classes,
+            class_count,
+            start,
+            rows,
+            tails: Vec::new(),
+            skips: Vec::new(),
+        });
     }
     // Only there does `^` hold, so nothing else may be taken for it.
     sets.keep(set.iter().copied());
@@ -135,7 +142,14 @@ pub(super) fn determine(
         limits.hold(size_of_val(&rows[..]), sets.bytes())?;
         at += 1;
     }
-    Ok(Automaton { classes: *classes, class_count, start: Next::State(0), rows, tails: Vec::new() })
+    Ok(Automaton {
+        classes: *classes,
+        class_count,
+        start: Next::State(0),
+        rows,
+        tails: Vec::new(),
+        skips: Vec::new(),
+    })
 }
 
 impl<'n> Source<'n> {
@@ -251,24 +265,38 @@ impl<'n> Source<'n> {
 mod tests {
     use super::*;
     use crate::{
-        dfa::{build::by_library_alone, pattern},
+        dfa::{Chains, build::by_library_alone, pattern},
         ir::Pattern,
     };
 
-    const LIMITS: Limits = Limits { table_bytes: 1 << 22, work_bytes: 1 << 22, tails: true };
+    const LIMITS: Limits =
+        Limits { table_bytes: 1 << 22, work_bytes: 1 << 22, chains: Chains::Skips };
 
     fn label(automaton: &Automaton, text: &[u8]) -> u32 {
         let mut at = automaton.start;
-        for (index, byte) in text.iter().chain([&0]).enumerate() {
+        let mut index = 0;
+        loop {
+            let rest = text.get(index..).unwrap_or(&[]);
             match at {
                 Next::State(state) => {
-                    let class = usize::from(automaton.classes[usize::from(*byte)]);
+                    assert!(index <= text.len(), "undecided at the end");
+                    let byte = rest.first().copied().unwrap_or(0);
+                    let class = usize::from(automaton.classes[usize::from(byte)]);
                     at = automaton.rows[state as usize * automaton.class_count + class];
+                    index += 1;
                 }
                 Next::Label(label) => return label,
+                Next::Skip(skip) => {
+                    let skip = &automaton.skips[skip as usize];
+                    if !rest.starts_with(&skip.bytes) {
+                        return 0;
+                    }
+                    index += skip.bytes.len();
+                    at = skip.next;
+                }
                 Next::Tail(tail) => {
                     let tail = &automaton.tails[tail as usize];
-                    let Some(rest) = text[index..].strip_prefix(&tail.bytes[..]) else { return 0 };
+                    let Some(rest) = rest.strip_prefix(&tail.bytes[..]) else { return 0 };
                     let ends = match tail.end {
                         super::super::TailEnd::End => rest.is_empty(),
                         super::super::TailEnd::EndOrSlash => rest.is_empty() || rest[0] == b'/',
@@ -277,10 +305,6 @@ mod tests {
                     return if ends { tail.label } else { 0 };
                 }
             }
-        }
-        match at {
-            Next::Label(label) => label,
-            Next::State(_) | Next::Tail(_) => panic!("undecided at the end"),
         }
     }
 

@@ -16,11 +16,11 @@ pub(super) fn reduce(automaton: &Automaton) -> Automaton {
             Some(label) => Next::Label(label),
             None => next,
         },
-        Next::Label(_) | Next::Tail(_) => next,
+        Next::Label(_) | Next::Tail(_) | Next::Skip(_) => next,
     };
     let rows = automaton.rows.iter().map(|next| resolve(*next)).collect();
     let start = resolve(automaton.start);
-    shared(&Automaton { rows, start, tails: Vec::new(), ..*automaton })
+    shared(&Automaton { rows, start, tails: Vec::new(), skips: Vec::new(), ..*automaton })
 }
 
 /// For each state the label that every continuation ends in, if there is one.
@@ -32,7 +32,7 @@ fn decided(automaton: &Automaton) -> Vec<Option<u32>> {
     let rows: Vec<&[Next]> = automaton.rows.chunks_exact(automaton.class_count).collect();
     let end_label = |state: usize| match rows[state][0] {
         Next::Label(label) => label,
-        Next::State(_) | Next::Tail(_) => 0,
+        Next::State(_) | Next::Tail(_) | Next::Skip(_) => 0,
     };
     let mut degree = vec![0u32; count + 1];
     for_edges(&rows, |_, to| degree[to + 1] += 1);
@@ -51,7 +51,7 @@ fn decided(automaton: &Automaton) -> Vec<Option<u32>> {
         let own = end_label(state);
         let differs = row.iter().any(|next| match next {
             Next::Label(label) => *label != own,
-            Next::Tail(_) => true,
+            Next::Tail(_) | Next::Skip(_) => true,
             Next::State(to) => end_label(*to as usize) != own,
         });
         if differs {
@@ -105,7 +105,7 @@ fn shared(automaton: &Automaton) -> Automaton {
                     representative[*to as usize] << 1
                 }
                 Next::State(to) => to << 1,
-                Next::Label(label) | Next::Tail(label) => label << 1 | 1,
+                Next::Label(label) | Next::Tail(label) | Next::Skip(label) => label << 1 | 1,
             };
             // Rows are mostly one value: what is compared is where it changes.
             if class == 0 || runs[runs.len() - 2] != word {
@@ -126,14 +126,20 @@ fn shared(automaton: &Automaton) -> Automaton {
     }
     let rename = |next: Next| match next {
         Next::State(to) => Next::State(numbers[representative[to as usize] as usize]),
-        Next::Label(_) | Next::Tail(_) => next,
+        Next::Label(_) | Next::Tail(_) | Next::Skip(_) => next,
     };
     let rows = order
         .iter()
         .flat_map(|state| &automaton.rows[*state as usize * width..(*state as usize + 1) * width])
         .map(|next| rename(*next))
         .collect();
-    Automaton { rows, start: rename(automaton.start), tails: Vec::new(), ..*automaton }
+    Automaton {
+        rows,
+        start: rename(automaton.start),
+        tails: Vec::new(),
+        skips: Vec::new(),
+        ..*automaton
+    }
 }
 
 /// Stands for "this state itself" in a row that is compared. No state has this number.

@@ -48,7 +48,7 @@ pub(super) fn without_tails(automaton: Automaton) -> Automaton {
             None => next,
         },
         Next::State(to) => Next::State(numbers[to as usize]),
-        Next::Label(_) | Next::Tail(_) => next,
+        Next::Label(_) | Next::Tail(_) | Next::Skip(_) => next,
     };
     let start = rename(automaton.start);
     let mut rows = Vec::with_capacity(kept as usize * width);
@@ -79,7 +79,7 @@ fn chains(kinds: &[Kind]) -> Vec<Kind> {
                     path.push(at);
                     match next {
                         Next::State(to) => at = to as usize,
-                        Next::Label(_) | Next::Tail(_) => break 0,
+                        Next::Label(_) | Next::Tail(_) | Next::Skip(_) => break 0,
                     }
                 }
             }
@@ -98,7 +98,7 @@ fn chains(kinds: &[Kind]) -> Vec<Kind> {
 }
 
 /// For each class its byte, if it has just one.
-fn singles(classes: &[u8; 256], count: usize) -> Vec<Option<u8>> {
+pub(super) fn singles(classes: &[u8; 256], count: usize) -> Vec<Option<u8>> {
     let mut members = vec![Vec::new(); count];
     for (byte, class) in (0..=255u8).zip(classes) {
         members[usize::from(*class)].push(byte);
@@ -149,7 +149,7 @@ impl Tails {
                     Kind::Row => return None,
                 },
                 Next::Label(label) => break (TailEnd::Anything, label),
-                Next::Tail(_) => return None,
+                Next::Tail(_) | Next::Skip(_) => return None,
             }
         };
         let next = self.all.len() as u32;

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use interdict_abi::{
-    image::{HEADER_BYTES, MAGIC, RANGES_INDEX, VERSION, automaton, header, names, pages, tail},
+    image::{
+        HEADER_BYTES, MAGIC, RANGES_INDEX, VERSION, automaton, header, names, pages, skip, tail,
+    },
     limits::{BLOCK_BITS, BLOCK_WORDS, SET_WORDS},
 };
 
@@ -257,13 +259,19 @@ impl Arena {
     /// An automaton.
     pub(crate) fn automaton(&mut self, from: &Automaton) -> u32 {
         let tails: Vec<u32> = from.tails.iter().map(|tail| self.tail(tail)).collect();
+        let skips = self.reserve(from.skips.len() as u32 * skip::BYTES);
         let at = self.reserve(automaton::ROWS + from.rows.len() as u32 * 4);
         let width = from.class_count as u32 * 4;
         let encode = |next: Next| match next {
             Next::State(state) => at + automaton::ROWS + state * width,
             Next::Label(label) => label << 1 | 1,
             Next::Tail(tail) => (tails[tail as usize] >> 3 | automaton::TAIL) << 1 | 1,
+            Next::Skip(number) => (skips + number * skip::BYTES) | automaton::SKIP | 1,
         };
+        for (place, skip) in (skips..).step_by(skip::BYTES as usize).zip(&from.skips) {
+            self.put(place + skip::NEXT, encode(skip.next));
+            self.put_bytes(place + skip::TEXT, &skip.bytes);
+        }
         self.put(at + automaton::START, encode(from.start));
         self.put(at + automaton::STATES, from.states() as u32);
         self.put_bytes(at + automaton::CLASSES, &from.classes);

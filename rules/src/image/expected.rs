@@ -2,6 +2,8 @@
 
 use interdict_abi::ids::Fact;
 
+use crate::dfa::Chains;
+
 /// What a fact's column is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -56,5 +58,15 @@ pub(crate) fn expected(fact: Fact) -> Expected {
         | Fact::Argument5
         | Fact::Result
         | Fact::Error => Expected::Ranges,
+    }
+}
+
+/// What becomes of chains of states in the automaton of a fact: short strings are not read in pieces in the kernel, and
+/// only a walk in pieces knows skips.
+pub(crate) fn chains(fact: Fact) -> Chains {
+    match (fact, expected(fact)) {
+        (Fact::Name | Fact::Comm, _) => Chains::Tails,
+        (_, Expected::Text | Expected::Program) => Chains::Skips,
+        (_, Expected::Direct | Expected::Ranges | Expected::Addresses) => Chains::Rows,
     }
 }

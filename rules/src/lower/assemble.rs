@@ -193,6 +193,7 @@ impl Writer<'_> {
             patterns: space.patterns(),
             states: built.automaton.states(),
             tails: built.automaton.tails.len(),
+            skips: built.automaton.skips.len(),
             classes: built.automaton.class_count,
             labels: built.labels.len(),
             bytes: self.arena.len() - before,

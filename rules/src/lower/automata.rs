@@ -18,7 +18,11 @@ use super::{
     space::Space,
     values::Values,
 };
-use crate::{dfa::Automaton, ir::Program};
+use crate::{
+    dfa::{Automaton, Chains},
+    image::expected,
+    ir::Program,
+};
 
 /// Patterns below which starting a thread takes longer than it saves.
 const WORTH_THREADS: usize = 200;
@@ -45,6 +49,7 @@ pub(super) struct Built {
 struct Job<'g, 'p> {
     owner: Owner,
     name: &'static str,
+    chains: Chains,
     space: &'g Space<'p>,
     column: Option<&'g Column>,
 }
@@ -60,12 +65,14 @@ pub(super) fn build(
         Job {
             owner: Owner::Programs,
             name: Fact::Exe.name(),
+            chains: expected::chains(Fact::Exe),
             space: &gathered.programs,
             column: None,
         },
         Job {
             owner: Owner::Arguments,
             name: SetFact::Args.name(),
+            chains: Chains::Rows,
             space: &gathered.arguments,
             column: None,
         },
@@ -74,7 +81,13 @@ pub(super) fn build(
         for (place, tested) in columns {
             if let Values::Text(space) = &tested.values {
                 let owner = Owner::Column(family, *place);
-                jobs.push(Job { owner, name: place.0.name(), space, column: Some(&tested.column) });
+                jobs.push(Job {
+                    owner,
+                    name: place.0.name(),
+                    chains: expected::chains(place.0),
+                    space,
+                    column: Some(&tested.column),
+                });
             }
         }
     }
@@ -118,19 +131,20 @@ pub(super) fn build(
 fn run(job: &Job<'_, '_>, program: &Program, budget: &Budget) -> Result<Built, Vec<Problem>> {
     let mut labels: Vec<Vec<u32>> = vec![Vec::new()];
     let mut known: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
-    let automaton = job.space.automaton(job.name, program, budget, &mut |truths| {
-        // For a column strings that flip the same clauses are the same: fewer labels, fewer states.
-        let meaning = match job.column {
-            Some(column) => column.flips(truths),
-            None => truths.to_vec(),
-        };
-        if let Some(label) = known.get(&meaning) {
-            return *label;
-        }
-        let label = labels.len() as u32;
-        labels.push(meaning.clone());
-        known.insert(meaning, label);
-        label
-    })?;
+    let automaton =
+        job.space.automaton((job.name, job.chains), program, budget, &mut |truths| {
+            // For a column strings that flip the same clauses are the same: fewer labels, fewer states.
+            let meaning = match job.column {
+                Some(column) => column.flips(truths),
+                None => truths.to_vec(),
+            };
+            if let Some(label) = known.get(&meaning) {
+                return *label;
+            }
+            let label = labels.len() as u32;
+            labels.push(meaning.clone());
+            known.insert(meaning, label);
+            label
+        })?;
     Ok(Built { automaton, labels })
 }

@@ -5,14 +5,12 @@
 
 use std::collections::HashMap;
 
-use interdict_abi::ids::SetFact;
-
 use super::{
     Budget,
     error::{Problem, show},
 };
 use crate::{
-    dfa::{self, Automaton, BuildError, Limits, pattern},
+    dfa::{self, Automaton, BuildError, Chains, Limits, pattern},
     ir::{Pattern, Program},
 };
 
@@ -85,7 +83,7 @@ impl<'p> Space<'p> {
     /// The automaton of all patterns. `label` is told which predicates are true and answers the label, 0 for none.
     pub(super) fn automaton(
         &self,
-        fact: &'static str,
+        (fact, chains): (&'static str, Chains),
         program: &Program,
         budget: &Budget,
         label: &mut dyn FnMut(&[u32]) -> u32,
@@ -107,7 +105,7 @@ impl<'p> Space<'p> {
             return Err(problems);
         }
         let (table_bytes, work_bytes) = budget.limits(self.patterns.len());
-        let limits = Limits { table_bytes, work_bytes, tails: fact != SetFact::Args.name() };
+        let limits = Limits { table_bytes, work_bytes, chains };
         let built = dfa::build(&expressions, limits, &mut |matched| label(&self.truths(matched)));
         match built {
             Ok(automaton) => Ok(automaton),

@@ -30,6 +30,8 @@ pub struct AutomatonStats {
     pub states: usize,
     /// Rests of single strings that need no states.
     pub tails: usize,
+    /// Middles of strings that need no states.
+    pub skips: usize,
     /// Byte classes.
     pub classes: usize,
     /// Labels, "matches nothing" included.

@@ -21,7 +21,8 @@ use interdict_abi::{
 };
 
 use self::table::Tables;
-use crate::meta::Metadata;
+use super::expected;
+use crate::{dfa::Chains, meta::Metadata};
 
 /// Why bytes are not an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +147,7 @@ impl Shared {
                 return Err(broken(header::EXE_AUTOMATON, reason));
             }
         } else {
-            tables.automaton(exe, labels)?;
+            tables.automaton(exe, labels, expected::chains(Fact::Exe))?;
             if ancestors != 0 {
                 tables.part("ancestor sets", ancestors, labels, SET_WORDS as u32 * 8)?;
                 sets |= 1 << SetFact::Ancestors as u32;
@@ -156,7 +157,7 @@ impl Shared {
             return Err(broken(header::ARG_AUTOMATON, "arguments without sets or sets without"));
         }
         if arg != 0 {
-            let highest = tables.automaton(arg, u32::MAX)?;
+            let highest = tables.automaton(arg, u32::MAX, Chains::Rows)?;
             tables.part("argument sets", args, highest.saturating_add(1), SET_WORDS as u32 * 8)?;
             sets |= 1 << SetFact::Args as u32;
         }

@@ -1,21 +1,24 @@
 //! Checks rows, tables and automata of an image.
 
+use std::collections::HashSet;
+
 use interdict_abi::{
     ids::{Fact, object_flags, process_flags},
     image::{
         self, ADDRESSES_BYTES, COLUMN_BYTES, RANGES_BYTES, RANGES_INDEX, TableKind, automaton,
-        column, names, pages, tail,
+        column, names, pages, skip, tail,
     },
     limits::{BLOCK_BITS, BLOCK_WORDS, SEARCH_STEPS, TAIL_BYTES},
 };
 
 use super::{
     super::{
-        expected::{Expected, expected},
+        expected::{Expected, chains, expected},
         front,
     },
     ImageError,
 };
+use crate::dfa::Chains;
 
 const BLOCK_BYTES: u32 = BLOCK_WORDS as u32 * 8;
 
@@ -76,7 +79,12 @@ impl<'a> Tables<'a> {
     }
 
     /// Checks an automaton whose labels must be below `labels`; answers the highest.
-    pub(super) fn automaton(&mut self, at: u32, labels: u32) -> Result<u32, ImageError> {
+    pub(super) fn automaton(
+        &mut self,
+        at: u32,
+        labels: u32,
+        chains: Chains,
+    ) -> Result<u32, ImageError> {
         let broken = |reason| ImageError::Broken { what: "automaton", offset: at, reason };
         let head = self.part("automaton", at, 1, automaton::ROWS)?;
         let classes = &head[automaton::CLASSES as usize..];
@@ -89,11 +97,26 @@ impl<'a> Tables<'a> {
         let first = at + automaton::ROWS;
         let rows = self.words("automaton rows", first, size)?;
         let mut highest = 0;
-        let mut check = |tables: &mut Self, next: u32, decides: bool| {
+        let mut skips = HashSet::new();
+        let mut check = |tables: &mut Self, mut next: u32, decides: bool| {
+            // Skips lead on. What a known one leads to has been looked at.
+            while next & 1 != 0
+                && next & (automaton::TAIL << 1 | automaton::SKIP) == automaton::SKIP
+            {
+                if decides || chains != Chains::Skips {
+                    return Err(broken("a skip where none may be"));
+                }
+                if !skips.insert(next) {
+                    return Ok(());
+                }
+                next = tables.skip(next & !(automaton::SKIP | 1))?;
+            }
             if next & 1 != 0 {
                 let decided = next >> 1;
                 let label = if decided & automaton::TAIL == 0 {
                     decided
+                } else if chains == Chains::Rows {
+                    return Err(broken("a tail where none may be"));
                 } else {
                     tables.tail((decided & !automaton::TAIL) << 3)?
                 };
@@ -118,6 +141,19 @@ impl<'a> Tables<'a> {
             check(self, next, place == 0)?;
         }
         Ok(highest)
+    }
+
+    /// Checks a skip; answers where it leads.
+    fn skip(&mut self, at: u32) -> Result<u32, ImageError> {
+        let bytes = self.part("skip", at, 1, skip::BYTES)?;
+        if bytes[skip::TEXT as usize..].contains(&0) {
+            return Err(ImageError::Broken {
+                what: "skip",
+                offset: at,
+                reason: "a zero byte, which no string holds",
+            });
+        }
+        self.word(at + skip::NEXT)
     }
 
     /// Checks a tail; answers its label.
@@ -208,7 +244,7 @@ impl<'a> Tables<'a> {
                 if names {
                     self.names(automaton, labels)?;
                 } else {
-                    self.automaton(automaton, labels)?;
+                    self.automaton(automaton, labels, chains(fact))?;
                 }
             }
             Expected::Program => {
