@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,7 +24,7 @@ impl Programs {
     /// Builds them; `agent` is used instead of the one of this repository in release mode.
     pub(super) fn build(agent: Option<&Path>) -> Result<Self> {
         let building = step::begin("building workload and agent");
-        let folder = workload()?;
+        let folder = run::static_programs("bench")?;
         let agent = match agent {
             Some(program) => program.to_path_buf(),
             None => {
@@ -58,21 +57,6 @@ impl Programs {
         let guest = self.guest(kernel)?.agent(&self.agent);
         Ok(guest.file("/etc/interdict/policies/bench.yaml", 0o644, policy))
     }
-}
-
-/// Builds the static programs; answers their folder.
-fn workload() -> Result<PathBuf> {
-    let target = paths::target().join("workload");
-    run::to_the_end(
-        run::without_cargo(&mut Command::new("cargo"))
-            .current_dir(paths::root().join("bench"))
-            .args(["build", "--quiet", "--locked", "--release"])
-            // Named, so that the flags are not used for build scripts as well.
-            .args(["--target", "x86_64-unknown-linux-gnu"])
-            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Crelocation-model=static")
-            .env("CARGO_TARGET_DIR", &target),
-    )?;
-    Ok(target.join("x86_64-unknown-linux-gnu/release"))
 }
 
 /// A policy with so many rules per family, none about what the workload does but the one it means to hit; and, if there

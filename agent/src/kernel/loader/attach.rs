@@ -198,6 +198,10 @@ impl Loaded {
                 source: io::Error::other(error),
             })
         };
+        let unlinked = |error| LoadError::Pin {
+            path: hook.program.to_owned(),
+            source: io::Error::other(error),
+        };
         match hook.attach {
             Attach::Lsm(_) => {
                 let program: &mut Lsm = program.try_into().map_err(refused)?;
@@ -231,11 +235,7 @@ impl Loaded {
                 // As a link, which always leaves room for others: the kernel refuses the flag that says so.
                 let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
                 let link = program.take_link(id).map_err(refused)?;
-                let link = FdLink::try_from(link).map_err(|error| LoadError::Pin {
-                    path: hook.program.to_owned(),
-                    source: io::Error::other(error),
-                })?;
-                pin(link, hook.program)?;
+                pin(FdLink::try_from(link).map_err(unlinked)?, hook.program)?;
             }
             Attach::Sysctl => return Err(LoadError::Missing("link to a cgroup's sysctls")),
             Attach::CgroupOut | Attach::CgroupIn => {
@@ -249,11 +249,7 @@ impl Loaded {
                 };
                 let id = program.attach(cgroup, way, CgroupAttachMode::Single).map_err(refused)?;
                 let link = program.take_link(id).map_err(refused)?;
-                let link = FdLink::try_from(link).map_err(|error| LoadError::Pin {
-                    path: hook.program.to_owned(),
-                    source: io::Error::other(error),
-                })?;
-                pin(link, hook.program)?;
+                pin(FdLink::try_from(link).map_err(unlinked)?, hook.program)?;
             }
             Attach::Xdp => {
                 let program: &mut Xdp = program.try_into().map_err(refused)?;

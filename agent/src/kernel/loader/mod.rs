@@ -290,27 +290,14 @@ impl Loaded {
         let btf = Btf::of_kernel()?;
         let active = active_modules();
         let kernel_btf = hook_types(&btf)?;
-        if options.without_lsm {
-            let reason = "switched off in the configuration".to_owned();
-            return Self::load_as(
-                options,
-                slot_bytes,
-                wanted,
-                &btf,
-                &kernel_btf,
-                Deciding::WithoutLsm(reason),
-            );
-        }
-        if let Err(reason) = active {
-            tracing::warn!(%reason, "going on without BPF LSM");
-            return Self::load_as(
-                options,
-                slot_bytes,
-                wanted,
-                &btf,
-                &kernel_btf,
-                Deciding::WithoutLsm(reason),
-            );
+        let without = if options.without_lsm {
+            Some("switched off in the configuration".to_owned())
+        } else {
+            active.err().inspect(|reason| tracing::warn!(%reason, "going on without BPF LSM"))
+        };
+        if let Some(reason) = without {
+            let deciding = Deciding::WithoutLsm(reason);
+            return Self::load_as(options, slot_bytes, wanted, &btf, &kernel_btf, deciding);
         }
         match Self::load_as(options.clone(), slot_bytes, wanted, &btf, &kernel_btf, Deciding::Lsm) {
             Err(LoadError::Program { program, source })
