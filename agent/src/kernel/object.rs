@@ -4,9 +4,12 @@
 //! type, key size, value size, max entries, flags, id, pinning, each u32). The loader library lets one override the
 //! number of entries but not that, so it is written into the bytes.
 
+use std::sync::LazyLock;
+
 use object::{Object, ObjectSection, ObjectSymbol};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::alert::hash::sha256;
 
 /// The object that belongs to this source, with BTF and without debug information: `build.rs` names it.
 pub static PREBUILT: &[u8] = aya::include_bytes_aligned!(env!("INTERDICT_BPF_OBJECT_PATH"));
@@ -24,10 +27,11 @@ pub enum ObjectError {
     NoMap(&'static str),
 }
 
-/// SHA-256 of an object, hex.
-pub fn digest(object: &[u8]) -> String {
-    Sha256::digest(object).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+/// What instances of [`PREBUILT`] are called: the first 12 hex digits of its SHA-256.
+pub static NAME: LazyLock<String> = LazyLock::new(|| {
+    let hash = sha256(&[PREBUILT]);
+    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+});
 
 /// A copy of `object` whose map `map` has values of `bytes`.
 ///

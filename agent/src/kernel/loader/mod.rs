@@ -225,9 +225,8 @@ impl Loaded {
 
     /// `<first 12 digits of the object's digest>-<log2 of the slot size>-<lsm|host>-<number>`.
     fn name(slot_bytes: usize, lsm: bool, number: u32) -> String {
-        let digest = object::digest(object::PREBUILT);
         let kind = if lsm { "lsm" } else { "host" };
-        format!("{}-{}-{kind}-{number}", &digest[..12], slot_bytes.trailing_zeros())
+        format!("{}-{}-{kind}-{number}", *object::NAME, slot_bytes.trailing_zeros())
     }
 
     fn adopt(
@@ -236,14 +235,13 @@ impl Loaded {
         acts: &[Act],
         guarded: bool,
     ) -> Result<Option<Self>, LoadError> {
-        let digest = object::digest(object::PREBUILT);
         for directory in Self::instances(&options.pins) {
             let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let parts: Vec<&str> = name.split('-').collect();
             let [prefix, log2, kind, _] = parts.as_slice() else { continue };
             let Ok(log2) = log2.parse::<u32>() else { continue };
             let slot_bytes = 1usize.checked_shl(log2).unwrap_or(0);
-            if *prefix != &digest[..12] || slot_bytes < image_bytes {
+            if *prefix != object::NAME.as_str() || slot_bytes < image_bytes {
                 continue;
             }
             let lsm = *kind == "lsm";
