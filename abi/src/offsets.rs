@@ -102,7 +102,6 @@ fields! {
     "DENTRY_PARENT": "dentry" . "d_parent",
     "DENTRY_SEQUENCE": "dentry" . "d_seq.seqcount.sequence",
     "FDTABLE_FILES": "fdtable" . "fd",
-    "FDTABLE_SIZE": "fdtable" . "max_fds",
     "FILES_TABLE": "files_struct" . "fdt",
     "FILE_DENTRY": "file" . "f_path.dentry",
     "FILE_INODE": "file" . "f_inode",

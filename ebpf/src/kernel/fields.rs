@@ -45,7 +45,6 @@ fields! {
     dentry_parent DENTRY_PARENT,
     dentry_sequence DENTRY_SEQUENCE,
     fdtable_files FDTABLE_FILES,
-    fdtable_size FDTABLE_SIZE,
     files_table FILES_TABLE,
     file_dentry FILE_DENTRY,
     file_inode FILE_INODE,
