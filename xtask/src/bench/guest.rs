@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Deserialize;
 
-use super::finish;
 use super::record::{Begun, Figure};
 use super::workload::Programs;
+use super::{finish, tables};
 use crate::vm::Outcome;
 use crate::vm::kernel::Kernel;
 use crate::{step, tools};
@@ -188,8 +188,10 @@ fn read(setup: &str, outcome: &Outcome) -> Result<Vec<Figure>> {
         }
     }
     if let Ok(fdinfo) = fs::read_to_string(outcome.out.join("fdinfo")) {
-        let bytes: f64 = fdinfo.lines().filter_map(|line| number(line, "memlock:")).sum();
-        add("memory/bpf", "MiB", vec![bytes / 1_048_576.0])?;
+        let taken = tables::taken(&fdinfo);
+        for (name, bytes) in [("memory/bpf", taken.now), ("memory/bpf-told", taken.told)] {
+            add(name, "MiB", vec![bytes as f64 / 1_048_576.0])?;
+        }
     }
     Ok(figures)
 }

@@ -11,6 +11,7 @@ mod page;
 mod plots;
 mod record;
 mod storm;
+mod tables;
 mod targets;
 mod workload;
 
