@@ -17,6 +17,7 @@ use super::targets::{Limit, TARGETS};
 const OURS: RGBColor = RGBColor(31, 119, 180);
 const OTHERS: RGBColor = RGBColor(170, 170, 170);
 const TOLD: RGBColor = RGBColor(44, 160, 44);
+const COUNTED: RGBColor = RGBColor(230, 159, 0);
 const LOST: RGBColor = RGBColor(214, 39, 40);
 /// Colours that can be told apart, also by who sees no red.
 const LINES: [RGBColor; 8] = [
@@ -129,7 +130,7 @@ fn stormed(file: &Path, record: &Record) -> Result<()> {
             .find(|figure| figure.name == name && figure.setup == setup)
             .map(|figure| figure.median)
     };
-    let mut points: Vec<(f64, f64, f64)> = record
+    let mut points: Vec<(f64, [f64; 3])> = record
         .figures
         .iter()
         .filter(|figure| figure.name == "storm/rate" && figure.setup.ends_with(" open"))
@@ -138,7 +139,7 @@ fn stormed(file: &Path, record: &Record) -> Result<()> {
             let lost = of("storm/lost-and-told", &figure.setup)?;
             let counted = of("storm/counted", &figure.setup).unwrap_or(0.0);
             let all = (told + counted + lost).max(1.0);
-            Some((figure.median, 100.0 * told / all, 100.0 * lost / all))
+            Some((figure.median, [told, counted, lost].map(|part| 100.0 * part / all)))
         })
         .collect();
     points.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -162,9 +163,15 @@ fn stormed(file: &Path, record: &Record) -> Result<()> {
             .label_style(("sans-serif", 13))
             .draw()
             .map_err(failed)?;
-        let told: Vec<(f64, f64)> = points.iter().map(|point| (point.0, point.1)).collect();
-        let lost: Vec<(f64, f64)> = points.iter().map(|point| (point.0, point.2)).collect();
-        let lines = [("told as alerts", TOLD, told), ("lost, and told as lost", LOST, lost)];
+        let kinds = [
+            ("told as alerts", TOLD),
+            ("counted, and told as repeats", COUNTED),
+            ("lost, and told as lost", LOST),
+        ];
+        let lines = kinds.iter().enumerate().map(|(kind, (label, colour))| {
+            let line = points.iter().map(|(rate, parts)| (*rate, parts[kind]));
+            (*label, *colour, line.collect::<Vec<_>>())
+        });
         for (label, colour, line) in lines {
             let marks = line.iter().map(|point| Circle::new(*point, 4, colour.filled()));
             chart.draw_series(marks.collect::<Vec<_>>()).map_err(failed)?;
