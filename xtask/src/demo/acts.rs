@@ -56,7 +56,8 @@ fn run(program: &str) -> Act {
 }
 
 fn packet(from: &str) -> Act {
-    Act::Send { namespace: BEYOND.to_owned(), from: address(from), to: address("198.51.100.1:514") }
+    // To an address that no rule is about, so that where it comes from decides.
+    Act::Send { namespace: BEYOND.to_owned(), from: address(from), to: address("10.77.0.1:514") }
 }
 
 /// All of them, in order.
