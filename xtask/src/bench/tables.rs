@@ -1,7 +1,7 @@
 //! How much memory the kernel has taken for a process's maps and programs, by what `/proc/PID/fdinfo` says of them.
 //!
-//! Before 6.4 the kernel says of a table that takes memory entry by entry what it would take when full. Of such a table
-//! only what an empty one takes is counted here; what it would come to when full is told beside it.
+//! Before 6.4 the kernel leaves out the heads of entries, and says of a table that takes memory entry by entry what it
+//! would take when full. Of such a table only what an empty one takes is counted here; the kernel's word is told beside it.
 
 /// Kinds of maps that can take memory entry by entry (`BPF_MAP_TYPE_HASH`), and the flag by which they do.
 const HASH: u64 = 1;
