@@ -53,9 +53,12 @@ const TALLIED: usize = 8_192;
 /// Reasons that begin so are faults that the kernel side decided with, not losses.
 pub(super) const FAULT: &str = "fault ";
 
-/// Records after which the heap is worth tidying up, and the least time between two times of it.
-const TIDY_RECORDS: usize = 10_000;
-const TIDY: Duration = Duration::from_secs(60);
+/// Records after which the heap is worth tidying up, and the least time between two times of it: while more come, and
+/// when hardly any do.
+const TIDY_BUSY: (usize, Duration) = (10_000, Duration::from_secs(60));
+const TIDY_QUIET: (usize, Duration) = (1_000, Duration::from_secs(5));
+/// Fewer records in a second than this are hardly any.
+const HARDLY_ANY: usize = 100;
 
 pub(super) struct Worker {
     intake: Arc<Intake>,
@@ -96,6 +99,8 @@ pub(super) struct Worker {
     last_tidy: Instant,
     /// Records since the heap was tidied up.
     untidied: usize,
+    /// As many at the tick before.
+    untidied_before: usize,
 }
 
 /// An alert of a container whose names are waited for.
@@ -163,7 +168,9 @@ impl Worker {
             last_alive: now,
             last_tick: now,
             last_tidy: now,
-            untidied: 0,
+            // What starting took.
+            untidied: TIDY_QUIET.0,
+            untidied_before: 0,
         }
     }
 
@@ -486,8 +493,12 @@ impl Worker {
 
     /// Gives the system back what many records have left free in the heap.
     fn tidy(&mut self) {
-        if self.untidied >= TIDY_RECORDS && self.last_tidy.elapsed() >= TIDY {
+        let quiet = self.untidied - self.untidied_before < HARDLY_ANY;
+        self.untidied_before = self.untidied;
+        let (records, pause) = if quiet { TIDY_QUIET } else { TIDY_BUSY };
+        if self.untidied >= records && self.last_tidy.elapsed() >= pause {
             self.untidied = 0;
+            self.untidied_before = 0;
             self.last_tidy = Instant::now();
             heap::give_back();
         }
