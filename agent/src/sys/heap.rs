@@ -13,8 +13,13 @@ const MAPPED_FROM: libc::c_int = 256 << 10;
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 2;
 
-/// Sets the allocator up. Once, before threads are started.
+/// Sets the allocator up, and keeps the kernel from making huge pages of a heap with gaps: where it may, it gives back what
+/// was given back to it. Once, before threads are started.
 pub fn keep_small() {
+    // SAFETY: takes no pointers; concerns this process and what it starts.
+    if unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } != 0 {
+        tracing::debug!("the kernel makes huge pages whoever wants them");
+    }
     #[cfg(target_env = "gnu")]
     for (parameter, value) in [(libc::M_MMAP_THRESHOLD, MAPPED_FROM), (libc::M_ARENA_MAX, ARENAS)] {
         // SAFETY: sets a number of the allocator; takes its own lock.
