@@ -63,8 +63,8 @@ pub fn check(line: &[u8], keys: &[PublicKey]) -> Result<Proven, Flaw> {
     check_after(line, keys, &mut None)
 }
 
-/// A root whose signature has been checked: the alerts of one batch share it.
-type Signed = Option<(PublicKey, Hash, Vec<u8>)>;
+/// A root whose signature has been checked, and how many alerts it is said to stand for: those of one batch share it.
+type Signed = Option<(PublicKey, Hash, Vec<u8>, u32)>;
 
 fn check_after(line: &[u8], keys: &[PublicKey], known: &mut Signed) -> Result<Proven, Flaw> {
     let mut alert = parse(line)?;
@@ -107,22 +107,25 @@ fn check_after(line: &[u8], keys: &[PublicKey], known: &mut Signed) -> Result<Pr
         .map(|neighbour| BASE64.decode(neighbour.as_str()?).ok()?.try_into().ok())
         .collect::<Option<Vec<Hash>>>()
         .ok_or(Flaw::Malformed("path"))?;
-    let root = merkle::root(&hash, place("index")?, place("size")?, &path)
-        .ok_or(Flaw::Malformed("path"))?;
+    let size = place("size")?;
+    let root = merkle::root(&hash, place("index")?, size, &path).ok_or(Flaw::Malformed("path"))?;
     let id = text("key")?;
     let key = keys
         .iter()
         .find(|key| key.id() == id)
         .ok_or_else(|| Flaw::UnknownKey(id.chars().take(64).collect()))?;
     let signature = BASE64.decode(text("sig")?).map_err(|_not_base64| Flaw::Malformed("sig"))?;
-    let is_known = known.as_ref().is_some_and(|(by, of, by_signature)| {
-        by == key && *of == root && *by_signature == signature
-    });
-    if !is_known {
-        if !key.verifies(&signed_message(&root), &signature) {
-            return Err(Flaw::NotSigned);
+    let batch = known
+        .as_ref()
+        .filter(|(by, of, by_signature, _)| by == key && *of == root && *by_signature == signature);
+    match batch {
+        // Some paths are the same in batches of several sizes; the other alerts of the batch know its own.
+        Some((.., known_size)) if *known_size != size => return Err(Flaw::Malformed("size")),
+        Some(_) => {}
+        None if key.verifies(&signed_message(&root), &signature) => {
+            *known = Some((*key, root, signature, size));
         }
-        *known = Some((*key, root, signature));
+        None => return Err(Flaw::NotSigned),
     }
     Ok(Proven { stream: stream.to_owned(), seq, previous, hash, next_key: next_key(&alert) })
 }

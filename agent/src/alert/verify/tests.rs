@@ -157,6 +157,16 @@ fn nothing_can_be_hidden_in_the_seal_or_behind_a_second_name() {
     }
 }
 
+#[test]
+fn a_batch_that_is_said_to_be_larger_is_found_out_by_its_others() {
+    let (mut lines, key) = stream(&[1, 3, 5]);
+    let text = String::from_utf8(lines[4].clone()).unwrap();
+    lines[4] = text.replace("\"size\":5}", "\"size\":7}").into_bytes();
+    assert_ne!(lines[4], text.as_bytes());
+    assert!(check(&lines[4], &[key]).is_ok(), "alone it says nothing else");
+    assert_ne!(problems(&lines, key), []);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
