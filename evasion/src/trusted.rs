@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::process::{Child, Command, Stdio};
 
 use crate::outcome::Failure;
-use crate::scene::{Place, TRUSTED};
+use crate::scene::{PATIENCE, Place, TRUSTED, wait_until};
 use crate::sys::{self, Mapping, call};
 
 fn asked(words: &[&str]) -> Result<(), Failure> {
@@ -50,7 +50,8 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Starts one; for the twin another program that holds something, about which no rule is.
+    /// Starts one and waits until it sleeps in its last call; for the twin another program that holds something, about
+    /// which no rule is.
     pub fn of(place: Place, path: &str) -> Result<Self, Failure> {
         let program = if place == Place::Vault { TRUSTED } else { crate::runner::TWIN };
         let mut child = Command::new(program)
@@ -68,7 +69,13 @@ impl Holder {
         let mut words = line.split(' ').filter_map(|word| word.parse::<usize>().ok());
         match (words.next(), words.next()) {
             (Some(address), Some(descriptor)) => {
-                Ok(Self { child, address, descriptor: descriptor as i32 })
+                let held = Self { child, address, descriptor: descriptor as i32 };
+                // Whoever changes its registers counts on the call in which it waits.
+                let state = format!("/proc/{}/stat", held.pid());
+                let waits =
+                    || fs::read_to_string(&state).is_ok_and(|line| line.contains(") S "));
+                wait_until(PATIENCE, waits)?;
+                Ok(held)
             }
             _ => Err(Failure::Broken("the trusted program holds nothing".to_owned())),
         }
