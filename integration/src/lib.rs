@@ -13,5 +13,4 @@ pub mod evasions;
 pub mod ground;
 pub mod observe;
 pub mod receiver;
-pub mod system;
 pub mod tamper;

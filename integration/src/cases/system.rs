@@ -39,7 +39,7 @@ fn refused(name: &'static str, rules: &'static str, rule: &'static str, step: St
 }
 
 /// A name of every byte a name can have: 254 of them, in files of two directories.
-pub fn every_byte() -> Case {
+pub(super) fn every_byte() -> Case {
     let read = |folder: &str| {
         let code = format!(
             "mkdir('{folder}'); my $name = join('', map {{ chr }} grep {{ $_ != 47 }} 1..255);
@@ -60,7 +60,7 @@ pub fn every_byte() -> Case {
 }
 
 /// A file replaces another and is read by a link that it had before.
-pub fn replaced() -> Case {
+pub(super) fn replaced() -> Case {
     let replace = |folder: &str| {
         let code = format!(
             "unlink('/srv/other/fresh'); unlink('/srv/other/second');
@@ -83,7 +83,7 @@ pub fn replaced() -> Case {
 }
 
 /// Programs that are mounted over the one an exception names, in mounts of their own.
-pub fn impostors() -> Case {
+pub(super) fn impostors() -> Case {
     const READ: &str = r#"exec('/usr/local/bin/trusted', '-e',
         q(open(my $file, '<', '/srv/named/entrusted') or exit(64 + $!); exit(0)));"#;
     // Mounts of its own, which nobody else gets.
@@ -120,7 +120,7 @@ pub fn impostors() -> Case {
 }
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     [on_processes(), on_credentials(), on_namespaces(), on_the_kernel(), facts(), system_calls()]
         .concat()
 }

@@ -1,0 +1,59 @@
+//! What a policy promises, act by act and verdict by verdict. Each case has its own rules, paths and addresses, so that
+//! all of them can be in force at once.
+
+mod files;
+mod modes;
+mod network;
+mod programs;
+mod system;
+mod ways_out;
+
+use std::net::SocketAddr;
+
+use xtask::act::{Act, EPERM, Outcome, Step};
+
+use crate::case::Case;
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    [
+        programs::cases(),
+        files::cases(),
+        files::tree(),
+        files::names(),
+        files::sizes(),
+        network::cases(),
+        ways_out::cases(),
+        modes::cases(),
+        system::cases(),
+    ]
+    .concat()
+}
+
+fn read(path: &str) -> Step {
+    Step::new("", Act::Read { path: path.to_owned() })
+}
+
+fn write(path: &str) -> Step {
+    Step::new("", Act::Write { path: path.to_owned() })
+}
+
+fn run(command: &[&str]) -> Step {
+    let command = command.iter().map(|&word| word.to_owned()).collect();
+    Step::new("", Act::Run { command })
+}
+
+fn connect(to: &str) -> Step {
+    Step::new("", Act::Connect { to: address(to) })
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("addresses of cases are written here")
+}
+
+fn packet(from: &str) -> Step {
+    let (from, to) = (address(from), address("198.51.100.1:99"));
+    Step::new("", Act::Send { namespace: "far".to_owned(), from, to })
+}
+
+const EPERM_REFUSAL: Outcome = Outcome::Refused(EPERM);
