@@ -16,6 +16,7 @@ use std::{
 };
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use fastrand::Rng;
 use interdict_abi::ids::{Act, Mode};
 use interdict_agent::{
     canary::{Expected, acts::Places},
@@ -42,41 +43,29 @@ const ELSEWHERE: u32 = 0x9e37_79b9;
 /// Difference updates that are made.
 const DIFFERENCES: usize = 5;
 
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 /// A feed like published ones: seven in ten IPv4, of those nine in ten single addresses, the rest networks of /20 to /31;
 /// IPv6 from /32 to /128, half of them /64. The IPv4 prefixes hold the walk from [`FIRST`], so that each of its first
 /// steps is a hit.
 fn feed(prefixes: usize) -> (String, usize) {
-    let mut random = Random(7);
+    let mut random = Rng::with_seed(7);
     let mut text = String::with_capacity(prefixes * 24);
     let mut address = FIRST;
     let v4 = prefixes * 7 / 10;
     for _ in 0..v4 {
         address = step(address);
-        let bits = if random.next() % 10 < 9 { 32 } else { 20 + (random.next() % 12) as u32 };
+        let bits = if random.u64(..10) < 9 { 32 } else { random.u32(20..32) };
         let network = address & (u32::MAX << (32 - bits));
         let _ = writeln!(text, "{}/{bits}", std::net::Ipv4Addr::from(network));
     }
     for _ in v4..prefixes {
-        let bits = match random.next() % 10 {
+        let bits = match random.u64(..10) {
             0 => 32,
             1 | 2 => 48,
             3..=7 => 64,
             _ => 128,
         };
-        let upper = 0x2000_0000_0000_0000 | random.next() >> 3;
-        let whole = u128::from(upper) << 64 | u128::from(random.next());
+        let upper = 0x2000_0000_0000_0000 | random.u64(..) >> 3;
+        let whole = u128::from(upper) << 64 | u128::from(random.u64(..));
         let network = whole & (u128::MAX << (128 - bits));
         let _ = writeln!(text, "{}/{bits}", std::net::Ipv6Addr::from(network));
     }
@@ -152,16 +141,16 @@ impl Differences {
             Expected::new(metadata, &places, Mode::Enforce, false, watch, Vec::new());
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let entries = lines.len() / 100;
-        let mut random = Random(23);
+        let mut random = Rng::with_seed(23);
         let mut found = Vec::new();
         for _ in 0..DIFFERENCES {
             // The first entry stays: it is asked for afterwards.
             for _ in 0..entries / 2 {
-                let at = 1 + (random.next() % (lines.len() as u64 - 1)) as usize;
+                let at = 1 + random.usize(..lines.len() - 1);
                 let other = if at < v4 {
-                    std::net::Ipv4Addr::from(random.next() as u32).to_string()
+                    std::net::Ipv4Addr::from(random.u32(..)).to_string()
                 } else {
-                    let upper = 0x2000_0000_0000_0000 | random.next() >> 3;
+                    let upper = 0x2000_0000_0000_0000 | random.u64(..) >> 3;
                     format!("{}/64", std::net::Ipv6Addr::from(u128::from(upper) << 64))
                 };
                 lines[at] = other;

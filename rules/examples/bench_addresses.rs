@@ -8,6 +8,7 @@ mod policy;
 
 use std::{hint::black_box, time::Instant};
 
+use fastrand::Rng;
 use interdict_abi::{
     ids::{Act, Action, Fact, Family, Mode},
     image::{COLUMN_BYTES, column, family, header},
@@ -18,13 +19,12 @@ use interdict_rules::{
     lower::{Budget, lower},
     oracle::generate,
 };
-use policy::Random;
 
 const LOOKUPS: usize = 1 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prefixes: usize = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse())?;
-    let mut random = Random(11);
+    let mut random = Rng::with_seed(11);
     let (v4, v6) = policy::feed(&mut random, prefixes);
     let test =
         Test::Address { fact: Fact::RemoteIp, v4: v4.clone(), v6: v6.clone(), from: Vec::new() };
@@ -53,14 +53,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let table_v6 = bytes.word(column + column::TABLE_V6);
     let listed = |address: u32| tables::address_v4(bytes, table, address) != 0;
 
-    let any: Vec<u32> = (0..LOOKUPS).map(|_| random.next() as u32).collect();
+    let any: Vec<u32> = (0..LOOKUPS).map(|_| random.u32(..)).collect();
     let misses: Vec<u32> = any.iter().copied().filter(|address| !listed(*address)).collect();
-    let hits: Vec<u32> =
-        (0..LOOKUPS).map(|_| v4[random.below(v4.len() as u64) as usize].0).collect();
+    let hits: Vec<u32> = (0..LOOKUPS).map(|_| v4[random.usize(..v4.len())].0).collect();
     let any_v6: Vec<(u64, u64)> =
-        (0..LOOKUPS).map(|_| (0x2000 << 48 | random.next() >> 3, random.next())).collect();
+        (0..LOOKUPS).map(|_| (0x2000 << 48 | random.u64(..) >> 3, random.u64(..))).collect();
     let hits_v6: Vec<(u64, u64)> = (0..LOOKUPS)
-        .map(|_| v6[random.below(v6.len() as u64) as usize].0)
+        .map(|_| v6[random.usize(..v6.len())].0)
         .map(|address| ((address >> 64) as u64, address as u64))
         .collect();
     let v4_ns =

@@ -1,5 +1,6 @@
 //! A feed large enough for an index and a front: every address is found or not exactly as its prefixes say.
 
+use fastrand::Rng;
 use interdict_abi::{
     ids::{Act, Action, Fact, Family, Mode},
     image::{COLUMN_BYTES, column, family, front, header, pages},
@@ -13,36 +14,23 @@ use interdict_rules::{
     run::{self, Address, Event, Value},
 };
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 struct Feed {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
 }
 
 fn feed(count: usize, lengths_v6: &[u32]) -> Feed {
-    let mut random = Random(3);
+    let mut random = Rng::with_seed(3);
     let (mut v4, mut v6) =
         (vec![(0, 0), (u32::MAX, u32::MAX)], vec![(0, 0), (u128::MAX, u128::MAX)]);
     for at in 0..count {
-        let host = u32::MAX >> [16, 20, 24, 24, 24, 28, 31][random.next() as usize % 7];
+        let host = u32::MAX >> [16, 20, 24, 24, 24, 28, 31][random.usize(..7)];
         let host = if at % 3 == 0 { 0 } else { host };
-        let low = random.next() as u32 & !host;
+        let low = random.u32(..) & !host;
         v4.push((low, low | host));
         let length = lengths_v6[at % lengths_v6.len()];
         let host = u128::MAX.checked_shr(length).unwrap_or(0);
-        let any = u128::from(random.next()) << 64 | u128::from(random.next());
+        let any = random.u128(..);
         let low = (0x2001 << 112 | any >> 16) & !host;
         v6.push((low, low | host));
     }
@@ -81,12 +69,11 @@ fn check(feed: &Feed, negated: bool) {
     let listed_v4 = |address: u32| v4.iter().any(|(low, high)| *low <= address && address <= *high);
     let listed_v6 =
         |address: u128| v6.iter().any(|(low, high)| *low <= address && address <= *high);
-    let mut random = Random(9);
+    let mut random = Rng::with_seed(9);
     let mut seen = [0; 2];
     for _ in 0..3_000 {
-        let (low, high) = v4[random.next() as usize % v4.len()];
-        for address in [low, high, low.wrapping_sub(1), high.wrapping_add(1), random.next() as u32]
-        {
+        let (low, high) = v4[random.usize(..v4.len())];
+        for address in [low, high, low.wrapping_sub(1), high.wrapping_add(1), random.u32(..)] {
             let wanted = listed_v4(address) != negated;
             let event = Event::new(Act::PacketIn)
                 .with(Fact::RemoteIp, Value::Address(Address::V4(address)));
@@ -94,8 +81,8 @@ fn check(feed: &Feed, negated: bool) {
             assert_eq!(blocked, wanted, "{address:#x}");
             seen[usize::from(wanted)] += 1;
         }
-        let (low, high) = v6[random.next() as usize % v6.len()];
-        let any = u128::from(random.next()) << 64 | u128::from(random.next());
+        let (low, high) = v6[random.usize(..v6.len())];
+        let any = random.u128(..);
         for address in [low, high, low.wrapping_sub(1), high.wrapping_add(1), any, low ^ 1 << 64] {
             if address >> 32 == 0xffff {
                 continue;

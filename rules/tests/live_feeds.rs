@@ -4,6 +4,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fmt::Write as _, io, path::Path};
 
+use fastrand::Rng;
 use interdict_abi::{
     ids::{Act, Action, Fact, Family, Mode},
     image::header,
@@ -22,23 +23,6 @@ use interdict_rules::{
         source::{Files, Sources},
     },
 };
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
 
 /// Feeds by the end of their path.
 #[derive(Default)]
@@ -78,20 +62,20 @@ fn compiled(files: &Memory) -> Outcome {
 }
 
 /// Lines of a feed, some of them near each other, so that ranges touch and overlap.
-fn lines(random: &mut Random, count: usize) -> Vec<String> {
+fn lines(random: &mut Rng, count: usize) -> Vec<String> {
     (0..count)
-        .map(|_| match random.below(8) {
-            0 => format!("{}.0.0.0/{}", 1 + random.below(9), 8 + random.below(2) * 8),
+        .map(|_| match random.usize(..8) {
+            0 => format!("{}.0.0.0/{}", 1 + random.usize(..9), 8 + random.usize(..2) * 8),
             1 | 2 => {
-                format!("10.{}.{}.0/24", random.below(256), random.below(256))
+                format!("10.{}.{}.0/24", random.usize(..256), random.usize(..256))
             }
             3 | 4 => {
-                let any = random.next();
+                let any = random.u64(..);
                 format!("10.{}.{}.{}", any as u8, any >> 8 & 255, any >> 16 & 255)
             }
-            5 => format!("2001:db8:{:x}:{:x}::/64", random.below(9), random.below(65_536)),
-            6 => format!("2400:{:x}::/32", random.below(65_536)),
-            _ => format!("{:x}::{:x}", 0x2a00 + random.below(64), random.below(65_536)),
+            5 => format!("2001:db8:{:x}:{:x}::/64", random.usize(..9), random.usize(..65_536)),
+            6 => format!("2400:{:x}::/32", random.usize(..65_536)),
+            _ => format!("{:x}::{:x}", 0x2a00 + random.usize(..64), random.usize(..65_536)),
         })
         .collect()
 }
@@ -116,30 +100,30 @@ fn decided(image: &[u8], source: Address) -> (Action, Vec<u16>) {
 }
 
 /// Addresses at and beside the ends of the ranges of a feed, and others.
-fn samples(random: &mut Random, text: &str, count: usize) -> Vec<Address> {
+fn samples(random: &mut Rng, text: &str, count: usize) -> Vec<Address> {
     let (addresses, _) = feed::read(text.as_bytes(), 10_000_000).unwrap();
     let mut found = Vec::new();
     let v6 = |address: u128| Address::v6((address >> 64) as u64, address as u64);
     for _ in 0..count {
         if !addresses.v4.is_empty() {
-            let (low, high) = addresses.v4[random.below(addresses.v4.len())];
+            let (low, high) = addresses.v4[random.usize(..addresses.v4.len())];
             let around = [low, high, low.wrapping_sub(1), high.wrapping_add(1)];
             found.extend(around.map(Address::V4));
         }
         if !addresses.v6.is_empty() {
-            let (low, high) = addresses.v6[random.below(addresses.v6.len())];
+            let (low, high) = addresses.v6[random.usize(..addresses.v6.len())];
             let around = [low, high, low.wrapping_sub(1), high.wrapping_add(1)];
             found.extend(around.map(v6));
         }
-        found.push(Address::V4(random.next() as u32));
-        found.push(v6(u128::from(random.next()) << 64 | u128::from(random.next())));
+        found.push(Address::V4(random.u32(..)));
+        found.push(v6(random.u128(..)));
     }
     found
 }
 
 /// Changes one feed and checks the image after every write.
 fn change(
-    random: &mut Random,
+    random: &mut Rng,
     files: &Memory,
     feeds: &mut Feeds,
     image: &mut Vec<u8>,
@@ -184,7 +168,7 @@ fn change(
     patches
 }
 
-fn start(random: &mut Random, count: usize) -> (Memory, Feeds, Vec<u8>, Vec<Vec<String>>) {
+fn start(random: &mut Rng, count: usize) -> (Memory, Feeds, Vec<u8>, Vec<Vec<String>>) {
     let files = Memory::default();
     let all: Vec<Vec<String>> = (0..3).map(|_| lines(random, count)).collect();
     for (list, lines) in ["first", "second", "third"].iter().zip(&all) {
@@ -200,17 +184,17 @@ fn start(random: &mut Random, count: usize) -> (Memory, Feeds, Vec<u8>, Vec<Vec<
 #[test]
 fn a_patched_image_decides_as_one_compiled_anew_at_every_step() {
     for (seed, count) in [(1, 0), (2, 5), (3, 60), (4, 900), (5, 12_000)] {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         let (files, mut feeds, mut image, mut all) = start(&mut random, count);
         for round in 0..6 {
             let which = round % 2;
             let lines_of = &mut all[which];
-            let goes = random.below(lines_of.len() / 3 + 1);
+            let goes = random.usize(..lines_of.len() / 3 + 1);
             for _ in 0..goes {
-                let at = random.below(lines_of.len());
+                let at = random.usize(..lines_of.len());
                 lines_of.swap_remove(at);
             }
-            let comes = random.below(count / 5 + 8);
+            let comes = random.usize(..count / 5 + 8);
             lines_of.extend(lines(&mut random, comes));
             let list = ["first", "second"][which];
             change(&mut random, &files, &mut feeds, &mut image, (list, lines_of), 60);
@@ -224,7 +208,7 @@ fn a_patched_image_decides_as_one_compiled_anew_at_every_step() {
 
 #[test]
 fn little_room_takes_several_patches_and_none_is_refused() {
-    let mut random = Random(7);
+    let mut random = Rng::with_seed(7);
     let (files, mut feeds, mut image, mut all) = start(&mut random, 12_000);
     feeds.grow_to(image.len() + (24 << 10));
     all[0].truncate(11_000);
@@ -247,7 +231,7 @@ fn little_room_takes_several_patches_and_none_is_refused() {
 
 #[test]
 fn what_cannot_be_done_by_difference_is_refused() {
-    let mut random = Random(9);
+    let mut random = Rng::with_seed(9);
     let (_, feeds, ..) = start(&mut random, 20);
     let names: Vec<&str> = feeds.sources().map(|source| source.list.as_str()).collect();
     assert_eq!(names, ["first", "second"], "a list that a rule joins with other addresses");

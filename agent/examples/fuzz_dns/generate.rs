@@ -1,29 +1,6 @@
 //! Packets to name servers: most nearly right.
 
-/// A generator (xorshift).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
-        let mut state = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.0 = state;
-        state
-    }
-
-    /// One below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound
-    }
-
-    /// True once in `times`.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-}
+use fastrand::Rng;
 
 /// What a packet carries messages in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +31,23 @@ pub(crate) struct Packet {
 const LABELS: [&str; 12] =
     ["evil", "bad", "example", "one", "test", "www", "a", "EVIL", "BaD", "eXample", "com", "x-1_y"];
 
-fn name(random: &mut Random, bytes: &mut Vec<u8>) {
-    match random.below(8) {
+fn name(random: &mut Rng, bytes: &mut Vec<u8>) {
+    match random.u64(..8) {
         0 => bytes.extend(b"\x04evil\x07example\0"),
         1 => bytes.extend(b"\x03www\x03bAd\x07eXample\0"),
         2 => bytes.extend(b"\x01a\x03one\x04test\0"),
         3 => {
             // Long names, around the longest.
-            for _ in 0..random.below(6) {
-                let length = 40 + random.below(26) as u8;
+            for _ in 0..random.u64(..6) {
+                let length = 40 + random.u64(..26) as u8;
                 bytes.push(length);
-                bytes.extend((0..length).map(|_| b'a' + random.below(26) as u8));
+                bytes.extend((0..length).map(|_| b'a' + random.u64(..26) as u8));
             }
             bytes.extend(b"\x03bad\x07example\0");
         }
         _ => {
-            for _ in 0..random.below(6) {
-                let label = LABELS[random.below(12) as usize];
+            for _ in 0..random.u64(..6) {
+                let label = LABELS[random.u64(..12) as usize];
                 bytes.push(label.len() as u8);
                 bytes.extend(label.as_bytes());
             }
@@ -79,38 +56,38 @@ fn name(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-fn message(random: &mut Random) -> Vec<u8> {
-    let mut bytes = vec![random.next() as u8, random.next() as u8, 1, 0];
-    if random.once_in(16) {
+fn message(random: &mut Rng) -> Vec<u8> {
+    let mut bytes = vec![random.u64(..) as u8, random.u64(..) as u8, 1, 0];
+    if random.u8(..16) == 0 {
         bytes[2] |= 0x80;
     }
-    let questions: u16 = if random.once_in(12) { random.below(4) as u16 } else { 1 };
+    let questions: u16 = if random.u8(..12) == 0 { random.u16(..4) } else { 1 };
     bytes.extend(questions.to_be_bytes());
-    bytes.extend([0, 0, 0, 0, 0, u8::from(random.once_in(2))]);
+    bytes.extend([0, 0, 0, 0, 0, u8::from(random.bool())]);
     for _ in 0..questions.max(1) {
         name(random, &mut bytes);
         bytes.extend([0, 1, 0, 1]);
     }
-    if random.once_in(2) {
+    if random.bool() {
         bytes.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
     }
-    if random.once_in(6) {
-        for _ in 0..=random.below(3) {
-            let at = random.below(bytes.len() as u64) as usize;
-            bytes[at] = random.next() as u8;
+    if random.u8(..6) == 0 {
+        for _ in 0..=random.u64(..3) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u64(..) as u8;
         }
     }
-    if random.once_in(8) {
-        bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
+    if random.u8(..8) == 0 {
+        bytes.truncate(random.usize(..bytes.len() + 1));
     }
     bytes
 }
 
 /// The next packet.
-pub(crate) fn packet(random: &mut Random) -> Packet {
-    let last = [53, 54, 55][random.below(3) as usize];
-    let six = random.once_in(2);
-    let transport = match random.below(8) {
+pub(crate) fn packet(random: &mut Rng) -> Packet {
+    let last = [53, 54, 55][random.u64(..3) as usize];
+    let six = random.bool();
+    let transport = match random.u64(..8) {
         0..4 => Transport::Udp,
         4..7 => Transport::Tcp,
         _ => Transport::Other,
@@ -122,22 +99,22 @@ pub(crate) fn packet(random: &mut Random) -> Packet {
     upper.extend(port.to_be_bytes());
     let mut body = Vec::new();
     if stream {
-        let options = random.below(4) as u8;
-        upper.extend((random.next() as u32).to_be_bytes());
+        let options = random.u64(..4) as u8;
+        upper.extend((random.u64(..) as u32).to_be_bytes());
         upper.extend([0, 0, 0, 0, (5 + options) << 4, 0x18, 1, 0, 0, 0, 0, 0]);
         upper.extend(vec![1; usize::from(options) * 4]);
-        let messages = if random.once_in(4) { random.below(12) } else { 1 };
+        let messages = if random.u8(..4) == 0 { random.u64(..12) } else { 1 };
         for _ in 0..messages {
             let message = message(random);
             let mut length = message.len() as u16;
-            if random.once_in(12) {
-                length = random.below(600) as u16;
+            if random.u8(..12) == 0 {
+                length = random.u64(..600) as u16;
             }
             body.extend(length.to_be_bytes());
             body.extend(message);
         }
-        if random.once_in(8) {
-            body.truncate(random.below(body.len() as u64 + 1) as usize);
+        if random.u8(..8) == 0 {
+            body.truncate(random.usize(..body.len() + 1));
         }
     } else {
         body = message(random);
@@ -150,7 +127,7 @@ pub(crate) fn packet(random: &mut Random) -> Packet {
     let length = upper.len() + body.len();
     if six {
         bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-        let extended = random.once_in(4);
+        let extended = random.u8(..4) == 0;
         let length = length + if extended { 8 } else { 0 };
         bytes.extend((length as u16).to_be_bytes());
         bytes.extend([if extended { 60 } else { protocol }, 64]);
@@ -164,7 +141,7 @@ pub(crate) fn packet(random: &mut Random) -> Packet {
             bytes.extend([protocol, 0, 1, 4, 0, 0, 0, 0]);
         }
     } else {
-        let options = random.below(3) as u8;
+        let options = random.u64(..3) as u8;
         bytes.extend([0x08, 0x00, 0x45 + options, 0]);
         let total = 20 + usize::from(options) * 4 + length;
         bytes.extend((total as u16).to_be_bytes());

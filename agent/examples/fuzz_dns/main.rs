@@ -14,7 +14,8 @@ mod reference;
 mod setup;
 
 use aya::programs::{CgroupSkb, TestRun as _, TestRunOptions};
-use generate::{Packet, Random};
+use fastrand::Rng;
+use generate::Packet;
 use interdict_abi::ids::Act;
 use interdict_agent::kernel::loader::Loaded;
 use setup::Found;
@@ -44,7 +45,7 @@ fn main() {
 
 /// How many packets were treated otherwise than the reference says, and how many were dropped.
 fn compare(loaded: &mut Loaded, cases: u64, seed: u64) -> Found {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let (mut mismatches, mut dropped) = (0, 0);
     let program: &mut CgroupSkb = loaded.program_mut("dns_out").unwrap().try_into().unwrap();
     for case in 0..cases {

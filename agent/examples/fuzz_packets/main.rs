@@ -16,7 +16,7 @@ mod setup;
 use std::net::IpAddr;
 
 use aya::programs::{CgroupSkb, ProgramError, TestRun, TestRunOptions, TestRunResult, Xdp};
-use generate::Random;
+use fastrand::Rng;
 use interdict_abi::ids::Act;
 use interdict_agent::kernel::{loader::Loaded, slots::Slots};
 use reference::{Layer, Place, Ports, layers};
@@ -97,7 +97,7 @@ fn main() {
 
 /// How many packets were treated otherwise than the reference says, and how many were dropped.
 fn compare(loaded: &mut Loaded, slots: &mut Slots, cases: u64, seed: u64) -> Found {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let (mut mismatches, mut dropped, mut unrun) = (0, 0, 0);
     let mut inside = false;
     for case in 0..cases {
@@ -107,11 +107,11 @@ fn compare(loaded: &mut Loaded, slots: &mut Slots, cases: u64, seed: u64) -> Fou
         }
         let mut bytes = generate::frame(&mut random);
         bytes.truncate(3_900);
-        let place = [Place::Interface, Place::Out, Place::In][random.below(3) as usize];
+        let place = [Place::Interface, Place::Out, Place::In][random.u64(..3) as usize];
         if place != Place::Interface {
             // The kernel refuses to run these on an empty packet, and takes the version from the frame.
             while bytes.len() < 16 {
-                bytes.push(random.next() as u8);
+                bytes.push(random.u64(..) as u8);
             }
         }
         let passed = match place {

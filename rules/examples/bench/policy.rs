@@ -1,32 +1,12 @@
 //! Policies like those that security teams write, of any size.
 
+use fastrand::Rng;
 use interdict_abi::ids::{Act, Action, Fact, Family, Mode};
 use interdict_rules::{
     ir::{Clause, Literal, OnFault, Pattern, Program, Rule, Test},
     meta::Metadata,
     oracle::generate,
 };
-
-/// splitmix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(crate) fn one<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
 
 const DIRECTORIES: &[&str] = &[
     "/etc",
@@ -53,17 +33,21 @@ const WORDS: &[&str] = &[
 
 const EXTENSIONS: &[&str] = &["conf", "so", "sh", "pem", "key", "db", "yaml", "json", "py", "log"];
 
-fn word(random: &mut Random) -> String {
-    let word = random.one(WORDS);
-    format!("{word}-{:x}", random.below(1 << 20))
+fn one(random: &mut Rng, from: &[&'static str]) -> &'static str {
+    from[random.usize(..from.len())]
+}
+
+fn word(random: &mut Rng) -> String {
+    let word = one(random, WORDS);
+    format!("{word}-{:x}", random.u64(..1 << 20))
 }
 
 /// One path that rules name.
-pub(crate) fn path(random: &mut Random) -> String {
-    let directory = random.one(DIRECTORIES);
+pub(crate) fn path(random: &mut Rng) -> String {
+    let directory = one(random, DIRECTORIES);
     let (middle, last) = (word(random), word(random));
-    let extension = random.one(EXTENSIONS);
-    match random.below(3) {
+    let extension = one(random, EXTENSIONS);
+    match random.u64(..3) {
         0 => format!("{directory}/{last}"),
         1 => format!("{directory}/{middle}/{last}.{extension}"),
         _ => format!("{directory}/{last}.{extension}"),
@@ -71,21 +55,21 @@ pub(crate) fn path(random: &mut Random) -> String {
 }
 
 /// Exact paths, subtrees, globs within a component and regular expressions.
-fn pattern(random: &mut Random) -> Pattern {
+fn pattern(random: &mut Rng) -> Pattern {
     let path = path(random);
-    match random.below(10) {
+    match random.u64(..10) {
         0..=4 => Pattern::Exact(path.into_bytes()),
         5 | 6 => Pattern::Glob(format!("{path}/**")),
-        7 if random.below(20) == 0 => {
-            Pattern::Glob(format!("/home/*/.{}/{}", random.one(WORDS), word(random)))
+        7 if random.u64(..20) == 0 => {
+            Pattern::Glob(format!("/home/*/.{}/{}", one(random, WORDS), word(random)))
         }
         7 => Pattern::Glob(format!("{path}/*/{}", word(random))),
-        8 => Pattern::Glob(format!("{path}*.{}", random.one(EXTENSIONS))),
+        8 => Pattern::Glob(format!("{path}*.{}", one(random, EXTENSIONS))),
         _ => Pattern::Regex(format!("^{path}-[0-9]+(\\.(old|bak))?$")),
     }
 }
 
-fn program_path(random: &mut Random) -> Pattern {
+fn program_path(random: &mut Rng) -> Pattern {
     Pattern::Exact(format!("/usr/bin/{}", word(random)).into_bytes())
 }
 
@@ -99,16 +83,18 @@ fn number(fact: Fact, low: u32, high: u32) -> Literal {
 
 /// `count` rules of mixed kinds, one of them on a feed of `prefixes` prefixes.
 pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, Metadata) {
-    let mut random = Random(7);
+    let mut random = Rng::with_seed(7);
     let ancestors: Vec<Vec<Pattern>> =
         (0..40).map(|_| vec![program_path(&mut random), program_path(&mut random)]).collect();
     let names: Vec<Pattern> = (0..50)
-        .map(|_| Pattern::Glob(format!("**/{}.{}", word(&mut random), random.one(EXTENSIONS))))
+        .map(|_| {
+            Pattern::Glob(format!("**/{}.{}", word(&mut random), one(&mut random, EXTENSIONS)))
+        })
         .collect();
     let mut rules = Vec::with_capacity(count);
     let mut anywhere = suffixes == 0;
     for index in 0..count {
-        let kind = random.below(20);
+        let kind = random.u64(..20);
         let (family, acts) = match kind {
             0..=10 => (Family::File, Act::FileRead.bit() | Act::FileWrite.bit()),
             11..=15 => (Family::Exec, Act::Exec.bit()),
@@ -118,39 +104,39 @@ pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, M
         match kind {
             0..=15 => {
                 let mut patterns: Vec<Pattern> =
-                    (0..random.below(3) + 1).map(|_| pattern(&mut random)).collect();
+                    (0..random.u64(..3) + 1).map(|_| pattern(&mut random)).collect();
                 // Every size has one, so that sizes are compared and not kinds.
                 let first = family == Family::File && !anywhere;
-                if random.below(100) < suffixes || first {
+                if random.u64(..100) < suffixes || first {
                     anywhere |= first;
-                    patterns.push(names[random.below(50) as usize].clone());
+                    patterns.push(names[random.usize(..50)].clone());
                 }
                 literals.push(text(Fact::Path, patterns, false));
             }
             _ if index == count - 1 || kind == 19 => literals.push(address(&mut random)),
             _ => {
-                let port = random.below(60_000) as u32;
-                literals.push(number(Fact::RemotePort, port, port + random.below(10) as u32));
+                let port = random.u32(..60_000);
+                literals.push(number(Fact::RemotePort, port, port + random.u32(..10)));
             }
         }
-        match random.below(4) {
+        match random.u64(..4) {
             0 => {
                 let programs = (0..2).map(|_| program_path(&mut random)).collect();
                 literals.push(text(Fact::Exe, programs, true));
             }
-            1 => literals.push(number(Fact::Uid, 1, random.below(70_000) as u32 + 1)),
+            1 => literals.push(number(Fact::Uid, 1, random.u32(..70_000) + 1)),
             2 => literals.push(Literal {
-                negated: random.below(2) == 0,
-                test: Test::Ancestor { patterns: ancestors[random.below(40) as usize].clone() },
+                negated: random.u64(..2) == 0,
+                test: Test::Ancestor { patterns: ancestors[random.usize(..40)].clone() },
             }),
             _ => {}
         }
         rules.push(Rule {
             id: format!("R{index}"),
-            action: [Action::Alert, Action::Block, Action::Kill][random.below(3) as usize],
+            action: [Action::Alert, Action::Block, Action::Kill][random.usize(..3)],
             errno: 1,
-            mode: if random.below(3) == 0 { Mode::Audit } else { Mode::Enforce },
-            on_fault: if random.below(2) == 0 { OnFault::Pass } else { OnFault::Block },
+            mode: if random.u64(..3) == 0 { Mode::Audit } else { Mode::Enforce },
+            on_fault: if random.u64(..2) == 0 { OnFault::Pass } else { OnFault::Block },
             clauses: vec![Clause { family, acts, literals, origin: 0 }],
             exceptions: Vec::new(),
             narrowed: Vec::new(),
@@ -170,7 +156,7 @@ pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, M
     (program, metadata)
 }
 
-fn address(random: &mut Random) -> Literal {
+fn address(random: &mut Rng) -> Literal {
     let (v4, v6) = feed(random, 3);
     Literal {
         negated: false,
@@ -181,19 +167,19 @@ fn address(random: &mut Random) -> Literal {
 type Ranges<T> = Vec<(T, T)>;
 
 /// Prefixes of mixed length: seven in ten IPv4, most of them single addresses, as feeds are.
-pub(crate) fn feed(random: &mut Random, count: usize) -> (Ranges<u32>, Ranges<u128>) {
+pub(crate) fn feed(random: &mut Rng, count: usize) -> (Ranges<u32>, Ranges<u128>) {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for _ in 0..count {
-        if random.below(10) < 7 {
-            let length = [32, 32, 32, 32, 32, 32, 28, 24, 22, 20][random.below(10) as usize];
+        if random.u64(..10) < 7 {
+            let length = [32, 32, 32, 32, 32, 32, 28, 24, 22, 20][random.usize(..10)];
             let host = u32::MAX.checked_shr(length).unwrap_or(0);
-            let low = random.next() as u32 & !host;
+            let low = random.u32(..) & !host;
             v4.push((low, low | host));
         } else {
-            let length = [128, 128, 64, 64, 56, 48][random.below(6) as usize];
+            let length = [128, 128, 64, 64, 56, 48][random.usize(..6)];
             let host = u128::MAX.checked_shr(length).unwrap_or(0);
-            let high = 0x2000 | random.below(0x800) as u128;
-            let rest = u128::from(random.next()) << 48 | u128::from(random.below(1 << 48));
+            let high = 0x2000 | random.u64(..0x800) as u128;
+            let rest = u128::from(random.u64(..)) << 48 | u128::from(random.u64(..1 << 48));
             let low = (high << 112 | rest & (u128::MAX >> 16)) & !host;
             v6.push((low, low | host));
         }
