@@ -13,4 +13,5 @@ pub mod evasions;
 pub mod ground;
 pub mod observe;
 pub mod receiver;
+pub mod script;
 pub mod tamper;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use interdict_integration::script::WAIT_FOR;
 use serde_json::Value;
 use xtask::run;
 use xtask::vm::Guest;
@@ -29,7 +30,7 @@ spec:
 const SINK: &str = "sinks:\n  - file: { path: /out/alerts.ndjson, max_bytes: 0 }\n";
 const TAMPER: &str = "/usr/local/bin/tamper";
 
-/// Functions of both scripts. `wait_for FILE OLD` waits until FILE holds something else than OLD.
+/// Functions of both scripts.
 const FUNCTIONS: &str = r#"
 try() {
     name=$1; shift
@@ -39,13 +40,6 @@ append() { echo '#' >> "$1"; }
 touch_mem() { true < "/proc/$1/mem"; }
 read_all() { cat "$1" > /dev/null; }
 over() { cp /etc/hostname "$1.new-thing" 2>/dev/null || cp /etc/hostname /tmp/thing; [ -e "$1.new-thing" ] && mv "$1.new-thing" "$1" || mv /tmp/thing "$1"; }
-wait_for() {
-    left=600
-    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
-        left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: $1 is still $2"; exit 1; }
-        sleep 0.2
-    done
-}
 agent() { cat /run/interdict/agent.pid; }
 through() { if read -r line 2>/dev/null < /opt/protected; then echo "read through"; else echo "read refused"; fi; }
 bpf=/sys/fs/bpf/interdict
@@ -190,7 +184,7 @@ fn seen_on(kernel: &str, protect: &str, script: &str) -> Seen {
         .policies(policies.path())
         .config_text(&format!("{protect}\n{SINK}"))
         .timeout(Duration::from_secs(500))
-        .run(&["sh", "-c", &format!("{FUNCTIONS}{script}")])
+        .run(&["sh", "-c", &format!("{WAIT_FOR}{FUNCTIONS}{script}")])
         .expect("the guest runs");
     let _gone = fs::remove_file(&key);
     let _gone = fs::remove_file(key.with_extension("pub"));

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use interdict_integration::observe::KERNELS;
+use interdict_integration::script::WAIT_FOR;
 use xtask::run;
 use xtask::vm::Guest;
 
@@ -33,13 +34,6 @@ if read -r line 2>/dev/null < /opt/protected; then echo through; else echo refus
 mv "/tmp/said-$1.new" "/tmp/said-$1"
 END
 launch() { mkfifo "/tmp/go-$2"; "$1" -c "(sh /tmp/orphan $2 &) "; }
-wait_for() {
-    left=600
-    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
-        left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: $1 is still $2"; exit 1; }
-        sleep 0.2
-    done
-}
 asked() { echo go > "/tmp/go-$1"; wait_for "/tmp/said-$1" ''; echo "$1 $(cat "/tmp/said-$1")"; }
 for name in before reloaded restarted replaced; do launch /opt/launcher $name; launch /opt/other "$name-twin"; done
 asked before; asked before-twin
@@ -80,7 +74,7 @@ fn holds_on(kernel: &str) {
         .agent(run::built_agent().expect("the agent builds"))
         .policies(policies.path())
         .timeout(Duration::from_secs(400))
-        .run(&["sh", "-c", SCRIPT])
+        .run(&["sh", "-c", &format!("{WAIT_FOR}{SCRIPT}")])
         .expect("the guest runs");
     assert_eq!(outcome.status, 0, "{}", outcome.output);
     assert!(!outcome.output.contains("not loaded anew"), "{}", outcome.output);

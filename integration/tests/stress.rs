@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use interdict_integration::evasions::ground;
+use interdict_integration::script::WAIT_FOR;
 use serde_json::Value;
 use xtask::run;
 
@@ -79,13 +80,7 @@ fn script(sizes: &Sizes) -> String {
     format!(
         r#"
 set -e
-wait_for() {{
-    left=6000
-    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
-        left=$((left - 1)); [ $left -gt 0 ] || {{ echo "deadline: $1 is still $2"; exit 1; }}
-        sleep 0.05
-    done
-}}
+{WAIT_FOR}
 ready=/run/interdict/ready; pid=/run/interdict/agent.pid
 say() {{ echo "$1 $(cat /srv/ev/answer)"; }}
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use interdict_integration::observe::KERNELS;
+use interdict_integration::script::WAIT_FOR;
 use xtask::run;
 use xtask::vm::Guest;
 
@@ -33,13 +34,6 @@ reads() {
         read -r line 2>/dev/null < /opt/protected && through=$((through + 1))
     done
     echo "$through"
-}
-wait_for() {
-    left=300
-    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
-        left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: $1 is still $2"; exit 1; }
-        sleep 0.2
-    done
 }
 pid=$(cat /run/interdict/agent.pid)
 generation=$(cat /run/interdict/ready)
@@ -72,13 +66,6 @@ echo "refused $(reads 50)"
 /// While the agent is stopped more processes come and go than the ring has room to tell. Then it is killed, and the next one
 /// loads other programs.
 const UPGRADE: &str = r#"
-wait_for() {
-    left=300
-    while [ "$(cat "$1" 2>/dev/null)" = "$2" ] || [ -z "$(cat "$1" 2>/dev/null)" ]; do
-        left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: $1 is still $2"; exit 1; }
-        sleep 0.2
-    done
-}
 pid=$(cat /run/interdict/agent.pid)
 generation=$(cat /run/interdict/ready)
 kill -STOP "$pid"
@@ -110,7 +97,7 @@ fn printed_on(kernel: &str, with_agent: bool, script: &str) -> String {
         guest =
             guest.agent(run::built_agent().expect("the agent builds")).policies(policies.path());
     }
-    let outcome = guest.run(&["sh", "-c", script]).expect("the guest runs");
+    let outcome = guest.run(&["sh", "-c", &format!("{WAIT_FOR}{script}")]).expect("the guest runs");
     assert_eq!(outcome.status, 0, "{}", outcome.output);
     outcome.output
 }
