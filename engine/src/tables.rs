@@ -24,11 +24,14 @@ fn bounds<M: Memory + ?Sized>(image: &M, table: u32, top: u32) -> (u32, u32) {
     }
 }
 
-/// Looks `value` up in the ranges table at `table`: the delta of the last range that starts at or before it.
+/// The last of the keys `low..=high` at `keys` that is at or before `value`; `low` if none is.
 #[inline(always)]
-pub fn ranges<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
-    let (mut low, mut high) = bounds(image, table, value >> 16);
-    let keys = image.word(table + 8);
+fn last<M: Memory + ?Sized>(
+    image: &M,
+    keys: u32,
+    (mut low, mut high): (u32, u32),
+    value: u32,
+) -> u32 {
     let mut step = 0;
     while step < SEARCH_STEPS && low < high {
         let middle = low + (high - low).div_ceil(2);
@@ -39,7 +42,14 @@ pub fn ranges<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
         }
         step += 1;
     }
-    image.word(image.word(table + 12) + low * 4)
+    low
+}
+
+/// Looks `value` up in the ranges table at `table`: the delta of the last range that starts at or before it.
+#[inline(always)]
+pub fn ranges<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
+    let at = last(image, image.word(table + 8), bounds(image, table, value >> 16), value);
+    image.word(image.word(table + 12) + at * 4)
 }
 
 /// The last of the keys `low..=high` of IPv6 addresses at `keys` that is at or before an address; `low` if none is.
@@ -84,18 +94,8 @@ pub fn address_v4<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 
     // In one piece: the agent may replace the page meanwhile, and leaves this one alone until nobody reads it.
     let descriptor = image.long(image.word(table + pages::DESCRIPTORS) + page * 8);
     let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
-    let (mut low, mut high) = (0, count.wrapping_sub(1));
-    let mut step = 0;
-    while step < SEARCH_STEPS && low < high {
-        let middle = low + (high - low).div_ceil(2);
-        if image.word(keys + middle * 4) <= value {
-            low = middle;
-        } else {
-            high = middle - 1;
-        }
-        step += 1;
-    }
-    image.word(keys + pages::deltas(count, 4) + low * 4)
+    let at = last(image, keys, (0, count.wrapping_sub(1)), value);
+    image.word(keys + pages::deltas(count, 4) + at * 4)
 }
 
 /// Looks an IPv6 address (high and low half, host order) up in the table of addresses at `table`.
