@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::shared::append;
+
 /// Reads one JSON value and refuses an object in which a name comes twice: readers differ on which of the two counts,
 /// so one could be shown what the other proved.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
@@ -91,7 +93,7 @@ pub fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), CanonicalError> {
             }
             out.extend_from_slice(number.to_string().as_bytes());
         }
-        Value::String(text) => string(out, text),
+        Value::String(text) => append(out, text),
         Value::Array(items) => {
             out.push(b'[');
             for (index, item) in items.iter().enumerate() {
@@ -111,7 +113,7 @@ pub fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), CanonicalError> {
                 if index > 0 {
                     out.push(b',');
                 }
-                string(out, key);
+                append(out, key);
                 out.push(b':');
                 write(out, item)?;
             }
@@ -119,10 +121,6 @@ pub fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), CanonicalError> {
         }
     }
     Ok(())
-}
-
-fn string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("writing a string to a vector cannot fail");
 }
 
 #[cfg(test)]

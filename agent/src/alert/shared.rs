@@ -7,6 +7,17 @@ use std::{ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Appends a value's JSON. What alerts hold always has one: strings, integers, lists and names. If something should
+/// be added that has none, `null` stands in its place, and the alert goes out all the same.
+pub(super) fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let start = out.len();
+    if let Err(error) = serde_json::to_writer(&mut *out, value) {
+        tracing::error!(%error, "a part of an alert has no JSON");
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
 /// A part and its JSON.
 #[derive(Clone, Debug)]
 pub struct Shared<T>(Arc<Inner<T>>);
@@ -20,8 +31,8 @@ struct Inner<T> {
 impl<T: Serialize> Shared<T> {
     /// Renders a part.
     pub fn new(part: T) -> Self {
-        let json =
-            serde_json::to_vec(&part).expect("parts of alerts hold strings, integers and lists");
+        let mut json = Vec::new();
+        append(&mut json, &part);
         Self(Arc::new(Inner { part, json }))
     }
 }
@@ -64,5 +75,21 @@ impl<'de, T: Serialize + Deserialize<'de>> Deserialize<'de> for Shared<T> {
 impl<T: Serialize> From<T> for Shared<T> {
     fn from(part: T) -> Self {
         Self::new(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_json_is_null_and_spoils_nothing_around_it() {
+        let mut out = b"[1,".to_vec();
+        append(&mut out, &BTreeMap::from([(vec![1], "a list is no name")]));
+        assert_eq!(out, b"[1,null");
+        append(&mut out, ",\"");
+        assert_eq!(out, b"[1,null\",\\\"\"");
     }
 }

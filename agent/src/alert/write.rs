@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     model::{Alert, ProcessInfo},
-    shared::Shared,
+    shared::{Shared, append},
 };
 
 /// Appends the JSON of `alert`.
@@ -130,8 +130,7 @@ impl<'a> Members<'a> {
 
     fn add<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
         self.name(name);
-        serde_json::to_writer(&mut *self.out, value)
-            .expect("alerts hold strings and integers, and a vector takes them all");
+        append(self.out, value);
     }
 
     fn known<T: Serialize>(&mut self, name: &str, value: Option<&T>) {
