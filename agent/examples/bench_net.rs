@@ -8,12 +8,10 @@
     reason = "a measurement that goes wrong should stop"
 )]
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+#[path = "../tests/unattached/mod.rs"]
+mod unattached;
+
+use std::{collections::BTreeSet, fmt::Write as _, path::Path, time::Instant};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
@@ -22,13 +20,14 @@ use interdict_agent::{
     canary::{Expected, acts::Places},
     feeds::FeedsInForce,
     kernel::{
-        loader::{Loaded, Options, remove_instance},
+        loader::Loaded,
         slots::{Slots, Watch},
     },
     policy::Policy,
     trust::Trust,
 };
 use serde_json::json;
+use unattached::Unattached;
 
 /// What the kernel object's `measure` programs step the source of IPv4 packets by.
 const fn step(address: u32) -> u32 {
@@ -95,7 +94,7 @@ fn frame_v6(second: u32) -> Vec<u8> {
 }
 
 struct Bench {
-    loaded: Loaded,
+    loaded: Unattached,
     rounds: usize,
 }
 
@@ -190,16 +189,8 @@ fn main() {
     let start = Instant::now();
     let mut policy = Policy::open(&folder, &Trust::Folder).unwrap();
     let compile_ms = start.elapsed().as_millis();
-    let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-bench-{}", std::process::id()));
-    let options = Options {
-        pins: pins.clone(),
-        cgroup: PathBuf::from("/sys/fs/cgroup"),
-        // So that the program is loaded; nothing is attached.
-        interfaces: vec!["lo".to_owned()],
-        without_lsm: true,
-    };
     let image = policy.image.kernel();
-    let mut loaded = Loaded::start(options, policy.wanted_bytes(), &[Act::PacketIn]).unwrap();
+    let mut loaded = Unattached::load("bench", policy.wanted_bytes(), &[Act::PacketIn]);
     let slot_bytes = loaded.slot_bytes();
     let mut slots = Slots::open(&loaded).unwrap();
     let start = Instant::now();
@@ -225,8 +216,7 @@ fn main() {
     let differences = Differences::measure(&mut policy, &mut slots, &bench.loaded, &file, text, v4);
     let hit_after = bench.run("packet_in", &frame_v4(step(FIRST)), 1).1;
     assert_eq!(hit_after, 1, "a kept entry is missing after the differences");
-    remove_instance(bench.loaded.directory());
-    let _gone = std::fs::remove_dir(&pins);
+    drop(bench);
     std::fs::remove_dir_all(&folder).unwrap();
     let report = json!({
         "prefixes": prefixes, "image_bytes": image_bytes, "slot_bytes": slot_bytes,

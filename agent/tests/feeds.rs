@@ -2,13 +2,15 @@
 //! root.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that goes wrong should stop")]
 
+mod unattached;
+
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,14 +23,12 @@ use interdict_abi::ids::{Act, Mode};
 use interdict_agent::{
     canary::{Expected, acts::Places},
     feeds::FeedsInForce,
-    kernel::{
-        loader::{Loaded, Options, remove_instance},
-        slots::{Slots, Watch},
-    },
+    kernel::slots::{Slots, Watch},
     policy::Policy,
     trust::Trust,
 };
 use interdict_rules::image::verify::verify;
+use unattached::Unattached;
 
 const DROP: u32 = 1;
 const PASS: u32 = 2;
@@ -93,15 +93,6 @@ fn text(round: u32) -> String {
     text
 }
 
-struct Removed(PathBuf, PathBuf);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        remove_instance(&self.1);
-        let _gone = fs::remove_dir(&self.0);
-    }
-}
-
 fn change(
     in_force: &mut FeedsInForce,
     slots: &mut Slots,
@@ -125,15 +116,7 @@ fn entries_that_stay_are_never_missing_while_others_come_and_go() {
     fs::write(&file, text(0)).unwrap();
     fs::write(folder.path().join("test.yaml"), RULES).unwrap();
     let mut policy = Policy::open(folder.path(), &Trust::Folder).unwrap();
-    let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-feeds-{}", std::process::id()));
-    let options = Options {
-        pins: pins.clone(),
-        cgroup: PathBuf::from("/sys/fs/cgroup"),
-        interfaces: vec!["lo".to_owned()],
-        without_lsm: true,
-    };
-    let mut loaded = Loaded::start(options, policy.wanted_bytes(), &[Act::PacketIn]).unwrap();
-    let _removed = Removed(pins, loaded.directory().to_owned());
+    let mut loaded = Unattached::load("feeds", policy.wanted_bytes(), &[Act::PacketIn]);
     let mut slots = Slots::open(&loaded).unwrap();
     let generation = slots.swap(policy.image.kernel(), Mode::Enforce).unwrap();
     let feeds = policy.take_feeds();

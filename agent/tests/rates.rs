@@ -1,18 +1,14 @@
 //! Rules about packets beyond a rate, judged by the kernel's own program, run on packets, with nothing attached. For root.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that goes wrong should stop")]
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::MetadataExt as _, path::PathBuf};
+mod unattached;
+
+use std::{fs, net::Ipv4Addr, os::unix::fs::MetadataExt as _};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use interdict_abi::ids::{Act, Mode};
-use interdict_agent::{
-    kernel::{
-        loader::{Loaded, Options, remove_instance},
-        slots::Slots,
-    },
-    policy::Policy,
-    trust::Trust,
-};
+use interdict_agent::{kernel::slots::Slots, policy::Policy, trust::Trust};
+use unattached::Unattached;
 
 /// Ten minutes pass between two packets of one peer that are within the first rule's rate.
 const RULES: &str = r#"
@@ -47,15 +43,7 @@ fn a_peer_has_its_burst_and_no_more_and_others_have_theirs() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("test.yaml"), RULES).unwrap();
     let policy = Policy::open(folder.path(), &Trust::Folder).unwrap();
-    let pins = PathBuf::from(format!("/sys/fs/bpf/interdict-rates-{}", std::process::id()));
-    let options = Options {
-        pins: pins.clone(),
-        cgroup: PathBuf::from("/sys/fs/cgroup"),
-        interfaces: vec!["lo".to_owned()],
-        without_lsm: true,
-    };
-    let mut loaded = Loaded::start(options, policy.wanted_bytes(), &[Act::PacketIn]).unwrap();
-    let directory = loaded.directory().to_owned();
+    let mut loaded = Unattached::load("rates", policy.wanted_bytes(), &[Act::PacketIn]);
     let mut slots = Slots::open(&loaded).unwrap();
     slots.rates(policy.rates());
     slots.swap(policy.image.kernel(), Mode::Enforce).unwrap();
@@ -69,8 +57,6 @@ fn a_peer_has_its_burst_and_no_more_and_others_have_theirs() {
     let other: Vec<bool> = (0..5).map(|_| passes(2, 1)).collect();
     // A rule without a rate refuses from the first packet on, within the rate of another rule or beyond.
     let never: Vec<bool> = (0..6).map(|_| passes(66, 9)).collect();
-    remove_instance(&directory);
-    let _gone = fs::remove_dir(&pins);
     assert_eq!(first, [true, true, true, true, false, false, false]);
     assert_eq!(other, [true, true, true, true, false]);
     assert_eq!(never, [false; 6]);

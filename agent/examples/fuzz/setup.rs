@@ -1,16 +1,17 @@
 //! What the comparing programs share: kernel programs with rules in force and nothing attached, and the report.
 
-use std::{path::PathBuf, time::Instant};
+#[path = "../../tests/unattached/mod.rs"]
+mod unattached;
+
+use std::time::Instant;
 
 use interdict_abi::ids::{Act, Mode};
 use interdict_agent::{
-    kernel::{
-        loader::{Loaded, Options, remove_instance},
-        slots::Slots,
-    },
+    kernel::{loader::Loaded, slots::Slots},
     policy::Policy,
     trust::Trust,
 };
+use unattached::Unattached;
 
 /// What came of a comparison.
 pub(crate) struct Found {
@@ -37,23 +38,14 @@ pub(crate) fn run(
     std::fs::write(folder.join("fuzz.yaml"), rules).unwrap();
     let policy = Policy::open(&folder, &Trust::Folder).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    let pins = PathBuf::from("/sys/fs/bpf").join(own);
-    let options = Options {
-        pins: pins.clone(),
-        cgroup: PathBuf::from("/sys/fs/cgroup"),
-        // So that programs on interfaces are loaded.
-        interfaces: vec!["lo".to_owned()],
-        without_lsm: true,
-    };
     let image = policy.image.kernel();
-    let mut loaded = Loaded::start(options, image.len(), acts).unwrap();
+    let mut loaded = Unattached::load(name, image.len(), acts);
     let mut slots = Slots::open(&loaded).unwrap();
     slots.swap(image, Mode::Enforce).unwrap();
     let start = Instant::now();
     let Found { mismatches, dropped } = compare(&mut loaded, &mut slots, cases, seed);
     let seconds = start.elapsed().as_secs_f64();
-    remove_instance(loaded.directory());
-    let _gone = std::fs::remove_dir(&pins);
+    drop(loaded);
     println!(
         "{}",
         serde_json::json!({
