@@ -113,7 +113,7 @@ fn keep(
     for job in jobs {
         match job {
             Job::EnforceLimits => {
-                spool.enforce_limits();
+                spool.enforce_limits(taken(sinks));
             }
             Job::Keep(sealed) => {
                 let mut outcome = spool.append(&sealed);
@@ -121,7 +121,7 @@ fn keep(
                     outcome = spool.append(&sealed);
                 }
                 // Not only by the second: a flood fills more than its bounds in one.
-                spool.enforce_limits();
+                spool.enforce_limits(taken(sinks));
                 if done.send(outcome).is_err() {
                     return;
                 }
@@ -130,8 +130,12 @@ fn keep(
     }
 }
 
-/// Every sink is past what is below this.
+/// Every sink is past what is below this. Without a sink nobody has anything: what is in the spool is all there is.
+fn taken(sinks: &[Arc<Status>]) -> u64 {
+    sinks.iter().map(|sink| sink.next.load(Ordering::Relaxed)).min().unwrap_or(0)
+}
+
+/// The same; without a sink nobody waits for anything either.
 fn acknowledged(spool: &Spool, sinks: &[Arc<Status>]) -> u64 {
-    let next = sinks.iter().map(|sink| sink.next.load(Ordering::Relaxed)).min();
-    next.unwrap_or(spool.head().seq + 1)
+    if sinks.is_empty() { spool.head().seq + 1 } else { taken(sinks) }
 }

@@ -180,7 +180,7 @@ fn the_oldest_segments_go_and_a_reader_is_told_which_alerts_it_missed() {
     for _ in 0..40 {
         spool.append(&sealed(&mut sealer, 5)).unwrap();
     }
-    let dropped = spool.enforce_limits().unwrap();
+    let dropped = spool.enforce_limits(0).unwrap();
     assert!(spool.len_bytes() <= 32 << 10);
     assert_eq!(dropped + 1, spool.oldest());
     let read = read_all(folder.path(), 200);
@@ -203,7 +203,7 @@ fn old_segments_go_with_their_age() {
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     }
     let (mut spool, _) = open(folder.path(), local());
-    assert_eq!(spool.enforce_limits(), Some(30));
+    assert_eq!(spool.enforce_limits(31), Some(30));
     assert_eq!(segment::list(folder.path()).unwrap(), [0u64; 0]);
     // The stream goes on all the same, and the next start knows where.
     spool.append(&sealed(&mut sealer, 1)).unwrap();
@@ -224,11 +224,33 @@ fn a_clock_that_jumps_makes_no_segment_old() {
         for _ in 0..6 {
             spool.append(&sealed(&mut sealer, 5)).unwrap();
         }
-        let dropped = spool.enforce_limits();
+        let dropped = spool.enforce_limits(u64::MAX);
         step.set(0);
         assert_eq!(dropped, None, "{seconds}");
     }
     assert_eq!(spool.oldest(), 1);
+}
+
+/// It dropped all that a receiver which was away had not got.
+#[test]
+fn a_clock_that_is_far_ahead_at_a_start_drops_nothing_that_is_still_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), local());
+    let mut sealer = Sealer::new(key().0, spool.head().clone());
+    for _ in 0..60 {
+        spool.append(&sealed(&mut sealer, 5)).unwrap();
+    }
+    drop(spool);
+    let segments = segment::list(folder.path()).unwrap();
+    assert!(segments.len() > 3, "{segments:?}");
+    let step = &crate::wall::test::HERE_S;
+    step.set(1 << 30);
+    let (mut spool, _) = open(folder.path(), local());
+    // The second is wanted from its second alert on; nobody wants the first, and by this clock it is old.
+    let dropped = spool.enforce_limits(segments[1] + 1);
+    step.set(0);
+    assert_eq!(dropped, Some(segments[1] - 1));
+    assert_eq!(segment::list(folder.path()).unwrap(), segments[1..]);
 }
 
 /// Every cut and every flipped byte of a segment: nothing panics, and only what was touched is lost.

@@ -54,8 +54,10 @@ pub struct Spool {
 struct Finished {
     first: u64,
     len_bytes: u64,
-    /// By the clock of [`steady_s`].
+    /// By the clock of [`steady_s`]; of one of an earlier run, what the wall clock made of it at the start.
     begun_s: i64,
+    /// The same, but no earlier than this run.
+    seen_s: i64,
 }
 
 #[derive(Debug)]
@@ -121,7 +123,8 @@ impl Spool {
             let age_s = now_s.saturating_sub(u64::try_from(data.mtime()).unwrap_or(0));
             let begun_s = steady_s - i64::try_from(age_s).unwrap_or(i64::MAX);
             self.finished_bytes += data.len();
-            self.finished.push_back(Finished { first, len_bytes: data.len(), begun_s });
+            let len_bytes = data.len();
+            self.finished.push_back(Finished { first, len_bytes, begun_s, seen_s: steady_s });
         }
         Ok(())
     }
@@ -219,6 +222,7 @@ impl Spool {
                 first: active.first,
                 len_bytes: active.len_bytes,
                 begun_s: active.begun_s,
+                seen_s: active.begun_s,
             });
         }
     }
@@ -235,13 +239,18 @@ impl Spool {
     }
 
     /// Drops segments past the bounds, oldest first. Returns the last sequence number dropped, if any.
-    pub fn enforce_limits(&mut self) -> Option<u64> {
+    ///
+    /// Every sink is past what is below `acknowledged`. Alerts that some sink is not past get only as old as this run has
+    /// seen them get: at a start the wall clock may be years ahead, and nobody would get them then.
+    pub fn enforce_limits(&mut self, acknowledged: u64) -> Option<u64> {
         let now_s = steady_s();
         let max_age_s = i64::try_from(self.limits.max_age.as_secs()).unwrap_or(i64::MAX);
         let mut dropped = None;
         while let Some(oldest) = self.finished.front() {
             let over = self.len_bytes() > self.limits.max_bytes;
-            let old = now_s.saturating_sub(oldest.begun_s) > max_age_s;
+            let is_wanted = self.end_of_oldest() > acknowledged;
+            let since_s = if is_wanted { oldest.seen_s } else { oldest.begun_s };
+            let old = now_s.saturating_sub(since_s) > max_age_s;
             if !(over || old) {
                 break;
             }
@@ -252,10 +261,16 @@ impl Spool {
 
     /// Makes room on a full disk: drops the oldest segment if every sink is past it. Returns whether it did.
     pub fn make_room(&mut self, acknowledged: u64) -> bool {
+        !self.finished.is_empty()
+            && self.end_of_oldest() <= acknowledged
+            && self.drop_oldest().is_some()
+    }
+
+    /// The first sequence number behind the oldest finished segment.
+    fn end_of_oldest(&self) -> u64 {
         let next = self.finished.get(1).map(|finished| finished.first);
         let next = next.or(self.active.as_ref().map(|active| active.first));
-        let end = next.unwrap_or(self.head.seq + 1);
-        !self.finished.is_empty() && end <= acknowledged && self.drop_oldest().is_some()
+        next.unwrap_or(self.head.seq + 1)
     }
 
     fn drop_oldest(&mut self) -> Option<u64> {
