@@ -15,6 +15,7 @@ pub mod enrich;
 pub mod events;
 pub mod feeds;
 pub mod kernel;
+mod lasting;
 pub mod pipeline;
 pub mod policy;
 pub mod protect;

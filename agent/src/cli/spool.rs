@@ -184,8 +184,14 @@ fn run_replay(replay: &Replay) -> Result<(), String> {
             while !left.is_empty() {
                 match runtime.block_on(sink.deliver(left)) {
                     Ok(taken) => left = &left[taken.min(left.len())..],
-                    Err(DeliveryError::Refused { reason }) => return Err(io::Error::other(reason)),
-                    Err(DeliveryError::Retry { reason, after }) => {
+                    Err(failed) => {
+                        let (reason, after) = match failed {
+                            DeliveryError::Retry { reason, after } => (reason, after),
+                            DeliveryError::Late { reason } => (reason, None),
+                            DeliveryError::Refused { reason } => {
+                                return Err(io::Error::other(reason));
+                            }
+                        };
                         attempts += 1;
                         if attempts == ATTEMPTS {
                             return Err(io::Error::other(reason));

@@ -9,19 +9,13 @@
 //!
 //! Without a folder to put it (or with another agent's there) the same queue is in memory of this process alone.
 
-use std::{
-    collections::BTreeMap,
-    fs::{DirBuilder, File, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{collections::BTreeMap, fs::File, io, path::Path};
 
 use interdict_abi::event::kind;
 use rustix::fs::{FallocateFlags, FlockOperation, MemfdFlags, fallocate, flock, ftruncate};
 
 use super::accounts::{self, Accounts};
-use crate::sys::mapped::MappedArray;
+use crate::{lasting, sys::mapped::MappedArray};
 
 /// Where entries begin; before it the header and the accounts.
 const ENTRIES: usize = accounts::END;
@@ -552,18 +546,7 @@ fn boot(boot_id: &str) -> [u8; 16] {
 }
 
 fn lasting(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    }
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let file = lasting::open(path)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
 }

@@ -118,7 +118,8 @@ impl Life<'_> {
         let mut durable = 0;
         let spool_folder = self.folder.join("spool");
         let lived = catch_unwind(AssertUnwindSafe(|| {
-            let cursor = Cursor::new(&spool_folder, "memory", Arc::clone(&self.disk));
+            let cursor = Cursor::new(&spool_folder, "memory", Arc::clone(&self.disk))
+                .in_memory(&self.folder.join("run"));
             let stored = cursor.load();
             let floor = |_: &str| match &stored {
                 crate::spool::cursor::Stored::At { next, .. } => next - 1,
@@ -358,4 +359,72 @@ fn a_receiver_that_comes_back_after_an_hour_gets_everything_once_and_in_order() 
     assert!(clock.now() < hour + Duration::from_secs(61), "it was noticed within a minute");
     let names: Vec<&str> = end.notices.iter().map(Notice::name).collect();
     assert_eq!(names, ["sink-down", "sink-up"], "told once each");
+}
+
+/// Sequence numbers of the batches that a receiver was sent.
+type Sent = Arc<Mutex<Vec<Vec<u64>>>>;
+
+fn numbers(batch: &[Entry]) -> Vec<u64> {
+    batch.iter().map(|entry| entry.seq).collect()
+}
+
+/// It came with what was told since, and so under another id, which a receiver could not know.
+#[test]
+fn a_batch_that_was_being_sent_when_the_agent_was_killed_comes_again_as_it_was() {
+    silence_kills();
+    let folder = tempfile::tempdir().unwrap();
+    let received = Received::default();
+    let sent = Sent::default();
+    let life = Life {
+        folder: folder.path(),
+        disk: Arc::new(LocalDisk),
+        received: &received,
+        clock: Arc::default(),
+        batches: &[7],
+    };
+    let books = Arc::clone(&sent);
+    let first = life.live(Box::new(move |batch| {
+        books.lock().unwrap().push(numbers(batch));
+        if batch[0].seq > 1 { std::panic::panic_any(Killed) } else { Ok(batch.len()) }
+    }));
+    assert!(first.killed);
+    let books = Arc::clone(&sent);
+    let second = Life { batches: &[2], ..life }.live(Box::new(move |batch| {
+        books.lock().unwrap().push(numbers(batch));
+        Ok(batch.len())
+    }));
+    assert!(!second.killed);
+    let batches: [Vec<u64>; 4] = [(1..=4).collect(), vec![5, 6, 7], vec![5, 6, 7], vec![8, 9]];
+    assert_eq!(*sent.lock().unwrap(), batches);
+}
+
+/// One that needs longer for a batch than is waited got the same batch again and again.
+#[test]
+fn a_receiver_that_is_too_slow_for_a_batch_gets_smaller_ones_until_it_keeps_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let received = Received::default();
+    let life = Life {
+        folder: folder.path(),
+        disk: Arc::new(LocalDisk),
+        received: &received,
+        clock: Arc::default(),
+        batches: &[16],
+    };
+    let sent = Sent::default();
+    let books = Arc::clone(&sent);
+    let end = life.live(Box::new(move |batch| {
+        let mut books = books.lock().unwrap();
+        books.push(numbers(batch));
+        let is_slow = books.len() < 10;
+        if is_slow && batch.len() > 1 {
+            return Err(DeliveryError::Late { reason: "timed out".to_owned() });
+        }
+        Ok(batch.len())
+    }));
+    assert_nothing_lost(folder.path(), &received, end.durable, "slow");
+    let sizes: Vec<usize> = sent.lock().unwrap().iter().map(Vec::len).collect();
+    // Three times as it was, in case that it was taken; then by halves; then more with each answer.
+    assert_eq!(sizes[..5], [4, 4, 4, 2, 1], "{sizes:?}");
+    assert!(sizes[5..].contains(&4), "{sizes:?}");
+    assert_eq!(received.lock().unwrap().len(), 16, "each once");
 }

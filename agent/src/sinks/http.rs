@@ -111,7 +111,10 @@ pub(super) async fn with_body(
 
 /// Sends. Whatever happens before an answer may pass.
 pub(super) async fn send(request: RequestBuilder) -> Result<Response, DeliveryError> {
-    request.send().await.map_err(|error| DeliveryError::retry(chain(&error)))
+    request.send().await.map_err(|error| match error.is_timeout() && !error.is_connect() {
+        true => DeliveryError::Late { reason: chain(&error) },
+        false => DeliveryError::retry(chain(&error)),
+    })
 }
 
 /// Why a status that isn't a success isn't one. Only what says that these bytes will never do refuses them: 401, 403

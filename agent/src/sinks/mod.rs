@@ -46,6 +46,11 @@ pub enum DeliveryError {
         /// Not before so long.
         after: Option<Duration>,
     },
+    /// It has the batch and didn't answer in time. Try again; a receiver that is too slow for so many gets fewer.
+    Late {
+        /// What was waited for.
+        reason: String,
+    },
     /// These bytes will never be taken. A batch is tried alert by alert then.
     Refused {
         /// Why.

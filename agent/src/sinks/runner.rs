@@ -117,11 +117,21 @@ const LIVE: u64 = 64;
 /// Time between two cursor writes while alerts flow.
 const CURSOR_EVERY: Duration = Duration::from_millis(200);
 
+/// How often in a row a receiver may be late with a batch before it gets less at once.
+const LATE: u32 = 3;
+
+/// The batch that an agent was sending when it ended is read again up to these bounds: nobody's bytes say more.
+const SENT_ALERTS: usize = 1 << 16;
+const SENT_BYTES: usize = 64 << 20;
+
 /// Runs a sink until the agent stops and everything is delivered, or the task is aborted.
 pub async fn run(task: Task) {
     let mut state = State {
         reader: Some(reader(&task)),
         backoff: Backoff::new(task.config.retry),
+        most: task.config.batch.alerts,
+        late: 0,
+        sent: task.cursor.sending(&task.stream),
         stored: None,
         stored_next: 0,
         task,
@@ -154,6 +164,12 @@ struct State {
     task: Task,
     reader: Option<Reader>,
     backoff: Backoff,
+    /// Alerts that it gets at once.
+    most: usize,
+    /// How often in a row it was late.
+    late: u32,
+    /// Where the batch ends that the agent before was sending. It is sent as it was, so that it has the same id.
+    sent: Option<u64>,
     stored: Option<Duration>,
     stored_next: u64,
 }
@@ -190,8 +206,13 @@ impl State {
     async fn read(&mut self, durable: u64) -> Result<Read, SpoolError> {
         let next = self.task.status.next.load(Ordering::Relaxed);
         let mut reader = self.reader.take().unwrap_or_else(|| reader(&self.task));
-        let (alerts, bytes) = (self.task.config.batch.alerts, self.task.config.batch.bytes);
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let (durable, alerts, bytes) = match self.sent.take() {
+            Some(sent) if (next..=durable).contains(&sent) => (sent, SENT_ALERTS, SENT_BYTES),
+            Some(_) | None => {
+                let bytes = usize::try_from(self.task.config.batch.bytes).unwrap_or(usize::MAX);
+                (durable, self.most, bytes)
+            }
+        };
         if durable.saturating_sub(next) < LIVE {
             // Just written, so in memory: not worth another thread.
             let read = reader.read(durable, alerts, bytes);
@@ -220,8 +241,13 @@ impl State {
 
     /// Delivers from the front of a batch until something was taken. Returns how many alerts are done with.
     async fn deliver(&mut self, batch: &[Entry]) -> usize {
-        let mut size = batch.len();
+        // A batch that the agent before sent may be longer than one is now.
+        let is_less = self.most < self.task.config.batch.alerts;
+        let mut size = if is_less { batch.len().min(self.most) } else { batch.len() };
         loop {
+            if let Some(last) = batch[..size].last() {
+                self.task.cursor.note_sending(last.seq);
+            }
             match self.task.sink.deliver(&batch[..size]).await {
                 Ok(taken) if taken > 0 => {
                     let taken = taken.min(size);
@@ -231,6 +257,14 @@ impl State {
                 }
                 Ok(_nothing) => self.wait("took nothing", None).await,
                 Err(DeliveryError::Retry { reason, after }) => self.wait(&reason, after).await,
+                Err(DeliveryError::Late { reason }) => {
+                    self.late += 1;
+                    if self.late >= LATE && size > 1 {
+                        size /= 2;
+                        self.most = size;
+                    }
+                    self.wait(&reason, None).await;
+                }
                 // Somewhere in the batch: halve it until the one is found.
                 Err(DeliveryError::Refused { .. }) if size > 1 => size /= 2,
                 Err(DeliveryError::Refused { reason }) => {
@@ -277,6 +311,8 @@ impl State {
 
     fn succeeded(&mut self) {
         self.backoff.success();
+        self.late = 0;
+        self.most = self.most.saturating_mul(2).min(self.task.config.batch.alerts);
         if self.task.status.is_down.swap(false, Ordering::Relaxed) {
             let sink = self.task.status.name.clone();
             (self.task.notices)(Notice::SinkUp { sink });

@@ -1,8 +1,9 @@
 //! An HTTPS receiver, as the Standard Webhooks specification has it.
 //!
 //! Each request carries `webhook-id`, `webhook-timestamp` and `webhook-signature` over `id.timestamp.body`: `v1a`, by
-//! the agent's own Ed25519 key, and `v1`, by a shared secret, if one is given. The id is made from stream and sequence
-//! numbers, so a batch that is sent again has the same one. 2xx takes the batch; 400, 413 and 422 refuse it; anything
+//! the agent's own Ed25519 key, and `v1`, by a shared secret, if one is given. The id is made from stream,
+//! sequence numbers and a checksum of the body, so it is the same exactly if the bytes are: see `spool::cursor` for why a
+//! batch that is sent again has the same bytes. 2xx takes the batch; 400, 413 and 422 refuse it; anything
 //! else (401 and 403 too: keys get rotated) is tried again. With compression, the signature is over the body before it
 //! was compressed: that is what a receiver's framework hands to whoever verifies.
 
@@ -65,7 +66,7 @@ impl Webhook {
 
     async fn send(&self, batch: &[Entry]) -> Result<usize, DeliveryError> {
         let body = body(self.body, batch);
-        let id = message_id(batch);
+        let id = message_id(batch, &body);
         let timestamp = wall::now_s();
         let signature = self.signature(&id, timestamp, &body);
         let content_type = match self.body {
@@ -137,12 +138,13 @@ fn body(form: WebhookBody, batch: &[Entry]) -> Vec<u8> {
     body
 }
 
-/// From the first alert's id and the last one's number; the specification keeps dots out of ids.
-fn message_id(batch: &[Entry]) -> String {
+/// The specification keeps dots out of ids. The checksum is for changes of filter or format between two attempts: a
+/// receiver that had the first must not drop what is new in the second.
+fn message_id(batch: &[Entry], body: &[u8]) -> String {
     let stream = batch.first().and_then(|entry| stream_of(&entry.line)).unwrap_or_default();
     let first = batch.first().map_or(0, |entry| entry.seq);
     let last = batch.last().map_or(0, |entry| entry.seq);
-    format!("interdict_{stream}_{first}_{last}")
+    format!("interdict_{stream}_{first}_{last}_{:08x}", crc32fast::hash(body))
 }
 
 fn stream_of(line: &[u8]) -> Option<&str> {
@@ -150,4 +152,32 @@ fn stream_of(line: &[u8]) -> Option<&str> {
     // Near the end of the body, after everything an attacker could have written; quotes in values are escaped.
     let at = line.windows(NAME.len()).rposition(|window| window == NAME)? + NAME.len();
     std::str::from_utf8(line.get(at..at + 32)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &str = "00112233445566778899aabbccddeeff";
+
+    fn entry(seq: u64) -> Entry {
+        let line = format!("{{\"id\":\"{STREAM}-{seq}\",\"stream\":\"{STREAM}\"}}").into_bytes();
+        Entry { seq, severity: 0, is_notice: false, line, rendered: None }
+    }
+
+    /// A receiver that had two of three would have dropped the third, which it did not have, when a filter was changed.
+    #[test]
+    fn an_id_is_that_of_a_batch_as_it_was_sent_and_of_no_other() {
+        let id = |batch: &[Entry]| message_id(batch, &body(WebhookBody::Array, batch));
+        let all = [entry(4), entry(5), entry(6)];
+        let first = id(&all);
+        assert!(first.starts_with(&format!("interdict_{STREAM}_4_6_")), "{first}");
+        assert!(!first.contains('.'), "{first}");
+        assert_eq!(id(&all.clone()), first);
+        assert_ne!(id(&[entry(4), entry(6)]), first, "another filter");
+        let mut other = all.clone();
+        other[1].rendered = Some(b"CEF:0".to_vec());
+        assert_ne!(id(&other), first, "another format");
+        assert_ne!(id(&all[..2]), first);
+    }
 }

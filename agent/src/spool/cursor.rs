@@ -5,20 +5,19 @@
 //! receivers drop the repeats by id.
 //!
 //! The file is written now and then. Beside it a few words in the runtime folder, which is memory, say at once what was
-//! acknowledged: so after an agent was killed only what was in flight comes again.
+//! acknowledged, and up to where the batch reaches that is being sent: so after an agent was killed only that batch comes
+//! again, as it was.
 
 use std::{
-    fs::{self, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate};
 
 use super::disk::Disk;
-use crate::sys::mapped::MappedArray;
+use crate::{lasting, sys::mapped::MappedArray};
 
 /// What a cursor file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,30 +47,21 @@ pub struct Cursor {
 #[derive(Debug)]
 struct Memory(MappedArray);
 
-/// Their places: a mark, the next sequence number to send, the stream.
+/// Their places: a mark, the next sequence number to send, the stream, the last alert of the batch that is being sent.
+/// Before there was the last of them the file ended there, and what is added to it is 0.
 mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const NEXT: usize = 8;
     pub(super) const STREAM: usize = 16;
+    pub(super) const SENDING: usize = STREAM + super::STREAM_BYTES;
 }
 const MAGIC: u64 = u64::from_le_bytes(*b"IDCURSO1");
 const STREAM_BYTES: usize = 32;
-const MEMORY_BYTES: usize = at::STREAM + STREAM_BYTES;
+const MEMORY_BYTES: usize = at::SENDING + 8;
 
 impl Memory {
     fn open(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)?;
+        let file = lasting::open(path)?;
         // Writing to a mapping that finds no memory would kill the agent.
         fallocate(&file, FallocateFlags::empty(), 0, MEMORY_BYTES as u64)?;
         MappedArray::new(&file, MEMORY_BYTES).map(Self)
@@ -90,10 +80,15 @@ impl Memory {
             let mut bytes = stream.as_bytes().to_vec();
             bytes.resize(STREAM_BYTES, 0);
             self.0.store(at::NEXT, 0)?;
+            self.0.store(at::SENDING, 0)?;
             self.0.write(at::STREAM, &bytes)?;
             self.0.store(at::MAGIC, MAGIC)?;
         }
         self.0.store(at::NEXT, next)
+    }
+
+    fn sending(&self) -> Option<u64> {
+        self.0.load(at::SENDING).ok().filter(|last| *last > 0)
     }
 }
 
@@ -145,6 +140,21 @@ impl Cursor {
             tracing::warn!(%error, "a cursor is no longer kept in memory");
             self.memory = None;
         }
+    }
+
+    /// Notes in memory that what is sent next reaches to alert `last`.
+    pub fn note_sending(&mut self, last: u64) {
+        let Some(memory) = &mut self.memory else { return };
+        if let Err(error) = memory.0.store(at::SENDING, last) {
+            tracing::warn!(%error, "a batch that is sent is no longer kept in memory");
+        }
+    }
+
+    /// The last alert of the batch that was being sent when the agent before ended, if nothing says that it was taken.
+    pub fn sending(&self, stream: &str) -> Option<u64> {
+        let memory = self.memory.as_ref()?;
+        let (of, next) = memory.read()?;
+        memory.sending().filter(|last| of == stream && *last >= next)
     }
 
     /// Makes one where there is none, and its name durable: without it the next agent would take the sink for a new one,

@@ -1,6 +1,7 @@
 """An HTTPS receiver that verifies each request with the public Standard Webhooks library, and v1a with cryptography.
 
-Stores each alert on a line of stored.ndjson; answers 503 to every third request, after storing it.
+Stores each alert on a line of stored.ndjson, and those of requests whose webhook-id it did not know in once.ndjson; answers
+503 to every third request, after storing it.
 """
 import base64
 import gzip
@@ -17,6 +18,8 @@ from standardwebhooks.webhooks import Webhook
 port, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 webhook = Webhook((folder / "secret").read_text().strip())
 stored = open(folder / "stored.ndjson", "ab", buffering=0)
+once = open(folder / "once.ndjson", "ab", buffering=0)
+known = set()
 requests = 0
 
 
@@ -42,7 +45,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(401)
             return
         for alert in alerts:
-            stored.write(json.dumps(alert, ensure_ascii=False).encode() + b"\n")
+            line = json.dumps(alert, ensure_ascii=False).encode() + b"\n"
+            stored.write(line)
+            if headers["webhook-id"] not in known:
+                once.write(line)
+        known.add(headers["webhook-id"])
         self.answer(503 if requests % 3 == 0 else 200)
 
     def answer(self, status):

@@ -344,8 +344,16 @@ fn whatever_fails_every_alert_arrives_or_is_counted_in_order_and_proven() {
     let missing = given.saturating_sub(told + taken.counted);
     let all = format!(
         "{lives} lives, {given} records: {told} told, {} counted, {missing} lost; lost and told: {:?}; the kernel side lost \
-         {kernel_lost}; faults of the agent: {hits:?}, of the receiver: {:?}; {} alerts of the stream came again, as they were, {} of them because nobody said that they had arrived",
-        taken.counted, taken.lost, taken.faults, taken.repeats, taken.unanswered
+         {kernel_lost}; faults of the agent: {hits:?}, of the receiver: {:?}; of {last} alerts of the stream {} came again ({:.2} %), {} of them because nobody said that they had arrived; {} came again \
+         changed; {} came again under a webhook-id that was not known",
+        taken.counted,
+        taken.lost,
+        taken.faults,
+        taken.repeats,
+        taken.repeats as f64 * 100.0 / last as f64,
+        taken.unanswered,
+        taken.changed,
+        taken.kept
     );
     println!("{all}");
     assert!(told + taken.counted <= given + 1, "a record was told twice: {all}");
@@ -358,6 +366,8 @@ fn whatever_fails_every_alert_arrives_or_is_counted_in_order_and_proven() {
     let deaths: u64 =
         ["EndsIn", "EndsAfter", "Killed"].iter().filter_map(|kind| hits.get(*kind)).sum();
     assert!(again <= deaths * BATCH, "{all}");
+    assert_eq!((taken.changed, taken.taken_ids), (0, 0), "{all}");
+    assert!(taken.repeats > 0 && taken.kept * 1_000 <= last, "{all}");
     let others: Vec<&String> = taken
         .lost
         .keys()

@@ -1,7 +1,7 @@
 //! A receiver of webhooks that has a fault for every few requests, and keeps the books of what it has taken.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -74,9 +74,18 @@ const AWAY: Duration = Duration::from_millis(60);
 pub(super) struct Taken {
     /// Follows the stream, from the first alert on.
     pub(super) verifier: Option<Verifier>,
-    /// A digest of each line, by number: what comes again is the same.
+    /// A digest of each line, by number.
     pub(super) marks: BTreeMap<u64, u64>,
+    /// A digest of each body, by `webhook-id`.
+    bodies: HashMap<String, u64>,
+    /// Lines whose number was known.
     pub(super) repeats: u64,
+    /// Those of them that were not as before.
+    pub(super) changed: u64,
+    /// Those of them that a receiver would keep which drops requests with a `webhook-id` that it knows.
+    pub(super) kept: u64,
+    /// Requests with an id that was another body's.
+    pub(super) taken_ids: u64,
     /// Lines of requests that were taken without a word: these have to come again.
     pub(super) unanswered: u64,
     /// Which records were told.
@@ -103,6 +112,20 @@ impl Taken {
         mood
     }
 
+    /// Takes a request, as one that may come again has to be taken.
+    fn request(&mut self, id: &str, body: &[u8], folder: &Path) {
+        let digest = digest(body);
+        let known = self.bodies.insert(id.to_owned(), digest);
+        self.taken_ids += u64::from(known.is_some_and(|known| known != digest));
+        let before = self.repeats;
+        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            self.take(line, folder);
+        }
+        if known.is_none() {
+            self.kept += self.repeats - before;
+        }
+    }
+
     fn take(&mut self, line: &[u8], folder: &Path) {
         let verifier = self.verifier.get_or_insert_with(|| {
             // The public half may not be there yet.
@@ -112,12 +135,10 @@ impl Taken {
         verifier.push(line, || String::from_utf8_lossy(line).into_owned());
         let alert: Value = serde_json::from_slice(line).unwrap();
         let seq = alert["seq"].as_u64().unwrap();
-        let mut hasher = DefaultHasher::new();
-        line.hash(&mut hasher);
-        let mark = hasher.finish();
+        let mark = digest(line);
         if let Some(known) = self.marks.insert(seq, mark) {
-            assert_eq!(known, mark, "alert {seq} came again as another");
             self.repeats += 1;
+            self.changed += u64::from(known != mark);
             return;
         }
         if let Some(path) = alert["object"]["path"].as_str() {
@@ -137,6 +158,12 @@ impl Taken {
             *self.lost.entry(reason.clone()).or_default() += count.as_u64().unwrap();
         }
     }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 struct Shared {
@@ -232,7 +259,7 @@ fn accept(listener: TcpListener, address: SocketAddr, shared: &Arc<Shared>) {
 /// Serves one request. Answers whether the connection stays.
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<bool> {
     let mut reader = BufReader::new(stream);
-    let mut len = 0;
+    let (mut len, mut id) = (0, String::new());
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
@@ -241,8 +268,12 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<bool> {
         if line == "\r\n" {
             break;
         }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+        let header = line.to_ascii_lowercase();
+        if let Some(value) = header.strip_prefix("content-length: ") {
             len = value.trim().parse().unwrap();
+        }
+        if let Some(value) = header.strip_prefix("webhook-id: ") {
+            value.trim().clone_into(&mut id);
         }
     }
     let mood = match shared.behaves.load(Ordering::Relaxed) {
@@ -275,10 +306,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<bool> {
     };
     if takes {
         let silent = answered.is_err() || !matches!(mood, Mood::Takes | Mood::Crawls);
-        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            taken.take(line, &shared.folder);
-            taken.unanswered += u64::from(silent);
-        }
+        taken.request(&id, &body, &shared.folder);
+        let lines = body.iter().filter(|byte| **byte == b'\n').count() as u64;
+        taken.unanswered += if silent { lines } else { 0 };
     }
     drop(taken);
     match mood {
