@@ -36,7 +36,7 @@ use crate::{
     pipeline::{Pipeline, PipelineError, PolicyView, this_host},
     policy::{Policy, PolicyError, Stamps, stamps},
     protect::{self, ProtectError, Protection},
-    sys::{heap, link},
+    sys::{code, heap, link},
     trust::Trust,
 };
 
@@ -311,6 +311,7 @@ impl App {
     /// Tells whoever waits for it which generation is in force. What compiling and loading took goes back to the system.
     fn say_ready(&self) -> Result<(), AppError> {
         heap::give_back();
+        code::give_back();
         let generation = self.slots.active()?.0;
         write(&self.config.runtime.join("ready"), &format!("{generation}\n"))
     }

@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod barrier;
+pub mod code;
 pub mod heap;
 pub mod link;
 pub mod mapped;
