@@ -43,6 +43,8 @@ pub mod flags {
     pub const SECOND_PATH: u32 = 64;
     /// The agent is behind: further ones of the same `maps::Subject` may only be counted.
     pub const COUNTED: u32 = 128;
+    /// Paths are those that the caller wrote, not those of objects: hosts without BPF LSM.
+    pub const SPELLED: u32 = 256;
 }
 
 /// The fixed head of every record. 176 bytes.

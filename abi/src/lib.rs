@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+pub mod calls;
 pub mod event;
 pub mod guard;
 pub mod ids;

@@ -257,6 +257,10 @@ pub fn said(effect: Effect) -> &'static str {
     match effect {
         Effect::Refused => "refused before it happens",
         Effect::Killed => "killed as it happens",
+        Effect::KilledAfter => {
+            "killed once it has happened, by the file opened or the path as written"
+        }
+        Effect::ToldAfter => "told once it has happened, by the file opened or the path as written",
         Effect::Partly => {
             "datagrams only: without BPF LSM, streams are judged by their packets, which have no process"
         }

@@ -19,6 +19,7 @@ use interdict_engine::{
     dns::{self, KEY_BYTES, Room},
     facts::{Progress, SetFacts},
     names,
+    tidy::Tidying,
     verdict::{Decision, Walk},
 };
 
@@ -26,7 +27,7 @@ use crate::{
     atomic,
     cache::Remembered,
     emit,
-    hooks::{object::Question, syscall::Called, system::Known, wire::Packet},
+    hooks::{called::FileCalled, object::Question, syscall::Called, system::Known, wire::Packet},
     kernel::{container::Ascent, cwd::Cwd, mounts::Search, path::Climb},
     maps::{SCRATCH, SCRATCH_TAKEN},
 };
@@ -82,6 +83,10 @@ pub struct Work {
     pub system: Known,
     /// What is known of a system call.
     pub called: Called,
+    /// What is known of one that is about files.
+    pub file_called: FileCalled,
+    /// How far tidying a path has come.
+    pub tidying: Tidying,
     /// What was parsed of a packet.
     pub packet: Packet,
     /// What the decision is about.

@@ -16,6 +16,7 @@ pub mod facts;
 pub mod names;
 pub mod sets;
 pub mod tables;
+pub mod tidy;
 pub mod verdict;
 
 /// Reads words of a policy image. Offsets come from the image itself; an implementation must make every offset safe

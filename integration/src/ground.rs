@@ -186,15 +186,18 @@ fn calling_the_old_way() -> Vec<u8> {
 /// A guest with everything cases touch, and the script in it.
 pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
     let guest = if kernel == NATIVE { Guest::native(init)? } else { Guest::new(kernel, init)? };
-    let mut guest =
-        guest.file(SCRIPT, 0o644, serde_json::to_vec(script)?).file(NETWORK, 0o644, PREPARATION);
+    let mut guest = guest.file(SCRIPT, 0o644, serde_json::to_vec(script)?).file(
+        NETWORK,
+        0o644,
+        [PREPARATION, crate::late::PREPARATION].concat(),
+    );
     guest = guest.file("/usr/lib/guest/places", 0o644, hostile_places().join("\n"));
     // A busy machine is no reason.
     guest = guest.timeout(Duration::from_secs(1200));
     for path in ACTORS {
         guest = guest.actor(path);
     }
-    for path in FILES {
+    for path in FILES.iter().chain(crate::late::FILES) {
         guest = guest.file(path, 0o644, "content\n");
     }
     for path in PROGRAMS {

@@ -11,6 +11,7 @@ pub mod cases;
 pub mod disk;
 pub mod evasions;
 pub mod ground;
+pub mod late;
 pub mod observe;
 pub mod receiver;
 pub mod script;

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use xtask::act::{Outcome, Step};
 use xtask::run;
+use xtask::vm::command::CONFIG;
 
 use crate::alerts::{self, Told};
 use crate::case::Case;
@@ -50,6 +51,11 @@ fn outcomes(file: &Path) -> Result<BTreeMap<String, Outcome>> {
 
 /// Does the cases on one kernel. `init` is the program of [`xtask::vm::Guest::new`].
 pub fn observe(kernel: &str, init: &Path, cases: &[Case]) -> Result<Observed> {
+    observe_with(kernel, init, cases, CONFIG)
+}
+
+/// The same with another configuration of the agent.
+pub fn observe_with(kernel: &str, init: &Path, cases: &[Case], config: &str) -> Result<Observed> {
     let agent = run::built_agent()?;
     let policies = tempfile::tempdir()?;
     fs::write(policies.path().join("cases.yaml"), policy(cases))?;
@@ -58,6 +64,7 @@ pub fn observe(kernel: &str, init: &Path, cases: &[Case]) -> Result<Observed> {
     let outcome = ground::guest(kernel, init, &script)?
         .agent(&agent)
         .policies(policies.path())
+        .config_text(config)
         .before(&ground::before("/out/control.json"))
         .run(&["sh", "-c", &ground::perform_and_keep_key("/out/enforced.json")])?;
     anyhow::ensure!(

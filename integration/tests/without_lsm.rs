@@ -1,13 +1,14 @@
-//! Flows on a host without BPF LSM: this machine's kernel, where the cgroup programs and the packets carry the rules.
+//! A host without BPF LSM: this machine's kernel, and those of guests whose agent does without it.
 //!
-//! The same cases as on guests, those whose rules ask for nothing but what a packet shows. In namespaces and a cgroup of
-//! their own; only rules on flows, so nothing outside is touched.
+//! Flows, where the cgroup programs and the packets carry the rules: the same cases as on guests, those whose rules ask for
+//! nothing but what a packet shows. Acts on files, which are judged as their system calls end: `late`. In namespaces and a
+//! cgroup of their own; the rules are about nothing that is outside of these.
 
 use std::path::Path;
 
 use interdict_integration::case::Case;
-use interdict_integration::observe::{broken_promises, observe};
-use interdict_integration::{cases, ground::NATIVE};
+use interdict_integration::observe::{broken_promises, observe, observe_with};
+use interdict_integration::{cases, ground::NATIVE, late};
 
 const CASES: &[&str] = &[
     "a_blocked_ipv4_address_is_not_connected_to",
@@ -51,4 +52,42 @@ fn flows_are_refused_without_bpf_lsm() {
         })
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+fn acts_on_files_are_judged_late_on(kernel: &str) {
+    let cases = late::cases();
+    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
+    let observed = observe_with(kernel, init, &cases, late::CONFIG).expect("the run");
+    let broken: Vec<String> = cases
+        .iter()
+        .flat_map(|case| {
+            let said = broken_promises(case, &observed);
+            said.into_iter().map(|line| format!("{}: {line}", case.name))
+        })
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn acts_on_files_are_judged_as_they_end_without_bpf_lsm() {
+    if !is_root() {
+        eprintln!("not tried: this needs root");
+        return;
+    }
+    acts_on_files_are_judged_late_on(NATIVE);
+}
+
+#[test]
+fn acts_on_files_are_judged_as_they_end_without_bpf_lsm_on_6_1() {
+    acts_on_files_are_judged_late_on("6.1");
+}
+
+#[test]
+fn acts_on_files_are_judged_as_they_end_without_bpf_lsm_on_6_12() {
+    acts_on_files_are_judged_late_on("6.12");
+}
+
+#[test]
+fn acts_on_files_are_judged_as_they_end_without_bpf_lsm_on_newest() {
+    acts_on_files_are_judged_late_on("newest");
 }

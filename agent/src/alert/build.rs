@@ -29,7 +29,7 @@ use crate::{
         container::Container,
         process::{Arguments, Lineage, Program},
     },
-    events::{Actor, Attempt, Decision, Object},
+    events::{Actor, Attempt, Decision, Object, RecordFlags},
 };
 
 /// Arguments told of each ancestor.
@@ -436,7 +436,7 @@ fn object(decision: &Decision<'_>, redaction: &Redaction, marks: &mut Marks) -> 
         flags: if decision.acts.contains(Act::NsCreate) {
             namespaces(raw)
         } else {
-            flags(raw, decision.flags.path_deleted())
+            flags(raw, decision.flags)
         },
         path: (!matches!(family, Family::Net | Family::Dns) && !raw.path.is_empty())
             .then(|| marks.bytes("object.path", raw.path)),
@@ -520,7 +520,7 @@ fn namespaces(object: &Object<'_>) -> Vec<Word> {
         .collect()
 }
 
-fn flags(object: &Object<'_>, path_deleted: bool) -> Vec<Word> {
+fn flags(object: &Object<'_>, of_record: RecordFlags) -> Vec<Word> {
     const NAMES: [(u32, &str); 8] = [
         (object_flags::MEMFD, "memfd"),
         (object_flags::DELETED, "deleted"),
@@ -532,10 +532,12 @@ fn flags(object: &Object<'_>, path_deleted: bool) -> Vec<Word> {
         (object_flags::DEVICE, "device"),
     ];
     let mut bits = u32::from(object.flags);
-    if path_deleted {
+    if of_record.path_deleted() {
         bits |= object_flags::DELETED;
     }
-    NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| Word::Borrowed(*name)).collect()
+    let spelled = of_record.spelled().then_some("spelled");
+    let names = NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name);
+    names.chain(spelled).map(Word::Borrowed).collect()
 }
 
 fn flow(decision: &Decision<'_>) -> FlowInfo {

@@ -122,6 +122,10 @@ impl RecordFlags {
     pub fn by_name(self) -> bool {
         self.0 & flags::BY_NAME != 0
     }
+    /// Paths are those that the caller wrote: nobody looked the objects up.
+    pub fn spelled(self) -> bool {
+        self.0 & flags::SPELLED != 0
+    }
     /// The file was already unlinked.
     pub fn path_deleted(self) -> bool {
         self.0 & flags::PATH_DELETED != 0

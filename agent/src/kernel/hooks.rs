@@ -87,6 +87,22 @@ const BY_PATH: &[Act] = &[
     Act::MprotectExec,
 ];
 
+/// Acts on files that system calls are judged for where there is no BPF LSM.
+const CALLED: &[Act] = &[
+    Act::FileRead,
+    Act::FileWrite,
+    Act::FileCreate,
+    Act::FileRename,
+    Act::FileLink,
+    Act::FileSymlink,
+    Act::FileUnlink,
+    Act::FileSetattr,
+    Act::FileMkdir,
+    Act::FileMknod,
+    Act::FileTruncate,
+    Act::FileMount,
+];
+
 /// The hook that sees the same acts on kernels that lack the hook of `program`; `None` if there is no such kernel among
 /// those that are supported.
 pub fn twin(program: &str) -> Option<&'static str> {
@@ -370,6 +386,13 @@ pub const HOOKS: &[Hook] = &[
         strongest: Strongest::Refuse,
     },
     Hook {
+        program: "file_called",
+        attach: Attach::Tracepoint("sys_exit"),
+        when: When::WithoutLsm,
+        acts: CALLED,
+        strongest: Strongest::Kill,
+    },
+    Hook {
         program: "connect4",
         attach: Attach::Cgroup,
         when: When::WithoutLsm,
@@ -514,6 +537,11 @@ pub enum Effect {
     Refused,
     /// The process is killed: the act may have begun, the program has not run on.
     Killed,
+    /// The process is killed once the act has happened, and it is told by the file that was opened or the path that the
+    /// caller wrote.
+    KilledAfter,
+    /// It is told, by the file that was opened or the path that the caller wrote.
+    ToldAfter,
     /// Only in some of the ways there are: the rest is not seen on this host.
     Partly,
     /// It is told.
@@ -528,6 +556,12 @@ pub fn effect(act: Act, action: Action, lsm: bool) -> Effect {
         hook.acts.contains(&act) && usable(hook.when, lsm) && hook.strongest == Strongest::Refuse
     });
     let killing = usable_kill(act, lsm);
+    if !lsm && CALLED.contains(&act) {
+        return match action {
+            Action::Pass | Action::Alert => Effect::ToldAfter,
+            Action::Block | Action::Kill => Effect::KilledAfter,
+        };
+    }
     match (action, refusing, killing) {
         (Action::Pass, ..) => Effect::Told,
         (Action::Alert, false, false) => Effect::Unseen,
@@ -556,4 +590,21 @@ fn usable_kill(act: Act, lsm: bool) -> bool {
 /// The families that a hook decides.
 pub fn families(hook: &Hook) -> impl Iterator<Item = Family> + use<'_> {
     hook.acts.iter().map(|act| act.family())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acts_on_files_come_to_less_without_bpf_lsm_and_are_called_so() {
+        for act in CALLED {
+            assert_eq!(effect(*act, Action::Block, true), Effect::Refused, "{act:?}");
+            assert_eq!(effect(*act, Action::Block, false), Effect::KilledAfter, "{act:?}");
+            assert_eq!(effect(*act, Action::Alert, false), Effect::ToldAfter, "{act:?}");
+        }
+        for act in [Act::MmapExec, Act::MprotectExec] {
+            assert_eq!(effect(act, Action::Block, false), Effect::Unseen, "{act:?}");
+        }
+    }
 }

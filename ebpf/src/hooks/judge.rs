@@ -60,10 +60,13 @@ const PIECE: u32 = 64;
 
 /// What [`walk`] works on.
 #[repr(C)]
-struct Walking<'a> {
-    work: &'a mut scratch::Work,
-    image: Image,
-    automaton: u64,
+pub struct Walking<'a> {
+    /// The area, with the string and how far the walk has come.
+    pub work: &'a mut scratch::Work,
+    /// The policy.
+    pub image: Image,
+    /// Where in it the automaton is.
+    pub automaton: u64,
 }
 
 /// One step for `bpf_loop`. Answers 1 to stop.
@@ -71,7 +74,7 @@ struct Walking<'a> {
 /// # Safety
 /// `walking` must be live.
 #[inline(never)]
-unsafe extern "C" fn walk(_index: u64, walking: *mut Walking<'_>) -> i64 {
+pub unsafe extern "C" fn walk(_index: u64, walking: *mut Walking<'_>) -> i64 {
     // SAFETY: by the caller.
     let walking = unsafe { &mut *walking };
     let work = &mut *walking.work;
@@ -626,7 +629,12 @@ extern "C" fn interdict_cwd_label(area: u32, slot: u32, automaton: u32) -> u64 {
     let mut walking = Walking { work, image, automaton: u64::from(automaton) };
     // SAFETY: the callback is `walk_cwd`, and its context outlives the call.
     unsafe {
-        bpf_loop(dfa::pieces(PATH_BYTES as u32), walk_cwd as *mut c_void, (&raw mut walking).cast(), 0)
+        bpf_loop(
+            dfa::pieces(PATH_BYTES as u32),
+            walk_cwd as *mut c_void,
+            (&raw mut walking).cast(),
+            0,
+        )
     };
     let work = walking.work;
     match work.cursor.label(&image, &work.cwd) {

@@ -2,6 +2,7 @@
 //! and acts. To add a hook: write its kernel prototype on a `hook-signature:` line, gather the facts its family needs,
 //! `decide`, `report`; then name it in the agent's `kernel::hooks` table.
 
+pub mod called;
 pub mod cgroup;
 pub mod dns;
 pub mod exec;
@@ -18,6 +19,7 @@ pub mod process;
 pub mod rate;
 pub mod repeats;
 pub mod report;
+pub mod spelled;
 pub mod syscall;
 pub mod system;
 pub mod wire;

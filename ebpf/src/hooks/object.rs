@@ -25,7 +25,7 @@ use crate::{
     bounds::masked,
     emit,
     kernel::{
-        copy_string, mounts,
+        copy_string, fields, mounts,
         object::Object,
         path::{self, Built, Spot},
         task,
@@ -69,8 +69,14 @@ pub struct Question {
     pub act: u32,
     /// See [`how`].
     pub how: u32,
-    /// Bytes of the path that is already in the text: with [`how::BUILT`].
+    /// Bytes of the path that is already in the text: with [`how::BUILT`] or [`how::SPELLED`].
     pub bytes: u64,
+    /// Where its last component starts, with [`how::SPELLED`].
+    pub last: u64,
+    /// Bytes of the other path, behind the first and its terminator, with [`how::SPELLED_BOTH`].
+    pub second_bytes: u64,
+    /// Where its last component starts.
+    pub second_last: u64,
     /// The act's own number, for the record.
     pub number: u32,
     /// Record flags that came up while judging.
@@ -99,6 +105,10 @@ pub mod how {
     pub const UNKNOWN: u32 = 512;
     /// Answer: it got a name by this question.
     pub const LEARNED: u32 = 256;
+    /// Nothing is known of the object but the path that the caller wrote: see `spelled`.
+    pub const SPELLED: u32 = 1024;
+    /// So is the other end's.
+    pub const SPELLED_BOTH: u32 = 2048;
 }
 
 /// Rows of labels.
@@ -199,13 +209,13 @@ pub fn is_nothing(
 }
 
 #[inline(always)]
-fn write_label(work: &mut scratch::Work, row: u32, step: usize, label: u32) {
+pub fn write_label(work: &mut scratch::Work, row: u32, step: usize, label: u32) {
     work.labels[row as usize & (LABEL_ROWS - 1)][step & (COLUMN_PARTS - 1)] = label;
 }
 
 /// Says of all labels of a row that they are `label`: 0 for unknown, 1 for a string that no pattern matches.
 #[inline(always)]
-fn all_labels(work: &mut scratch::Work, row: u32, label: u32) {
+pub fn all_labels(work: &mut scratch::Work, row: u32, label: u32) {
     let mut step = 0;
     while step < COLUMN_PARTS {
         // SAFETY: inside the row; volatile, so that the loop is not made a call.
@@ -250,7 +260,8 @@ extern "C" fn interdict_by_path(number: u32, row: u32, by: u32) -> u64 {
         return 0;
     }
     if case.needs(Fact::SecondPath) {
-        if area.work().question.second.dentry == 0 {
+        let question = &area.work().question;
+        if question.second.dentry == 0 && question.how & how::SPELLED_BOTH == 0 {
             case.absent(Fact::SecondPath);
         } else {
             interdict_by_labels(number, Fact::SecondPath as u32, row::SECOND);
@@ -272,6 +283,11 @@ extern "C" fn interdict_by_path(number: u32, row: u32, by: u32) -> u64 {
         case.absent(Fact::ObjectMode);
         case.absent(Fact::ObjectOwner);
         case.absent(Fact::FsMagic);
+    } else if !fields::lsm_decides() && area.work().question.how & how::SPELLED != 0 {
+        case.unknown(Fact::ObjectFlags);
+        case.unknown(Fact::ObjectMode);
+        case.unknown(Fact::ObjectOwner);
+        case.unknown(Fact::FsMagic);
     }
     area.work().question.flags |= case.actor();
     if !case.decide() {
@@ -291,11 +307,17 @@ extern "C" fn interdict_by_path(number: u32, row: u32, by: u32) -> u64 {
 }
 
 #[inline(always)]
-fn policy_of(question: &Question) -> Option<Policy> {
+pub fn policy_of(question: &Question) -> Option<Policy> {
     let image = policy::slot(question.slot)?;
     let generation = Generation(question.generation);
     let mode = if question.mode == Mode::Enforce as u32 { Mode::Enforce } else { Mode::Audit };
     Some(Policy { image, generation, mode })
+}
+
+/// Judges the object in question by the path whose labels are in `row`: see [`interdict_by_path`].
+#[inline(always)]
+pub fn by_path(area: Area, row: u32) {
+    interdict_by_path(area.number, row, BY_PATH);
 }
 
 #[inline(always)]
@@ -361,7 +383,7 @@ extern "C" fn interdict_answer(number: u32) -> u64 {
 
 /// Whether some clause of the family in question tests `fact`.
 #[inline(always)]
-fn tested(area: Area, fact: Fact) -> bool {
+pub fn tested(area: Area, fact: Fact) -> bool {
     match policy::slot(area.work().question.slot) {
         Some(image) => Narrowing::resume(&image, &mut area.work().progress).needs(fact),
         None => false,
@@ -565,6 +587,9 @@ extern "C" fn interdict_tell(number: u32) -> u32 {
     let work = area.work();
     // SAFETY: a decision is eight-aligned words.
     unsafe { words::copy_value(&mut work.decision, &work.best) };
+    if !fields::lsm_decides() {
+        report::happened(area);
+    }
     report::begin(area, Generation(area.work().question.generation), family, &told);
     report::actor(area);
     report::object(area, &area.work().question.object);
@@ -603,7 +628,7 @@ const BY_NAMES: u32 = 2;
 
 /// Labels the short string in the area as the object's last component.
 #[inline(always)]
-fn label_name(area: Area, known: bool) {
+pub fn label_name(area: Area, known: bool) {
     if known {
         interdict_labels(area.number, Fact::Name as u32, row::NAME, 0);
     } else {
@@ -611,9 +636,13 @@ fn label_name(area: Area, known: bool) {
     }
 }
 
-/// Remembers the object, or for a new one the directory it is made in, under the path in the text.
+/// Remembers the object, or for a new one the directory it is made in, under the path in the text. Not without BPF LSM:
+/// nothing would end it.
 #[inline(always)]
 fn learn(area: Area) {
+    if !fields::lsm_decides() {
+        return;
+    }
     let question = &area.work().question;
     let bytes = question.bytes;
     let last = last_slash(area, bytes);

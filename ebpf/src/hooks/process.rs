@@ -390,8 +390,7 @@ fn exec_without_lsm(file: *const u8, built: Built, policy: &Policy, area: Area) 
     if !case.decide() {
         return;
     }
-    let decision = &mut area.work().decision;
-    decision.verdict = report::without_lsm(decision.verdict);
+    report::happened(area);
     report::begin(area, policy.generation, Family::Exec, &told);
     report::actor(area);
     report::object(area, &object);

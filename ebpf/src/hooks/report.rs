@@ -33,14 +33,17 @@ pub struct Told {
     pub number: u32,
 }
 
-/// What a refusal becomes where the act can no longer be refused: the process is killed before it goes on.
+/// What was decided becomes what can be done where the act has happened: a refusal kills the process before it goes on,
+/// and the caller is given no error.
 #[inline(always)]
-pub fn without_lsm(verdict: Action) -> Action {
-    match verdict {
+pub fn happened(area: Area) {
+    let decision = &mut area.work().decision;
+    decision.verdict = match decision.verdict {
         Action::Pass => Action::Pass,
         Action::Alert => Action::Alert,
         Action::Block | Action::Kill => Action::Kill,
-    }
+    };
+    decision.errno = 0;
 }
 
 impl Told {

@@ -127,6 +127,29 @@ mod tests {
     }
 
     #[test]
+    fn calls_on_files_have_the_numbers_of_the_kernels_tables() {
+        use interdict_abi::calls::{CALLINGS, FILE_CALLS};
+        for call in FILE_CALLS {
+            for (calling, number) in CALLINGS.iter().zip(call.numbers) {
+                let value = (*calling as u32) << Calling::SHIFT | u32::from(number);
+                let named = syscall_numbers(call.name).unwrap_or_default();
+                let own: Vec<u32> = named
+                    .iter()
+                    .filter(|value| **value >> Calling::SHIFT == *calling as u32)
+                    .copied()
+                    .collect();
+                if number == 0 {
+                    assert!(own.is_empty(), "{} of {calling:?} is left out: {own:?}", call.name);
+                } else if !own.is_empty() {
+                    assert_eq!(own, [value], "{} of {calling:?}", call.name);
+                } else {
+                    assert_eq!(syscall_name(value), None, "{} of {calling:?}", call.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_number_has_two_names() {
         let mut seen = BTreeMap::new();
         for (name, values) in NUMBERS.iter() {

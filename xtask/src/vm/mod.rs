@@ -101,7 +101,7 @@ impl Guest {
 
     /// No machine of its own: namespaces and a cgroup on this machine's kernel, a file system whose changes vanish.
     /// It is the honest test of a host without BPF LSM. What is attached to a cgroup or an interface is confined to it;
-    /// tracepoints are not, so give it no rules that kill by them.
+    /// tracepoints are not, so give it no rules on programs or files that could be about anything outside.
     pub fn native(init: impl Into<PathBuf>) -> Result<Self> {
         anyhow::ensure!(rustix::process::geteuid().is_root(), "--native needs root");
         Ok(Self::at(Place::Native, init.into()))

@@ -66,7 +66,7 @@ fn of_mode(mode: u32) -> Option<u32> {
 
 /// Starts a question in the area.
 #[inline(always)]
-fn ask(policy: &Policy, area: Area, act: u32, how: u32) -> &'static mut Question {
+pub fn ask(policy: &Policy, area: Area, act: u32, how: u32) -> &'static mut Question {
     let question = &mut area.work().question;
     // SAFETY: a question of zeros is a question.
     unsafe { words::zero(question) };
