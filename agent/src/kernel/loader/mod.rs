@@ -67,6 +67,15 @@ pub enum LoadError {
         /// Why, with the verifier's last words.
         source: ProgramError,
     },
+    /// The kernel lacks what all programs are made of.
+    #[error(
+        "the kernel is too old: the programs need `bpf_loop` (Linux 5.17), so nothing can be enforced here; \
+         use Linux 6.1 or later ({source})"
+    )]
+    TooOld {
+        /// What it refused.
+        source: Box<LoadError>,
+    },
     /// The object lacks a program or map this agent knows.
     #[error("the kernel object has no `{0}`: it was built from other source than this agent")]
     Missing(&'static str),
@@ -172,6 +181,9 @@ const MAPS: &[&str] = &[
     names::RATES,
     names::REPEATS,
 ];
+
+/// What the kernel calls the helper that all decisions are made with.
+const LOOP: &str = "BPF_FUNC_loop";
 
 /// The most a slot has for an image to grow: a large image says itself what room it wants.
 const GROWTH: usize = 1 << 20;
@@ -286,8 +298,24 @@ impl Loaded {
 
     fn load(options: Options, slot_bytes: usize, wanted: Wanted<'_>) -> Result<Self, LoadError> {
         let btf = Btf::of_kernel()?;
+        Self::load_here(options, slot_bytes, wanted, &btf).map_err(|error| {
+            // What old kernels say themselves leads nobody there.
+            if btf.constant(LOOP).is_some() {
+                error
+            } else {
+                LoadError::TooOld { source: Box::new(error) }
+            }
+        })
+    }
+
+    fn load_here(
+        options: Options,
+        slot_bytes: usize,
+        wanted: Wanted<'_>,
+        btf: &Btf,
+    ) -> Result<Self, LoadError> {
         let active = active_modules();
-        let kernel_btf = hook_types(&btf)?;
+        let kernel_btf = hook_types(btf)?;
         let without = if options.without_lsm {
             Some("switched off in the configuration".to_owned())
         } else {
@@ -295,9 +323,9 @@ impl Loaded {
         };
         if let Some(reason) = without {
             let deciding = Deciding::WithoutLsm(reason);
-            return Self::load_as(options, slot_bytes, wanted, &btf, &kernel_btf, deciding);
+            return Self::load_as(options, slot_bytes, wanted, btf, &kernel_btf, deciding);
         }
-        match Self::load_as(options.clone(), slot_bytes, wanted, &btf, &kernel_btf, Deciding::Lsm) {
+        match Self::load_as(options.clone(), slot_bytes, wanted, btf, &kernel_btf, Deciding::Lsm) {
             Err(LoadError::Program { program, source })
                 if is_lsm(program) && forbidden(&source) =>
             {
@@ -305,7 +333,7 @@ impl Loaded {
                     format!("the kernel refused LSM program `{program}`: {}", first_cause(&source));
                 tracing::warn!(%reason, "going on without BPF LSM");
                 let deciding = Deciding::WithoutLsm(reason);
-                Self::load_as(options, slot_bytes, wanted, &btf, &kernel_btf, deciding)
+                Self::load_as(options, slot_bytes, wanted, btf, &kernel_btf, deciding)
             }
             result => result,
         }
