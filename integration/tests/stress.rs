@@ -2,7 +2,8 @@
 //! crowds of processes, many protected files, and alerts that must be found in floods of others.
 //!
 //! One guest does all of it, in order. Sizes are small, so that the whole takes a minute or two; with
-//! `INTERDICT_STRESS=long` they are those of a release.
+//! `INTERDICT_STRESS=long` they are those of a release, which take hours. `INTERDICT_STRESS=crowd=32768,files=100000` makes
+//! those two large and leaves the others small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -45,10 +46,25 @@ const LONG: Sizes = Sizes {
 };
 
 fn sizes() -> (Sizes, Duration) {
-    match std::env::var("INTERDICT_STRESS").as_deref() {
-        Ok("long") => (LONG, Duration::from_secs(6 * 3600)),
-        _ => (SMALL, Duration::from_secs(1800)),
+    let asked = std::env::var("INTERDICT_STRESS").unwrap_or_default();
+    if asked == "long" {
+        return (LONG, Duration::from_secs(6 * 3600));
     }
+    let mut sizes = SMALL;
+    for (name, number) in asked.split(',').filter_map(|one| one.split_once('=')) {
+        let size = match name {
+            "tasks" => &mut sizes.tasks,
+            "swaps" => &mut sizes.swaps,
+            "kills" => &mut sizes.kills,
+            "stopped" => &mut sizes.stopped,
+            "crowd" => &mut sizes.crowd,
+            "files" => &mut sizes.files,
+            "needles" => &mut sizes.needles,
+            other => panic!("INTERDICT_STRESS: there is no size `{other}`"),
+        };
+        *size = number.parse().expect("INTERDICT_STRESS: a number behind each `=`");
+    }
+    (sizes, Duration::from_secs(1800))
 }
 
 /// `{extra}` differs between the two policies that are swapped: neither has to do with what is hammered.
