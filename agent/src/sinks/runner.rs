@@ -117,8 +117,9 @@ const LIVE: u64 = 64;
 /// Time between two cursor writes while alerts flow.
 const CURSOR_EVERY: Duration = Duration::from_millis(200);
 
-/// How often in a row a receiver may be late with a batch before it gets less at once.
-const LATE: u32 = 3;
+/// How often in a row a receiver may be late with a batch before it gets less at once: under another id, so that what it
+/// had taken all the same is not known to it. With the default waits, after about two minutes.
+const LATE: u32 = 8;
 
 /// The batch that an agent was sending when it ended is read again up to these bounds: nobody's bytes say more.
 const SENT_ALERTS: usize = 1 << 16;

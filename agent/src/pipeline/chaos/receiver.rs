@@ -118,12 +118,14 @@ impl Taken {
         let known = self.bodies.insert(id.to_owned(), digest);
         self.taken_ids += u64::from(known.is_some_and(|known| known != digest));
         let before = self.repeats;
-        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            self.take(line, folder);
+        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        if known == Some(digest) {
+            // Nothing in it is new: it is dropped before it is read.
+            self.repeats += lines.count() as u64;
+            return;
         }
-        if known.is_none() {
-            self.kept += self.repeats - before;
-        }
+        lines.for_each(|line| self.take(line, folder));
+        self.kept += self.repeats - before;
     }
 
     fn take(&mut self, line: &[u8], folder: &Path) {
