@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::shared::append;
+use super::shared::append_text;
 
 /// Reads one JSON value and refuses an object in which a name comes twice: readers differ on which of the two counts,
 /// so one could be shown what the other proved.
@@ -93,7 +93,7 @@ pub fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), CanonicalError> {
             }
             out.extend_from_slice(number.to_string().as_bytes());
         }
-        Value::String(text) => append(out, text),
+        Value::String(text) => append_text(out, text),
         Value::Array(items) => {
             out.push(b'[');
             for (index, item) in items.iter().enumerate() {
@@ -113,7 +113,7 @@ pub fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), CanonicalError> {
                 if index > 0 {
                     out.push(b',');
                 }
-                append(out, key);
+                append_text(out, key);
                 out.push(b':');
                 write(out, item)?;
             }

@@ -4,6 +4,8 @@
 //! `(unknown)`. What is filled in comes from an attacker, so control characters and the like are escaped; a sentence
 //! is one line.
 
+use std::fmt::Write as _;
+
 use super::{fields, model::Alert, text};
 
 /// Longest sentence, in bytes.
@@ -73,7 +75,7 @@ impl Template {
 fn push_field(sentence: &mut String, alert: &Alert, name: &str) {
     match fields::value(alert, name) {
         Some(value) => {
-            let end = value.char_indices().nth(VALUE_CHARACTERS).map_or(value.len(), |(at, _)| at);
+            let end = end_of(&value, VALUE_CHARACTERS);
             text::for_people(sentence, &value[..end]);
             if end < value.len() {
                 sentence.push_str("...");
@@ -81,6 +83,15 @@ fn push_field(sentence: &mut String, alert: &Alert, name: &str) {
         }
         None => sentence.push_str("(unknown)"),
     }
+}
+
+/// Where the first so many characters of a text end.
+fn end_of(text: &str, characters: usize) -> usize {
+    // A character is a byte at least.
+    if text.len() <= characters {
+        return text.len();
+    }
+    text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at)
 }
 
 /// The sentence for a rule without a template, or a decision without a known rule.
@@ -101,8 +112,7 @@ pub fn default_sentence(alert: &Alert) -> String {
             Some(_) => push_field(&mut sentence, alert, "process.exe"),
             None => push_field(&mut sentence, alert, "process.name"),
         }
-        sentence.push_str(&format!(" (pid {}, uid {})", process.pid, process.uid));
-        sentence.push(' ');
+        let _infallible = write!(sentence, " (pid {}, uid {}) ", process.pid, process.uid);
     }
     for (index, act) in alert.acts.iter().enumerate() {
         if index > 0 {
@@ -118,9 +128,7 @@ fn push_object(sentence: &mut String, alert: &Alert) {
     let object = object_text(alert);
     if !object.is_empty() {
         sentence.push(' ');
-        let end =
-            object.char_indices().nth(4 * VALUE_CHARACTERS).map_or(object.len(), |(at, _)| at);
-        text::for_people(sentence, &object[..end]);
+        text::for_people(sentence, &object[..end_of(&object, 4 * VALUE_CHARACTERS)]);
     }
 }
 

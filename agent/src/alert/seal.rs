@@ -195,10 +195,11 @@ impl Sealer {
 
 fn push_hex(out: &mut Vec<u8>, bytes: &Hash) {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+    let mut text = [0; 64];
+    for (digits, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
+    out.extend_from_slice(&text);
 }
 
 fn push_base64(out: &mut Vec<u8>, bytes: &Hash) {

@@ -72,6 +72,10 @@ pub fn unescape(shown: &str) -> Option<Vec<u8>> {
 
 /// Adds `text` to a sentence for people: no line breaks, no terminal sequences, no reversed or invisible text.
 pub fn for_people(sentence: &mut String, text: &str) {
+    if text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
+        sentence.push_str(text);
+        return;
+    }
     for character in text.chars() {
         if is_unsafe_to_show(character) {
             let _infallible = write!(sentence, "\\u{{{:x}}}", u32::from(character));

@@ -1,11 +1,13 @@
 //! Renders an alert as the bytes that are hashed: what `serde_json` makes of the model, byte for byte, but with shared
 //! parts copied instead of rendered. A property test holds the two together.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{
     model::{Alert, ProcessInfo},
-    shared::{Shared, append},
+    shared::{Shared, append, append_text},
 };
 
 /// Appends the JSON of `alert`.
@@ -37,16 +39,16 @@ pub(super) fn write(out: &mut Vec<u8>, alert: &Alert) {
         trimmed,
     } = alert;
     let mut members = Members::begin(out);
-    members.unless(acts.is_empty(), "acts", acts);
+    members.texts("acts", acts);
     members.add("agent", agent);
     members.known("container", container.as_ref());
     members.known("decision", decision.as_ref());
     members.unless(escaped.is_empty(), "escaped", escaped);
-    members.unless(facts.is_empty(), "facts", facts);
+    members.facts(facts);
     members.copy("host", host);
-    members.add("id", id);
+    members.text("id", id);
     members.add("kind", kind);
-    members.add("message", message);
+    members.text("message", message);
     members.known("notice", notice.as_ref());
     members.known("object", object.as_ref());
     if let Some(policy) = policy {
@@ -58,12 +60,12 @@ pub(super) fn write(out: &mut Vec<u8>, alert: &Alert) {
     }
     members.unless(redacted.is_empty(), "redacted", redacted);
     members.copy_list("rules", rules);
-    members.add("schema", schema);
+    members.text("schema", schema);
     members.add("seq", seq);
     members.add("severity", severity);
-    members.add("stream", stream);
-    members.add("time", time);
-    members.add("time_boot_ns", time_boot_ns);
+    members.text("stream", stream);
+    members.text("time", time);
+    members.text("time_boot_ns", time_boot_ns);
     members.unless(trimmed.is_empty(), "trimmed", trimmed);
     members.end();
 }
@@ -90,22 +92,22 @@ fn write_process(out: &mut Vec<u8>, process: &ProcessInfo) {
     } = process;
     let mut members = Members::begin(out);
     members.copy_list("ancestors", ancestors);
-    members.unless(args.is_empty(), "args", args);
+    members.texts("args", args);
     members.unless(!args_truncated, "args_truncated", args_truncated);
-    members.add("cgroup_id", cgroup_id);
+    members.text("cgroup_id", cgroup_id);
     members.add("euid", euid);
-    members.known("euser", euser.as_ref());
-    members.known("exe", exe.as_ref());
+    members.known_text("euser", euser.as_deref());
+    members.known_text("exe", exe.as_deref());
     members.add("gid", gid);
-    members.known("group", group.as_ref());
-    members.add("name", name);
+    members.known_text("group", group.as_deref());
+    members.text("name", name);
     members.add("parent_pid", parent_pid);
     members.add("pid", pid);
-    members.add("source", source);
-    members.known("start_boot_ns", start_boot_ns.as_ref());
+    members.text("source", source);
+    members.known_text("start_boot_ns", start_boot_ns.as_deref());
     members.add("tid", tid);
     members.add("uid", uid);
-    members.known("user", user.as_ref());
+    members.known_text("user", user.as_deref());
     members.end();
 }
 
@@ -131,6 +133,43 @@ impl<'a> Members<'a> {
     fn add<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
         self.name(name);
         append(self.out, value);
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        append_text(self.out, text);
+    }
+
+    fn known_text(&mut self, name: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(name, text);
+        }
+    }
+
+    fn texts(&mut self, name: &str, texts: &[impl AsRef<str>]) {
+        if texts.is_empty() {
+            return;
+        }
+        self.name(name);
+        for (index, text) in texts.iter().enumerate() {
+            self.out.push(if index == 0 { b'[' } else { b',' });
+            append_text(self.out, text.as_ref());
+        }
+        self.out.push(b']');
+    }
+
+    fn facts(&mut self, facts: &BTreeMap<String, String>) {
+        if facts.is_empty() {
+            return;
+        }
+        self.name("facts");
+        for (index, (name, value)) in facts.iter().enumerate() {
+            self.out.push(if index == 0 { b'{' } else { b',' });
+            append_text(self.out, name);
+            self.out.push(b':');
+            append_text(self.out, value);
+        }
+        self.out.push(b'}');
     }
 
     fn known<T: Serialize>(&mut self, name: &str, value: Option<&T>) {
