@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::record::{Begun, Figure};
-use super::workload::Programs;
+use super::workload::{Programs, run_as_file};
 use super::{finish, tables};
 use crate::vm::Outcome;
 use crate::vm::kernel::Kernel;
@@ -136,12 +136,6 @@ fn measure(arguments: &Arguments, programs: &Programs, rules: Option<u32>) -> Re
     let figures = read(&setup, &outcome)?;
     let _ = fs::remove_dir_all(&outcome.out);
     Ok(figures)
-}
-
-/// Runs commands from a file: as arguments of a shell they would be in every alert, with all other ancestors.
-pub(super) fn run_as_file(guest: Guest, commands: &str) -> Result<Outcome> {
-    const FILE: &str = "/opt/measure";
-    guest.file(FILE, 0o644, commands.to_owned()).run(&["sh", FILE])
 }
 
 /// Lines of `name sample number...`, where the guest wrote any, as samples by name and place of the number.

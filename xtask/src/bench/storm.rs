@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::finish;
 use super::record::{Begun, Figure};
-use super::workload::Programs;
+use super::workload::{Programs, run_as_file};
 use crate::step;
 use crate::vm::kernel::Kernel;
 
@@ -86,7 +86,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<()> {
         let _ = writeln!(script, "storm open {times} {rate}");
     }
     let _ = writeln!(script, "storm exec {} 0", arguments.execs);
-    let outcome = programs.enforcing(&arguments.kernel, 50)?.run(&["sh", "-c", &script])?;
+    let guest = programs.enforcing(&arguments.kernel, 50)?;
+    let outcome = run_as_file(guest, &script)?;
     ensure!(outcome.status == 0, "a storm failed: {}", outcome.output);
     measuring.done();
     let storms = read(

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::vm::Guest;
 use crate::vm::machine::Clock;
+use crate::vm::{Guest, Outcome};
 use crate::{paths, run, step};
 
 /// Everything that is put into guests.
@@ -57,6 +57,12 @@ impl Programs {
         let guest = self.guest(kernel)?.agent(&self.agent);
         Ok(guest.file("/etc/interdict/policies/bench.yaml", 0o644, policy))
     }
+}
+
+/// Runs commands from a file: as arguments of a shell they would be in every alert, among the ancestors.
+pub(super) fn run_as_file(guest: Guest, commands: &str) -> Result<Outcome> {
+    const FILE: &str = "/opt/measure";
+    guest.file(FILE, 0o644, commands.to_owned()).run(&["sh", FILE])
 }
 
 /// A policy with so many rules per family, none about what the workload does but the one it means to hit; and, if there
