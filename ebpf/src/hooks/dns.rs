@@ -23,8 +23,8 @@ use interdict_engine::{
 };
 
 use super::{
-    enforces,
-    judge::{self, Case},
+    acting, enforces,
+    judge::Case,
     named::{self, interdict_asked},
     packet::{self, interdict_socket_layer},
     report,
@@ -369,7 +369,7 @@ extern "C" fn interdict_lookup(area: u32, slot: u32, generation: u32, mode: u32,
     {
         return 1;
     }
-    judge::clear(&mut area.work().sets);
+    acting::clear(&mut area.work().sets);
     u64::from(!case.decide())
 }
 

@@ -1,9 +1,11 @@
-//! One module per hook family, and what they share: `judge` narrows by the acting process and decides, `report` tells
+//! One module per hook family, and what they share: `judge` narrows and decides, `acting` knows the process, `report` tells
 //! and acts. To add a hook: write its kernel prototype on a `hook-signature:` line, gather the facts its family needs,
 //! `decide`, `report`; then name it in the agent's `kernel::hooks` table.
 
+pub mod acting;
 pub mod called;
 pub mod cgroup;
+pub mod climbing;
 pub mod dns;
 pub mod exec;
 pub mod file;
@@ -20,6 +22,7 @@ pub mod rate;
 pub mod repeats;
 pub mod report;
 pub mod spelled;
+pub mod strings;
 pub mod syscall;
 pub mod system;
 pub mod wire;

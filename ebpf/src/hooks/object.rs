@@ -18,8 +18,10 @@ use interdict_engine::{
 };
 
 use super::{
-    judge::{self, Case, From},
+    climbing::{self, From},
+    judge::Case,
     report::{self, Told},
+    strings,
 };
 use crate::{
     bounds::masked,
@@ -142,9 +144,9 @@ extern "C" fn interdict_labels(area: u32, fact: u32, row: u32, long: u32) -> u64
         let automaton = narrowing.part_automaton(part);
         part = narrowing.next_part(part);
         let label = if long != 0 {
-            judge::label_of(area, slot, automaton)
+            strings::label_of(area, slot, automaton)
         } else {
-            judge::short_label_of(area, slot, automaton)
+            strings::short_label_of(area, slot, automaton)
         };
         if label > 1 {
             found |= 1;
@@ -395,7 +397,7 @@ pub fn tested(area: Area, fact: Fact) -> bool {
 #[inline(never)]
 extern "C" fn interdict_label_other_end(number: u32) -> u64 {
     let Some(area) = scratch::numbered(number) else { return 0 };
-    let other = judge::climbed(area, 0, area.work().question.second, From::Process);
+    let other = climbing::climbed(area, 0, area.work().question.second, From::Process);
     if other.known() {
         interdict_labels(number, Fact::SecondPath as u32, row::SECOND, 1);
         interdict_labels(number, Fact::Path as u32, row::OTHER, 1);
@@ -423,7 +425,7 @@ extern "C" fn interdict_label_seen(number: u32) -> u64 {
     if area.work().question.how & how::LABELLED == 0 {
         let question = &mut area.work().question;
         if question.how & how::BUILT == 0 && tested(area, Fact::Path) {
-            let built = judge::climbed(area, 0, question.spot, From::Process);
+            let built = climbing::climbed(area, 0, question.spot, From::Process);
             let question = &mut area.work().question;
             question.bytes = built.bytes;
             question.how |= how::BUILT | if built.deleted == 0 { 0 } else { how::DELETED };
@@ -462,14 +464,14 @@ pub fn commit(area: Area) -> bool {
 extern "C" fn interdict_commit(number: u32) -> u64 {
     let Some(area) = scratch::numbered(number) else { return 0 };
     let Some(policy) = policy_of(&area.work().question) else { return 0 };
-    let built = judge::climbed(area, 0, area.work().question.spot, From::Process);
+    let built = climbing::climbed(area, 0, area.work().question.spot, From::Process);
     if !built.known() {
         return 0;
     }
     area.work().question.bytes = built.bytes;
     let automaton = policy.image.word(header::EXE_AUTOMATON);
     let mut selected = 0;
-    if automaton != 0 && judge::label_of(number, policy.generation.slot(), automaton) > 1 {
+    if automaton != 0 && strings::label_of(number, policy.generation.slot(), automaton) > 1 {
         selected = 1;
     }
     if Case::start(&policy, area, Family::File).is_some() {
@@ -561,7 +563,7 @@ extern "C" fn interdict_tell(number: u32) -> u32 {
         let built = if question.how & how::BUILT != 0 {
             Built { bytes: question.bytes, deleted: u64::from(question.how & how::DELETED) }
         } else {
-            judge::climbed(area, 0, question.spot, From::Process)
+            climbing::climbed(area, 0, question.spot, From::Process)
         };
         told.path(built);
     }
@@ -575,7 +577,7 @@ extern "C" fn interdict_tell(number: u32) -> u32 {
         }
         told.flags |= flags::BY_NAME;
     } else if question.second.dentry != 0 {
-        let other = judge::climbed(area, told.path_bytes, question.second, From::Process);
+        let other = climbing::climbed(area, told.path_bytes, question.second, From::Process);
         told.extra_bytes = other.bytes;
         told.flags |= flags::SECOND_PATH;
     }

@@ -19,7 +19,7 @@ use interdict_abi::{
 use interdict_engine::facts;
 
 use super::{
-    enforces, gate,
+    acting, enforces, gate,
     judge::{self, Case},
     rate, report,
     report::Told,
@@ -286,7 +286,7 @@ pub fn decide(policy: &Policy, area: Area, place: u32) -> bool {
             case.unknown(Fact::LocalPort);
         }
     }
-    judge::clear(&mut area.work().sets);
+    acting::clear(&mut area.work().sets);
     !case.decide()
 }
 

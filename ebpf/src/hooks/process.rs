@@ -14,12 +14,7 @@ use interdict_abi::{
 };
 use interdict_engine::{Bytes, Memory, args::Gathering};
 
-use super::{
-    faulted,
-    judge::{self, Case},
-    report,
-    report::Told,
-};
+use super::{climbing, faulted, judge::Case, report, report::Told, strings};
 use crate::{
     bounds::masked,
     emit::{self, Weight},
@@ -128,7 +123,7 @@ fn started(old_thread: u32, bprm: *const u8, area: Area) {
     let checked = unsafe { EXECS.get(&old_thread) }.copied();
     let built = match checked.as_ref().and_then(|found| lineage::recall(area, found)) {
         Some(bytes) => Built { bytes, deleted: 0 },
-        None => judge::walked(area, file),
+        None => climbing::walked(area, file),
     };
     if checked.is_some() {
         let _gone = EXECS.remove(&old_thread);
@@ -190,7 +185,7 @@ pub fn labelled(path_bytes: u64, area: Area) -> ExecInFlight {
 fn label(generation: Generation, area: Area) -> (u32, u32) {
     let Some(image) = labelling(generation) else { return (0, 0) };
     let automaton = image.word(header::EXE_AUTOMATON);
-    match judge::label(area, generation.slot(), automaton) {
+    match strings::label(area, generation.slot(), automaton) {
         Some(label) => (label, generation.0),
         None => (0, 0),
     }

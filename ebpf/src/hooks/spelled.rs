@@ -19,9 +19,11 @@ use interdict_engine::{
 };
 
 use super::{
-    judge::{self, Case, From, Walking},
+    climbing::{self, From},
+    judge::Case,
     object::{self, how, row},
     report::{self, Told},
+    strings::{self, Walking},
 };
 use crate::{
     bounds::{masked, opaque},
@@ -84,7 +86,7 @@ pub fn spelled(area: Area, at: u64, place: Spot, address: u64) -> u64 {
     }
     let mut behind = 0;
     if first != b'/' {
-        let base = judge::climbed(area, at, place, From::Process);
+        let base = climbing::climbed(area, at, place, From::Process);
         if !base.known() {
             return 0;
         }
@@ -142,7 +144,7 @@ extern "C" fn interdict_spelled_label(area: u32, slot: u32, automaton: u32, at: 
     unsafe {
         bpf_loop(
             dfa::pieces(PATH_BYTES as u32),
-            judge::walk as *mut c_void,
+            strings::walk as *mut c_void,
             (&raw mut walking).cast(),
             0,
         )
