@@ -54,6 +54,9 @@ const FILES: &[&str] = &[
     "/srv/going/file",
     "/srv/roaming/there/file",
     "/srv/dropbox/there",
+    "/srv/mounted/arrived/file",
+    "/srv/mounted/elsewhere/file",
+    "/srv/mounted/gone/file",
 ];
 
 /// Programs that cases run: all the same one, so that only the path tells them apart.
@@ -104,6 +107,16 @@ ip -n far link set far0 up
 mkdir -p /dev/shm/deep/er
 cp /usr/bin/true /dev/shm/true
 cp /usr/bin/true /dev/shm/deep/er/true
+mkdir -p /srv/remounted
+mount --bind /srv/remounted /srv/remounted
+mount --make-private /srv/remounted
+mkdir -p /srv/remounted/there /srv/remounted/arrived /srv/remounted/elsewhere /srv/remounted/gone
+for number in $(seq 0 39); do
+  mkdir -p /srv/jail/guarded-$number
+  echo content > /srv/jail/guarded-$number/file
+done
+mkdir -p /srv/jail/plain
+echo content > /srv/jail/plain/file
 mkdir -p /srv/other/root /srv/other/mount /srv/other/drop /srv/mounts/here /srv/mounts/there
 ln /srv/named/linked /srv/other/link
 ln /opt/denied/linked /srv/other/program

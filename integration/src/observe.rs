@@ -51,17 +51,27 @@ fn outcomes(file: &Path) -> Result<BTreeMap<String, Outcome>> {
 
 /// Does the cases on one kernel. `init` is the program of [`xtask::vm::Guest::new`].
 pub fn observe(kernel: &str, init: &Path, cases: &[Case]) -> Result<Observed> {
-    observe_with(kernel, init, cases, CONFIG)
+    observe_with(kernel, init, cases, CONFIG, &[])
 }
 
-/// The same with another configuration of the agent.
-pub fn observe_with(kernel: &str, init: &Path, cases: &[Case], config: &str) -> Result<Observed> {
+/// The same with another configuration of the agent, and more in its environment.
+pub fn observe_with(
+    kernel: &str,
+    init: &Path,
+    cases: &[Case],
+    config: &str,
+    environment: &[(&str, &str)],
+) -> Result<Observed> {
     let agent = run::built_agent()?;
     let policies = tempfile::tempdir()?;
     fs::write(policies.path().join("cases.yaml"), policy(cases))?;
     let script: Vec<Step> =
         cases.iter().flat_map(|case| &case.steps).map(|expected| expected.step.clone()).collect();
-    let outcome = ground::guest(kernel, init, &script)?
+    let mut guest = ground::guest(kernel, init, &script)?;
+    for (name, value) in environment {
+        guest = guest.environment(name, value);
+    }
+    let outcome = guest
         .agent(&agent)
         .policies(policies.path())
         .config_text(config)

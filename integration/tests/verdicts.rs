@@ -75,6 +75,7 @@ on_every_kernel! {
     a_file_is_known_by_its_hard_link_and_bind_mounts
     a_file_is_known_after_it_was_renamed
     a_file_is_judged_anew_after_a_directory_above_it_was_moved
+    a_file_is_judged_anew_after_a_mount_above_it_was_moved
     a_new_file_is_known_by_where_its_directory_belongs
     a_program_is_known_by_its_hard_link
     a_descriptor_is_judged_again_by_whoever_reads_it

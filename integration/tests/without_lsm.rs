@@ -57,7 +57,7 @@ fn flows_are_refused_without_bpf_lsm() {
 fn acts_on_files_are_judged_late_on(kernel: &str) {
     let cases = late::cases();
     let init = Path::new(env!("CARGO_BIN_EXE_guest"));
-    let observed = observe_with(kernel, init, &cases, late::CONFIG).expect("the run");
+    let observed = observe_with(kernel, init, &cases, late::CONFIG, &[]).expect("the run");
     let broken: Vec<String> = cases
         .iter()
         .flat_map(|case| {

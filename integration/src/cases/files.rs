@@ -82,6 +82,13 @@ fn file(act: FileAct) -> Step {
     Step::new("", Act::File(act))
 }
 
+/// Reads a file on a mount before and after that was moved, both below `/srv/remounted`. Each time another file.
+fn remounted(act: fn(String, String, String, String) -> FileAct, from: &str, to: &str) -> Step {
+    let place = |name: &str| format!("/srv/remounted/{name}");
+    let what = format!("/srv/mounted/{to}");
+    file(act(what, place(from), place(to), "file".to_owned()))
+}
+
 /// Everything that can be done to what lies in a directory. Every act is another rule, so that each is seen to be told.
 pub(super) fn tree() -> Vec<Case> {
     let path = |name: &str| format!("/srv/kept/{name}");
@@ -233,6 +240,24 @@ pub(super) fn names() -> Vec<Case> {
             text("/srv/gone"),
             text("there/file"),
         ))),
+        Case::new(
+            "a_file_is_judged_anew_after_a_mount_above_it_was_moved",
+            r#"
+- { id: T-NAME-7, title: Read, on: [file.read], when: 'file.path in ["/srv/remounted/arrived/file", "/srv/remounted/elsewhere/file"]', action: block }
+"#,
+        )
+        .told(
+            remounted(FileAct::ReadRemounted, "there", "arrived"),
+            EPERM_REFUSAL,
+            told("T-NAME-7"),
+        )
+        .told(
+            remounted(FileAct::ReadRemountedElsewhere, "there", "elsewhere"),
+            EPERM_REFUSAL,
+            told("T-NAME-7"),
+        )
+        .twin(remounted(FileAct::ReadRemounted, "there", "gone"))
+        .twin(remounted(FileAct::ReadRemountedElsewhere, "there", "gone")),
         Case::new(
             "a_new_file_is_known_by_where_its_directory_belongs",
             r#"

@@ -3,17 +3,17 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chroot, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::fs::{
     AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, XattrFlags, removexattr, setxattr, utimensat,
 };
 use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::mount::{UnmountFlags, mount_bind, mount_move, unmount};
 use serde::{Deserialize, Serialize};
 
 /// The extended attribute by which a list of access is changed.
@@ -62,6 +62,13 @@ pub enum FileAct {
     /// Read a file of the first directory, whose name is the third, rename the directory to the second, and read the file
     /// there.
     ReadMoved(String, String, String),
+    /// Mount the first on the second, read the file there whose name is the fourth, move the mount to the third, and read the
+    /// file there.
+    ReadRemounted(String, String, String, String),
+    /// The same in another mount namespace, whose files are read through `/proc`.
+    ReadRemountedElsewhere(String, String, String, String),
+    /// Make the first the root directory, read the second and the third there, and then write to the second.
+    WriteRooted(String, String, String),
     /// Open a file, give up the right to open it by becoming another program, and read it through the descriptor: the
     /// program is the second.
     ReadInherited(String, String),
@@ -90,6 +97,21 @@ impl fmt::Display for FileAct {
             Self::ReadRenamed(from, to) => write!(formatter, "rename {from} to {to} and read it"),
             Self::ReadMoved(from, to, name) => {
                 write!(formatter, "read {from}/{name}, rename {from} to {to} and read {to}/{name}")
+            }
+            Self::ReadRemounted(what, from, to, name) => {
+                write!(
+                    formatter,
+                    "mount {what} on {from}, read {name}, move it to {to} and read it"
+                )
+            }
+            Self::ReadRemountedElsewhere(what, from, to, name) => {
+                write!(
+                    formatter,
+                    "mount {what} on {from} elsewhere, read {name}, move it to {to} and read it"
+                )
+            }
+            Self::WriteRooted(root, path, other) => {
+                write!(formatter, "read {path} and {other} below {root} and write to the first")
             }
             Self::ReadInherited(path, by) => write!(formatter, "open {path} and read it in {by}"),
         }
@@ -183,14 +205,40 @@ pub(super) fn attempt(act: &FileAct) -> io::Result<()> {
         }
         FileAct::ReadMoved(from, to, name) => {
             let (from, to) = (Path::new(from), Path::new(to));
-            // Twice: what is remembered of it is believed the second time.
-            for _ in 0..2 {
-                File::open(from.join(name))?;
-            }
+            read_twice(&from.join(name))?;
             fs::rename(from, to)?;
             let read = File::open(to.join(name));
             fs::rename(to, from)?;
             read.map(drop)
+        }
+        FileAct::ReadRemounted(what, from, to, name) => {
+            let (from, to) = (Path::new(from), Path::new(to));
+            mount_bind(what, from)?;
+            let read = read_twice(&from.join(name))
+                .and_then(|()| Ok(mount_move(from, to)?))
+                .and_then(|()| File::open(to.join(name)));
+            for place in [from, to] {
+                // On one of them nothing is mounted.
+                let _unmounted = unmount(place, UnmountFlags::DETACH);
+            }
+            read.map(drop)
+        }
+        FileAct::ReadRemountedElsewhere(what, from, to, name) => {
+            let mut elsewhere = Elsewhere::start(what, from, to)?;
+            let seen =
+                |place: &str| elsewhere.root().join(place.trim_start_matches('/')).join(name);
+            let (before, after) = (seen(from), seen(to));
+            elsewhere.next()?;
+            read_twice(&before)?;
+            elsewhere.next()?;
+            File::open(after).map(drop)
+        }
+        FileAct::WriteRooted(root, path, other) => {
+            chroot(root)?;
+            std::env::set_current_dir("/")?;
+            read_twice(Path::new(path))?;
+            read_twice(Path::new(other))?;
+            OpenOptions::new().append(true).open(path).map(drop)
         }
         FileAct::ReadInherited(path, by) => {
             let status = Command::new(by).arg(DRAIN).stdin(File::open(path)?).status()?;
@@ -200,6 +248,57 @@ pub(super) fn attempt(act: &FileAct) -> io::Result<()> {
                 None => Err(io::Error::other(format!("{by} ended with {status}"))),
             }
         }
+    }
+}
+
+/// What is remembered of a file is believed the second time.
+fn read_twice(path: &Path) -> io::Result<()> {
+    for _ in 0..2 {
+        File::open(path)?;
+    }
+    Ok(())
+}
+
+/// A process in a mount namespace of its own, which mounts something and then moves it, each when it is told to.
+struct Elsewhere {
+    shell: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Elsewhere {
+    fn start(what: &str, from: &str, to: &str) -> io::Result<Self> {
+        const SCRIPT: &str = "read _; mount --bind \"$0\" \"$1\" || exit 1; echo mounted; \
+                              read _; mount --move \"$1\" \"$2\" || exit 1; echo moved; read _";
+        let mut shell = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, what, from, to])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let said = shell.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
+        Ok(Self { shell, said: BufReader::new(said).lines() })
+    }
+
+    /// Its root directory, as others reach it.
+    fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.shell.id()))
+    }
+
+    /// Lets it do the next thing, and waits until it is done.
+    fn next(&mut self) -> io::Result<()> {
+        let mut asked = self.shell.stdin.as_ref().ok_or_else(|| io::Error::other("no input"))?;
+        asked.write_all(b"\n")?;
+        match self.said.next() {
+            Some(line) => line.map(drop),
+            None => Err(io::Error::other("the other namespace is gone")),
+        }
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // It ends when its input does.
+        drop(self.shell.stdin.take());
+        let _status = self.shell.wait();
     }
 }
 
