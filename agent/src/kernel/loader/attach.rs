@@ -7,12 +7,9 @@ use std::{
     path::Path,
 };
 
-use aya::{
-    Btf as KernelBtf, Ebpf,
-    programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, CgroupSysctl, FEntry,
-        FExit, Lsm, ProgramError, RawTracePoint, Xdp, links::FdLink,
-    },
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, CgroupSysctl, FEntry, FExit,
+    Lsm, ProgramError, RawTracePoint, Xdp, links::FdLink,
 };
 use interdict_abi::ids::Act;
 
@@ -20,6 +17,7 @@ use super::{
     LoadError, Loaded, guards,
     host::hook_types,
     interfaces::{PACKETS, attach_interface},
+    loading::load_programs,
     needed,
     pins::{TEACHING, link_names, pin_error},
 };
@@ -33,49 +31,6 @@ pub type CgroupLink = fn(BorrowedFd<'_>, BorrowedFd<'_>, &Path) -> io::Result<()
 
 /// The program that has seen a directory move.
 const MOVES: &str = "move_ends";
-
-pub(super) fn load_program(
-    ebpf: &mut Ebpf,
-    hook: &'static Hook,
-    btf: &KernelBtf,
-) -> Result<(), LoadError> {
-    let refused = |source| LoadError::Program { program: hook.program, source };
-    let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;
-    match hook.attach {
-        Attach::Lsm(name) => {
-            let program: &mut Lsm = program.try_into().map_err(refused)?;
-            program.load(name, btf).map_err(refused)
-        }
-        Attach::Entry(name) => {
-            let program: &mut FEntry = program.try_into().map_err(refused)?;
-            program.load(name, btf).map_err(refused)
-        }
-        Attach::Exit(name) => {
-            let program: &mut FExit = program.try_into().map_err(refused)?;
-            program.load(name, btf).map_err(refused)
-        }
-        Attach::Tracepoint(_) => {
-            let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)
-        }
-        Attach::Cgroup => {
-            let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)
-        }
-        Attach::Sysctl => {
-            let program: &mut CgroupSysctl = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)
-        }
-        Attach::CgroupOut | Attach::CgroupIn => {
-            let program: &mut CgroupSkb = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)
-        }
-        Attach::Xdp => {
-            let program: &mut Xdp = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)
-        }
-    }
-}
 
 impl Loaded {
     /// Attaches the programs that keep processes up to date.
@@ -186,7 +141,7 @@ impl Loaded {
         }
         let unloaded = ebpf.program(hook.program).is_some_and(|program| program.fd().is_err());
         if unloaded {
-            load_program(ebpf, hook, &hook_types(&Btf::of_kernel()?)?)?;
+            load_programs(ebpf, &[hook], &hook_types(&Btf::of_kernel()?)?)?;
         }
         let refused = |source| LoadError::Program { program: hook.program, source };
         let program = ebpf.program_mut(hook.program).ok_or(LoadError::Missing(hook.program))?;

@@ -34,17 +34,18 @@ use super::{
 mod attach;
 mod host;
 mod interfaces;
+mod loading;
 mod pins;
 
 pub use attach::CgroupLink;
 pub use interfaces::{Followed, InterfaceLinks};
 pub use pins::{open_map, remove_instance, remove_links};
 
-use attach::load_program;
 use host::{
     SYMBOLS, active_modules, callings, dispensable, first_cause, forbidden, hook_types, is_lsm,
     symbol_addresses, there,
 };
+use loading::load_programs;
 use pins::{TEACHING, link_names, map_paths, open_maps, pin_error};
 
 /// What can go wrong while loading.
@@ -383,16 +384,13 @@ impl Loaded {
         }
         let mut ebpf = loader.load(&bytes)?;
         // Only what the rules need: checking a program takes the kernel longer than anything else at the start.
-        for hook in needed(wanted.acts, deciding.lsm(), &options)
+        let teaching = HOOKS.iter().find(|hook| hook.when == When::Teaching && deciding.lsm());
+        let hooks: Vec<&'static Hook> = needed(wanted.acts, deciding.lsm(), &options)
             .chain(guards(wanted.guarded && deciding.lsm()))
             .filter(|hook| there(hook, btf))
-        {
-            load_program(&mut ebpf, hook, kernel_btf)?;
-        }
-        let teaching = HOOKS.iter().find(|hook| hook.when == When::Teaching && deciding.lsm());
-        if let Some(hook) = teaching {
-            load_program(&mut ebpf, hook, kernel_btf)?;
-        }
+            .chain(teaching)
+            .collect();
+        load_programs(&mut ebpf, &hooks, kernel_btf)?;
         let taken: Vec<PathBuf> = Self::instances(&options.pins);
         let directory = (0..)
             .map(|number| options.pins.join(Self::name(slot_bytes, deciding.lsm(), number)))
