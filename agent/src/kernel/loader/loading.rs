@@ -29,10 +29,11 @@ pub(super) fn load_programs(
 ) -> Result<(), LoadError> {
     let mut there: BTreeMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let mut waiting = Vec::with_capacity(hooks.len());
-    for hook in hooks.iter().rev() {
+    for hook in hooks {
         let program = there.remove(hook.program).ok_or(LoadError::Missing(hook.program))?;
         waiting.push((hook, program));
     }
+    // Taken from the end: programs on packets, the last of the hooks, take longest, and are not to be waited for alone.
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(hooks.len());
     let (waiting, refused) = (Mutex::new(waiting), Mutex::new(BTreeMap::new()));
     let stopped = AtomicBool::new(false);
@@ -44,7 +45,6 @@ pub(super) fn load_programs(
             drop(left);
             if let Err(error) = load(program, hook, btf) {
                 stopped.store(true, Ordering::Relaxed);
-                // Counted down: the highest is the first of the hooks.
                 refused.lock().unwrap_or_else(PoisonError::into_inner).insert(at, error);
             }
         }
@@ -57,7 +57,7 @@ pub(super) fn load_programs(
         work();
     });
     let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
-    refused.into_values().next_back().map_or(Ok(()), Err)
+    refused.into_values().next().map_or(Ok(()), Err)
 }
 
 fn load(program: &mut Program, hook: &'static Hook, btf: &KernelBtf) -> Result<(), LoadError> {
