@@ -1,5 +1,5 @@
-//! Has the kernel check programs and load them, as many at a time as there are processors: checking takes it longer than
-//! everything else at a start, and each program is checked by itself.
+//! Has the kernel check programs and load them, several at a time if there are processors for it: checking takes it longer
+//! than everything else at a start, and each program is checked by itself.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +21,9 @@ use aya::{
 use super::LoadError;
 use crate::kernel::hooks::{Attach, Hook};
 
+/// Programs that are checked at a time at most: what the kernel remembers of each may take tens of megabytes meanwhile.
+const AT_ONCE: usize = 4;
+
 /// Loads the programs of these hooks. Of several that are refused the first is told; what was not begun by then is left.
 pub(super) fn load_programs(
     ebpf: &mut Ebpf,
@@ -34,7 +37,7 @@ pub(super) fn load_programs(
         waiting.push((hook, program));
     }
     // Taken from the end: programs on packets, the last of the hooks, take longest, and are not to be waited for alone.
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(hooks.len());
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(AT_ONCE);
     let (waiting, refused) = (Mutex::new(waiting), Mutex::new(BTreeMap::new()));
     let stopped = AtomicBool::new(false);
     let work = || {
@@ -50,9 +53,9 @@ pub(super) fn load_programs(
         }
     };
     thread::scope(|scope| {
-        for _another in 1..threads {
+        for _another in 1..threads.min(hooks.len()) {
             // Without it the others do its work.
-            let _thread = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, &work);
+            let _thread = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
         }
         work();
     });
