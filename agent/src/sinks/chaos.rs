@@ -11,7 +11,7 @@ use std::{
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -32,9 +32,9 @@ use crate::{
     },
     config::{Batch, SinkConfig},
     spool::{
-        Cursor, Entry, Limits, Spool, SpoolError,
+        Cursor, Entry, Limits,
         disk::{Disk, LocalDisk},
-        faulty::{Fault, FaultyDisk, Killed},
+        faulty::{Fault, FaultyDisk, Killed, open_freed},
     },
 };
 
@@ -109,22 +109,6 @@ fn scene() -> Scene {
     Scene { host: host.into(), wall_minus_boot_ns: 0 }
 }
 
-/// Opens a spool that nobody has open. A process that another test starts right now has the lock of the life before too,
-/// until it is a program of its own.
-fn opened(
-    folder: &Path,
-    disk: &Arc<dyn Disk>,
-    floor: &dyn Fn(&str) -> u64,
-) -> (Spool, crate::spool::recover::Recovered) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match Spool::open(folder, limits(), Arc::clone(disk), floor, STREAM.to_owned()) {
-            Err(SpoolError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
-            outcome => return outcome.unwrap(),
-        }
-    }
-}
-
 impl Life<'_> {
     /// Starts, raises alerts, delivers what there is. Dies at the disk's fault, if it has one.
     fn live(&self, mood: Mood) -> End {
@@ -141,7 +125,7 @@ impl Life<'_> {
                 crate::spool::cursor::Stored::At { next, .. } => next - 1,
                 _none => 0,
             };
-            let (mut spool, _) = opened(&spool_folder, &self.disk, &floor);
+            let (mut spool, _) = open_freed(&spool_folder, limits(), &self.disk, &floor, STREAM);
             let mut sealer = Sealer::new(key, spool.head().clone());
             durable = spool.head().seq;
             let next = match stored {

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -14,7 +15,11 @@ use rustix::{
     process::{Signal, getpid, kill_process},
 };
 
-use super::disk::{Disk, DiskFile, LocalDisk};
+use super::{
+    Limits, Spool, SpoolError,
+    disk::{Disk, DiskFile, LocalDisk},
+    recover::Recovered,
+};
 
 /// A disk on which the operation number `fails_at` fails, or after which nothing works any more.
 #[derive(Debug)]
@@ -163,5 +168,23 @@ impl DiskFile for FaultyFile {
     }
     fn sync(&mut self) -> io::Result<()> {
         with_fault(&self.calls, (self.fault, self.error), || Ok(()), || self.inner.sync())
+    }
+}
+
+/// Opens a spool that nobody has open. A process that another test starts right now holds the lock of whoever had it before,
+/// until it is a program of its own.
+pub(crate) fn open_freed(
+    folder: &Path,
+    limits: Limits,
+    disk: &Arc<dyn Disk>,
+    floor: &dyn Fn(&str) -> u64,
+    stream: &str,
+) -> (Spool, Recovered) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Spool::open(folder, limits.clone(), Arc::clone(disk), floor, stream.to_owned()) {
+            Err(SpoolError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            outcome => return outcome.unwrap(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{
     disk::{Disk, LocalDisk},
-    faulty::{Fault, FaultyDisk},
+    faulty::{Fault, FaultyDisk, open_freed},
     recover::{recover, scan},
     *,
 };
@@ -38,7 +38,7 @@ fn limits() -> Limits {
 }
 
 fn open(folder: &Path, disk: Arc<dyn Disk>) -> (Spool, recover::Recovered) {
-    Spool::open(folder, limits(), disk, |_| 0, STREAM.to_owned()).unwrap()
+    open_freed(folder, limits(), &disk, &|_| 0, STREAM)
 }
 
 fn local() -> Arc<dyn Disk> {
