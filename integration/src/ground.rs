@@ -116,6 +116,7 @@ for number in $(seq 0 39); do
   echo content > /srv/jail/guarded-$number/file
 done
 mkdir -p /srv/jail/plain
+for number in $(seq 0 39); do echo content > /srv/jail/plain/other-$number; done
 echo content > /srv/jail/plain/file
 mkdir -p /srv/other/root /srv/other/mount /srv/other/drop /srv/mounts/here /srv/mounts/there
 ln /srv/named/linked /srv/other/link
