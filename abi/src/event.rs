@@ -45,6 +45,8 @@ pub mod flags {
     pub const COUNTED: u32 = 128;
     /// Paths are those that the caller wrote, not those of objects: hosts without BPF LSM.
     pub const SPELLED: u32 = 256;
+    /// Rules ask for something of the process's container that was not known: their `on_fault` decided.
+    pub const WORKLOAD_UNKNOWN: u32 = 512;
 }
 
 /// The fixed head of every record. 176 bytes.

@@ -278,8 +278,6 @@ numbered! {
         Gid = 11 => "process.gid",
         /// Properties of the acting process: see [`process_flags`]. Direct table.
         ProcessFlags = 12 => "process.flags",
-        /// The workload (container, pod, host slice) of the acting process, as a workload label. Direct table.
-        Workload = 13 => "workload",
         /// The remote address. Ranges over IPv4 and over IPv6; mapped IPv6 is looked up as IPv4.
         RemoteIp = 14 => "net.remote.ip",
         /// The local address. Ranges.
@@ -340,8 +338,50 @@ numbered! {
         Result = 42 => "syscall.result",
         /// The error a system call failed with, 0 if it did not. Ranges.
         Error = 43 => "syscall.error",
+        /// Id of the container that the acting process runs in. Automaton. From here on: see [`Fact::PLACES`].
+        ContainerId = 44 => "container.id",
+        /// The image it was made from, in full. Automaton.
+        ContainerImage = 45 => "container.image",
+        /// Its name. Automaton.
+        ContainerName = 46 => "container.name",
+        /// `yes` if it was started with all privileges, else `no`. Automaton.
+        Privileged = 47 => "container.privileged",
+        /// Namespace of its pod. Automaton.
+        PodNamespace = 48 => "k8s.namespace",
+        /// Name of its pod. Automaton.
+        Pod = 49 => "k8s.pod",
+        /// Labels of its pod, `key=value`, each between newlines. Automaton.
+        PodLabels = 50 => "k8s.labels",
+        /// Service account of its pod. Automaton.
+        ServiceAccount = 51 => "k8s.serviceaccount",
     }
 }
+
+impl Fact {
+    /// What is known of the container that a process runs in, in the order of `maps::Workload::fields`: consecutive
+    /// numbers.
+    pub const PLACES: [Self; 8] = [
+        Self::ContainerId,
+        Self::ContainerImage,
+        Self::ContainerName,
+        Self::Privileged,
+        Self::PodNamespace,
+        Self::Pod,
+        Self::PodLabels,
+        Self::ServiceAccount,
+    ];
+
+    /// All of [`Self::PLACES`], as a mask.
+    pub const PLACES_MASK: u64 = ((1 << Self::PLACES.len()) - 1) << Self::PLACES[0] as u64;
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < Fact::PLACES.len() {
+        assert!(Fact::PLACES[at] as usize == Fact::PLACES[0] as usize + at);
+        at += 1;
+    }
+};
 
 /// Number of columns in a family directory; facts are numbered below it.
 pub const FACTS: usize = 64;
@@ -500,6 +540,8 @@ numbered! {
         DnsMessage = 30 => "dns_malformed",
         /// An answer of a name server could not be read to its end, or an address has more names than are kept.
         DnsAnswer = 31 => "dns_answer_lost",
+        /// The acting process runs in a container of which the agent has not told what it needs to be known.
+        Workload = 27 => "workload_unknown",
         /// A program's path or a process's ancestors could not be kept: after the next policy nothing is claimed about it.
         Lineage = 26 => "lineage_lost",
         /// The guard's table of processes that run the agent's program is full: one more is not trusted.

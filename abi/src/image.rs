@@ -20,7 +20,7 @@
 pub const MAGIC: u32 = u32::from_le_bytes(*b"IDCT");
 
 /// Version of this layout. Kernel programs and images of different versions refuse each other.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Bytes of the header.
 pub const HEADER_BYTES: u32 = 128;

@@ -66,6 +66,13 @@ pub const CGROUP_LEVELS: u32 = 16;
 /// Cgroups of which it is remembered whether they belong to a container.
 pub const CGROUPS_KNOWN: u32 = 8_192;
 
+/// Containers of which the agent can tell something. 4 KiB each, taken only when used; what runs in further ones is not
+/// known.
+pub const WORKLOADS: u32 = 8_192;
+
+/// Room for what is told of one container; labels that do not fit are not known.
+pub const WORKLOAD_BYTES: usize = 4_096;
+
 /// Steps of a binary search over ranges: tables of up to 4,194,304 ranges (a feed of a million prefixes makes at most
 /// two million).
 pub const SEARCH_STEPS: usize = 22;

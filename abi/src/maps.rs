@@ -3,7 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::event::Head;
-use crate::limits::{LINEAGE, NAME_BYTES, PATH_BYTES, SET_WORDS};
+use crate::ids::Fact;
+use crate::limits::{LINEAGE, NAME_BYTES, PATH_BYTES, SET_WORDS, WORKLOAD_BYTES};
 
 /// Names of the maps, as in the object.
 pub mod names {
@@ -27,6 +28,8 @@ pub mod names {
     pub const PROGRAMS: &str = "PROGRAMS";
     /// Hash of thread group to [`super::Lineage`].
     pub const LINEAGES: &str = "LINEAGES";
+    /// Hash of the id of a container's cgroup to [`super::Workload`].
+    pub const WORKLOADS: &str = "WORKLOADS";
     /// The event ring.
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of u64 fault counters, indexed by `Fault`.
@@ -200,6 +203,31 @@ pub struct ToldFile {
     pub device: u32,
     /// Value of `Fact::Act`.
     pub act: u32,
+}
+
+/// What the agent has learned of a container, by the id of its cgroup (v2). Nothing in here belongs to a policy: the
+/// programs read these texts with the automata of whatever image is in force, so a swap needs no other rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Workload {
+    /// By place in [`Fact::PLACES`]: [`Self::UNKNOWN`], [`Self::ABSENT`], or [`Self::TEXT`] and where its text starts.
+    pub fields: [u32; Fact::PLACES.len()],
+    /// Texts, each with a terminating zero, then zeros. The last byte is zero.
+    pub text: [u8; WORKLOAD_BYTES],
+}
+
+impl Workload {
+    /// It could not be learned: `on_fault` decides.
+    pub const UNKNOWN: u32 = 0;
+    /// There is no such thing: the container belongs to no pod.
+    pub const ABSENT: u32 = 1;
+    /// There is a text; where it starts is in the other bits.
+    pub const TEXT: u32 = 1 << 31;
+    /// The key of the row of what runs in no container. No cgroup has it.
+    pub const HOST: u64 = 0;
+    /// A container of which nothing is known.
+    pub const NOTHING: Self =
+        Self { fields: [Self::UNKNOWN; Fact::PLACES.len()], text: [0; WORKLOAD_BYTES] };
 }
 
 /// An exec between its check and its success, keyed by thread id.
@@ -530,6 +558,8 @@ mod user {
     unsafe impl aya::Pod for super::Subject {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Repeats {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Workload {}
 }
 
 #[cfg(test)]

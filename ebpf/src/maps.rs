@@ -14,7 +14,7 @@ use interdict_abi::{
     maps::{
         AddressKey, AddressName, AncestorSet, Control, Crossing, DnsAsked, DnsStream, ExecInFlight,
         KnownName, LongName, NameKey, ProcessKey, Rate, Repeats, RuleKey, RuleTally, Subject,
-        ToldAt, ToldFile, ToldKey,
+        ToldAt, ToldFile, ToldKey, Workload,
     },
 };
 
@@ -77,6 +77,11 @@ pub static EXECS: HashMap<u32, ExecInFlight> =
 /// Whether a cgroup (v2, by id) belongs to a container: see `kernel::container`. Programs only.
 #[map]
 pub static CGROUPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(CGROUPS_KNOWN, 0);
+
+/// What is known of containers, by the id of their cgroup. Written by the agent, read by programs.
+#[map]
+pub static WORKLOADS: HashMap<u64, Workload> =
+    HashMap::with_max_entries(limits::WORKLOADS, BPF_F_NO_PREALLOC);
 
 /// Records for the agent.
 #[map]

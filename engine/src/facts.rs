@@ -285,6 +285,12 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         self.image.long(self.progress.directory + family::NEEDS) & (1 << fact as u64) != 0
     }
 
+    /// Whether some clause of the family tests one of these facts, given as a mask.
+    #[inline(always)]
+    pub fn needs_any(&self, facts: u64) -> bool {
+        self.image.long(self.progress.directory + family::NEEDS) & facts != 0
+    }
+
     /// Whether some clause of the family tests `fact`.
     #[inline(always)]
     pub fn needs_set(&self, fact: SetFact) -> bool {

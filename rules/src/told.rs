@@ -129,6 +129,16 @@ pub fn image_names(reference: &str) -> Vec<String> {
     names
 }
 
+/// Labels of a pod as the kernel programs read them: each between newlines. Labels with newlines are no labels: left out.
+pub fn label_lines<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut lines = vec![b'\n'];
+    for label in labels.filter(|label| !label.contains('\n')) {
+        lines.extend_from_slice(label.as_bytes());
+        lines.push(b'\n');
+    }
+    lines
+}
+
 fn text_matches(exact: &HashSet<Vec<u8>>, others: Option<&Regex>, value: &str) -> bool {
     exact.contains(value.as_bytes())
         || others.is_some_and(|regex| regex.is_match(Input::new(value).anchored(Anchored::Yes)))

@@ -215,7 +215,7 @@ unsafe extern "C" fn climb_cwd(_index: u64, climbing: *mut Climbing<'_>) -> i64 
 /// `process_flags::CONTAINER` if the acting task's cgroup belongs to a container, else 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_container(area: u32) -> u64 {
+pub extern "C" fn interdict_container(area: u32) -> u64 {
     // SAFETY: the hook that calls has claimed the area.
     let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
     let found = match container::remembered() {

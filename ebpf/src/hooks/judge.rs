@@ -8,12 +8,14 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use interdict_abi::{
     ids::{Fact, Family, Fault, Mode, SetFact},
     limits::DECIDE_STEPS,
+    maps::Workload,
 };
 use interdict_engine::{facts::Narrowing, tables::Address, verdict::Walk};
 
 use super::{
     acting::{interdict_actor, interdict_circumstances, interdict_cwd},
     packet,
+    placed::{interdict_contained, interdict_holder, interdict_workload},
     strings::{ABSENT, LONG, SHORT, UNKNOWN, interdict_looked_up, interdict_string},
 };
 use crate::{
@@ -170,8 +172,20 @@ impl<'a> Case<'a> {
             if self.needs(Fact::Cwd) {
                 interdict_cwd(self.area.number, self.slot());
             }
+            if self.narrowing().needs_any(Fact::PLACES_MASK) {
+                return told | self.workload();
+            }
         }
         told
+    }
+
+    /// Narrows by what is known of the container that the acting process runs in. Answers record flags.
+    #[inline(always)]
+    fn workload(&self) -> u32 {
+        let area = self.area.number;
+        let holder = interdict_holder();
+        let unlearned = if holder == Workload::HOST { interdict_contained(area) as u32 } else { 0 };
+        interdict_workload(area, self.slot(), holder, unlearned) as u32
     }
 
     /// Decides what is left. Answers whether there is anything to tell; the decision is in the area.

@@ -17,6 +17,7 @@ pub mod named;
 pub mod net;
 pub mod object;
 pub mod packet;
+pub mod placed;
 pub mod process;
 pub mod rate;
 pub mod repeats;

@@ -74,7 +74,8 @@ pub fn begin(area: Area, generation: Generation, family: Family, told: &Told) {
     head.family = family as u8;
     head.verdict = decision.verdict as u8;
     head.would = decision.would as u8;
-    head.fault = told.fault;
+    let unlearned = told.flags & flags::WORKLOAD_UNKNOWN != 0 && told.fault == Fault::None as u8;
+    head.fault = if unlearned { Fault::Workload as u8 } else { told.fault };
     head.acts = told.acts;
     head.number = told.number;
     head.clauses = decision.clauses;

@@ -8,6 +8,7 @@ pub mod mounts;
 pub mod object;
 pub mod path;
 pub mod task;
+pub mod workload;
 
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,

@@ -44,7 +44,7 @@ pub(super) fn resolves(
 ) {
     let field = leaf.field;
     let resolved = match leaf.field.resolve(kernel_act) {
-        Ok(_) if leaf.told() => Err(Unresolved::UserSpace),
+        Ok(_) if leaf.told(tells) => Err(Unresolved::UserSpace),
         other => other,
     };
     let reason = match resolved {
@@ -63,6 +63,21 @@ pub(super) fn resolves(
                 )
                 .label("the expression would be matched against the whole path")
                 .help("match the path instead, or use a glob"),
+            );
+            return;
+        }
+        Ok(Resolved::Fact(Fact::ContainerImage | Fact::PodLabels)) if of_regex(leaf) => {
+            diagnostics.add(
+                Diagnostic::error(
+                    Code::WrongOperator,
+                    leaf.span,
+                    format!(
+                        "a rule that blocks or kills takes no regular expression on `{}`",
+                        field.name
+                    ),
+                )
+                .label("the expression would have to be matched against each of several values")
+                .help("use `startswith`, `endswith`, `contains` or a glob, or say `action: alert`"),
             );
             return;
         }
@@ -119,9 +134,6 @@ fn instead(field: &Field) -> &'static str {
         "user.name" => "on the number, as in `process.uid == 33`",
         "file.sha256" => "on `file.path` and `file.owner`",
         "exec.sha256" => "on `exec.path` and `exec.owner`",
-        name if name.starts_with("container.") || name.starts_with("k8s.") => {
-            "for all containers, as in `container.id != host`"
-        }
         _other => "on a field of class K (`interdict fields`)",
     }
 }

@@ -17,7 +17,7 @@ mod version;
 
 use std::{collections::HashMap, path::Path, rc::Rc};
 
-use interdict_abi::ids::{Act, Mode};
+use interdict_abi::ids::{Act, Action, Mode};
 
 use crate::{
     diag::Diagnostics,
@@ -72,6 +72,13 @@ pub struct CheckedRule<'p> {
     pub exceptions: Vec<CheckedException>,
 }
 
+impl CheckedRule<'_> {
+    /// Whether it only tells, and so can be narrowed by what is known later.
+    pub(crate) fn tells(&self) -> bool {
+        self.rule.action.value.action == Action::Alert
+    }
+}
+
 /// One exception without mistakes.
 #[derive(Debug)]
 pub struct CheckedException {
@@ -108,11 +115,16 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Whether it is known in user space only: it narrows what is told.
-    pub(crate) fn told(&self) -> bool {
+    /// Whether it narrows what is told and is nothing that the kernel decides, for a rule that only tells or that does not.
+    pub(crate) fn told(&self, tells: bool) -> bool {
+        self.field.class == Class::User || tells && self.of_place()
+    }
+
+    /// Whether it is about what a container's runtime tells.
+    pub(crate) fn of_place(&self) -> bool {
         let named_container =
             self.field.kind == Type::Container && matches!(self.test, LeafTest::Patterns(_));
-        self.field.class == Class::User || named_container
+        self.field.class == Class::Place || named_container
     }
 }
 

@@ -53,7 +53,6 @@ pub(super) fn check<'p>(
     }
     let final_act = |act: Act| act.later().filter(|later| late.contains(later)).unwrap_or(act);
     let mut acts = Vec::new();
-    let mut scope_told = false;
     let tells = rule.action.value.action == Action::Alert;
     for act in &written {
         let kernel_act = final_act(act.value);
@@ -66,11 +65,7 @@ pub(super) fn check<'p>(
             });
         }
         action(rule, kernel_act, act, diagnostics);
-        if !scope_told {
-            scope(policy, rule, act, diagnostics);
-            // Once for each rule: it is the same for all its acts, but for packets.
-            scope_told = policy.scope.told() && act.value.family().has_process();
-        }
+        scope(policy, act, diagnostics);
         acts.push(Spanned { value: kernel_act, span: act.span });
     }
     let exceptions: Vec<CheckedException> = exceptions
@@ -257,27 +252,7 @@ fn action(rule: &Rule, kernel_act: Act, act: &Spanned<Act>, diagnostics: &mut Di
     }
 }
 
-fn scope(policy: &Policy, rule: &Rule, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
-    if policy.scope.told()
-        && rule.action.value.action != Action::Alert
-        && let Some(span) = policy.scope.span
-    {
-        diagnostics.add(
-            Diagnostic::error(
-                Code::ScopeNotPossible,
-                rule.action.span,
-                format!(
-                    "a scope by pods or images cannot decide a {}",
-                    rule.action.value.action.name()
-                ),
-            )
-            .label("this would be decided for every process, not for those of the scope alone")
-            .related(span, "the scope of the policy")
-            .note("which pod a process belongs to is known only when its runtime has told, after its first acts")
-            .help("say `action: alert`, or put the rule into a policy with `scope: { host: false, containers: true }`"),
-        );
-        return;
-    }
+fn scope(policy: &Policy, act: &Spanned<Act>, diagnostics: &mut Diagnostics) {
     if !act.value.family().has_process()
         && !policy.scope.everything()
         && let Some(span) = policy.scope.span

@@ -6,7 +6,7 @@
 use regex_automata::nfa::thompson::NFA;
 use regex_syntax::{
     ParserBuilder,
-    hir::{Hir, Look},
+    hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition},
 };
 
 use super::glob::{Glob, GlobError, any, anything};
@@ -44,6 +44,35 @@ pub fn expression(pattern: &Pattern) -> Result<Hir, PatternError> {
         Pattern::Contains(bytes) => Ok(Hir::concat(vec![anything(), literal(bytes)?, anything()])),
         Pattern::Glob(text) => Ok(Glob::parse(text)?.expression()),
         Pattern::Regex(text) => regex(text),
+    }
+}
+
+/// The regular expression of what a glob matches, without newlines. `None`: it matches nothing then.
+pub(crate) fn line(glob: &str) -> Option<String> {
+    let line = within_line(&Glob::parse(glob).ok()?.expression());
+    line.properties().minimum_len().map(|_some| format!("(?:{line})"))
+}
+
+/// The expression without newlines.
+fn within_line(expression: &Hir) -> Hir {
+    match expression.kind() {
+        HirKind::Empty | HirKind::Look(_) => expression.clone(),
+        HirKind::Literal(literal) if literal.0.contains(&b'\n') => Hir::fail(),
+        HirKind::Literal(_) => expression.clone(),
+        HirKind::Class(Class::Bytes(class)) => {
+            let mut class = class.clone();
+            class.difference(&ClassBytes::new([ClassBytesRange::new(b'\n', b'\n')]));
+            Hir::class(Class::Bytes(class))
+        }
+        // Globs are made of bytes.
+        HirKind::Class(Class::Unicode(_)) => Hir::fail(),
+        HirKind::Repetition(repetition) => Hir::repetition(Repetition {
+            sub: Box::new(within_line(&repetition.sub)),
+            ..repetition.clone()
+        }),
+        HirKind::Capture(capture) => within_line(&capture.sub),
+        HirKind::Concat(parts) => Hir::concat(parts.iter().map(within_line).collect()),
+        HirKind::Alternation(parts) => Hir::alternation(parts.iter().map(within_line).collect()),
     }
 }
 

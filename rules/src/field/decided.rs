@@ -27,7 +27,7 @@ pub struct Decided {
 }
 
 /// What every act of a process knows of it.
-const PROCESS: [Fact; 11] = [
+const PROCESS: [Fact; 19] = [
     Fact::Exe,
     Fact::ParentExe,
     Fact::Comm,
@@ -39,6 +39,14 @@ const PROCESS: [Fact; 11] = [
     Fact::Pid,
     Fact::Cwd,
     Fact::StartAge,
+    Fact::ContainerId,
+    Fact::ContainerImage,
+    Fact::ContainerName,
+    Fact::Privileged,
+    Fact::PodNamespace,
+    Fact::Pod,
+    Fact::PodLabels,
+    Fact::ServiceAccount,
 ];
 
 /// Facts with many values that every act of a process knows of it.
@@ -149,17 +157,20 @@ pub const DECIDED: &[Decided] = &[
         act: Act::ExecArgs,
         refusable: false,
         killable: true,
-        facts: &[
-            Fact::Path,
-            Fact::ParentExe,
-            Fact::Uid,
-            Fact::Gid,
-            Fact::ProcessFlags,
-            Fact::LoginUid,
-            Fact::Pid,
-            Fact::Cwd,
-            Fact::StartAge,
-        ],
+        facts: facts!(
+            [
+                Fact::Path,
+                Fact::ParentExe,
+                Fact::Uid,
+                Fact::Gid,
+                Fact::ProcessFlags,
+                Fact::LoginUid,
+                Fact::Pid,
+                Fact::Cwd,
+                Fact::StartAge,
+            ],
+            Fact::PLACES
+        ),
         sets: &[SetFact::Ancestors, SetFact::Args],
         object_flags: 0,
         process_flags: PROCESS_FLAGS,

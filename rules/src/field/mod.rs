@@ -122,6 +122,9 @@ pub enum Class {
     Kernel,
     /// Only later, in user space: may narrow what is told, can never be decided on.
     User,
+    /// What a container's runtime has told: rules that block or kill decide on it in the kernel, rules that alert are
+    /// told by it, once it is known.
+    Place,
 }
 
 /// What a field is for one act.
@@ -209,6 +212,8 @@ enum Meaning {
     Destination(End),
     /// Known in user space, when the alert is built.
     Told,
+    /// See [`Class::Place`].
+    Place(Fact),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -263,6 +268,7 @@ impl Field {
             Meaning::Source(what) => end(remote, what),
             Meaning::Destination(what) => end(local, what),
             Meaning::Told => return Err(Unresolved::UserSpace),
+            Meaning::Place(fact) => Resolved::Fact(fact),
         };
         let Some(row) = decided(act) else { return Err(Unresolved::NotDecided) };
         let resolved = match resolved {

@@ -47,6 +47,7 @@ fn class(field: &Field) -> &'static str {
     match field.class {
         Class::Kernel => "K",
         Class::User => "U",
+        Class::Place => "K, U",
     }
 }
 
@@ -121,7 +122,7 @@ pub fn markdown() -> String {
         .collect();
     let _ = writeln!(
         text,
-        "\nPart of the language, refused because this version does not decide them: {}.\n\n## Fields\n\nClass K is known in the kernel when the act is decided; class U only later, in user space: it narrows what rules with `action: alert` tell, and can never be decided on.\n\n| field | type | class | meaning |\n|---|---|---|---|",
+        "\nPart of the language, refused because this version does not decide them: {}.\n\n## Fields\n\nClass K is known in the kernel when the act is decided; class U only later, in user space: it narrows what rules with `action: alert` tell, and can never be decided on. Of class K, U is what a container's runtime writes down of it: rules that block or kill decide on it in the kernel, and as long as it is not known by their `on_fault`; rules that alert are told by it when it is known.\n\n| field | type | class | meaning |\n|---|---|---|---|",
         waiting.join(", ")
     );
     for field in FIELDS {

@@ -19,6 +19,10 @@ const fn told(name: &'static str, kind: Type, of: Of, doc: &'static str) -> Fiel
     Field { name, kind, class: Class::User, of, doc, meaning: Meaning::Told }
 }
 
+const fn place(name: &'static str, kind: Type, fact: Fact, doc: &'static str) -> Field {
+    Field { name, kind, class: Class::Place, of: Of::Process, doc, meaning: Meaning::Place(fact) }
+}
+
 const fn fact(fact: Fact) -> Meaning {
     Meaning::Is(Resolved::Fact(fact))
 }
@@ -312,33 +316,33 @@ pub const FIELDS: &[Field] = &[
         Type::Container,
         Of::Process,
         Meaning::Is(Resolved::Container),
-        "`container.id != host` holds in any container, `container.id == host` outside of all: both are decided in the kernel. A process is in a container when its PID namespace is not the host's, or when its cgroup (v2) or one above is named as container runtimes name them: 64 hexadecimal digits at the end, with or without `.scope`, or `lxc.payload.` at the start. Compared with a text it is the id of the container, which is class U.",
+        "`container.id != host` holds in any container, `container.id == host` outside of all: both are decided in the kernel. A process is in a container when its PID namespace is not the host's, or when its cgroup (v2) or one above is named as container runtimes name them: 64 hexadecimal digits at the end, with or without `.scope`, or `lxc.payload.` at the start. Compared with a text it is the id of the container, known as `container.name` is.",
     ),
-    told(
+    place(
         "container.image",
         Type::Image,
-        Of::Process,
+        Fact::ContainerImage,
         "Image the container was made from, as in `docker.io/library/nginx:1.27`; compared in full and without `docker.io/` and `library/`.",
     ),
-    told("container.name", Type::Name, Of::Process, "Name of the container."),
-    told(
+    place("container.name", Type::Name, Fact::ContainerName, "Name of the container."),
+    place(
         "container.privileged",
         Type::Flag,
-        Of::Process,
+        Fact::Privileged,
         "The container was started with all privileges, as with `--privileged`: by its runtime's configuration it may load modules, administer and reach raw devices, and nothing of `/proc` is hidden from it.",
     ),
-    told("k8s.namespace", Type::Name, Of::Process, "Namespace of the pod."),
-    told("k8s.pod", Type::Name, Of::Process, "Name of the pod."),
-    told(
+    place("k8s.namespace", Type::Name, Fact::PodNamespace, "Namespace of the pod."),
+    place("k8s.pod", Type::Name, Fact::Pod, "Name of the pod."),
+    place(
         "k8s.labels",
         Type::Text,
-        Of::Process,
+        Fact::PodLabels,
         "Labels of the pod, each as `key=value`. A test holds when any label meets it; with `not`, when none does.",
     ),
-    told(
+    place(
         "k8s.serviceaccount",
         Type::Name,
-        Of::Process,
+        Fact::ServiceAccount,
         "Service account of the pod, as the token says that the kubelet keeps for it. Not known of a pod that has no token.",
     ),
     field(

@@ -22,13 +22,22 @@ pub(crate) enum Expected {
 /// The column of a fact.
 pub(crate) fn expected(fact: Fact) -> Expected {
     match fact {
-        Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::Cwd | Fact::DnsName => {
-            Expected::Text
-        }
+        Fact::Path
+        | Fact::Name
+        | Fact::SecondPath
+        | Fact::Comm
+        | Fact::Cwd
+        | Fact::DnsName
+        | Fact::ContainerId
+        | Fact::ContainerImage
+        | Fact::ContainerName
+        | Fact::Privileged
+        | Fact::PodNamespace
+        | Fact::Pod
+        | Fact::PodLabels
+        | Fact::ServiceAccount => Expected::Text,
         Fact::Exe | Fact::ParentExe | Fact::TargetExe => Expected::Program,
-        Fact::Act | Fact::ObjectFlags | Fact::ProcessFlags | Fact::Workload | Fact::Reserved => {
-            Expected::Direct
-        }
+        Fact::Act | Fact::ObjectFlags | Fact::ProcessFlags | Fact::Reserved => Expected::Direct,
         Fact::RemoteIp | Fact::LocalIp => Expected::Addresses,
         Fact::ObjectMode
         | Fact::ObjectOwner

@@ -31,9 +31,6 @@ use crate::{
     ir::{Program, Test},
 };
 
-/// Entries a direct table of numbers may have.
-const DIRECT_NUMBERS: u32 = 1 << 16;
-
 /// Writes the image. `None` when something is wrong; then there are problems.
 pub(super) fn assemble(
     program: &Program,
@@ -322,7 +319,7 @@ impl Writer<'_> {
                 let table = Table::direct(self.arena.direct(&deltas));
                 Some(Table { kind: TableKind::Names, automaton: at, ..table })
             }
-            Values::Numbers(lists) => self.numbers(family, fact, tested, lists),
+            Values::Numbers(lists) => Some(self.numbers(&tested.column, lists)),
             Values::Addresses(predicates, v4, v6) => {
                 let arena = &mut self.arena;
                 let mut ranges_v4 = Ranges::default();
@@ -377,39 +374,15 @@ impl Writer<'_> {
         base
     }
 
-    fn numbers(
-        &mut self,
-        family: &FamilyClauses<'_>,
-        fact: Fact,
-        tested: &Tested<'_>,
-        lists: &Lists<'_, (u32, u32)>,
-    ) -> Option<Table> {
-        let column = &tested.column;
+    fn numbers(&mut self, column: &super::Column, lists: &Lists<'_, (u32, u32)>) -> Table {
         let arena = &mut self.arena;
         let mut ranges = Ranges::default();
         for (number, list) in lists.all() {
             ranges.add(number, list);
         }
         let (keys, deltas) = ranges.sweep(&mut |truths| arena.delta_row(&column.flips(truths)));
-        if fact != Fact::Workload {
-            let table = arena.ranges(&keys, &deltas);
-            return Some(Table { kind: TableKind::Ranges, ..Table::direct(table) });
-        }
-        // Workload labels are few and dense, and past the end of a direct table the base row holds.
-        let last = keys.last().copied().unwrap_or(0);
-        if last > DIRECT_NUMBERS || deltas.last() != Some(&0) {
-            let clause = column.last_clause().unwrap_or(0);
-            let rule = family.clauses[clause as usize].rule;
-            self.problems.push(Problem::Unsupported {
-                rule: self.program.rules[rule as usize].id.clone(),
-                fact: fact.name(),
-                kind: "an open range",
-            });
-            return None;
-        }
-        let direct: Vec<u32> =
-            (0..last).map(|value| deltas[keys.partition_point(|key| *key <= value) - 1]).collect();
-        Some(Table::direct(arena.direct(&direct)))
+        let table = arena.ranges(&keys, &deltas);
+        Table { kind: TableKind::Ranges, ..Table::direct(table) }
     }
 
     /// The column of acts: by what one hook call can be.

@@ -91,6 +91,7 @@ fn in_names(fact: Fact, patterns: &[Pattern]) -> bool {
 /// The facts whose columns can have parts: those with an automaton of their own.
 fn can_split(fact: Fact) -> bool {
     matches!(fact, Fact::Path | Fact::Name | Fact::SecondPath | Fact::Comm | Fact::DnsName)
+        || Fact::PLACES.contains(&fact)
 }
 
 /// What a column's patterns come to.

@@ -183,7 +183,6 @@ fn text_values<'p>(fact: Fact) -> Option<Values<'p>> {
     }
 }
 
-/// Workload labels are numbers with a row each.
 fn is_number(fact: Fact) -> bool {
-    expected(fact) == Expected::Ranges || fact == Fact::Workload
+    expected(fact) == Expected::Ranges
 }

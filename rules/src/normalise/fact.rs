@@ -2,6 +2,7 @@
 
 use interdict_abi::ids::{Act, Calling, Fact, SetFact, process_flags};
 
+use super::label;
 use crate::{
     check::{Leaf, LeafTest},
     field::Resolved,
@@ -16,6 +17,17 @@ const TYPES: u32 = 16;
 pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
     let resolved = leaf.field.resolve(act).ok()?;
     Some(match (resolved, &leaf.test) {
+        (Resolved::Fact(Fact::ContainerImage), LeafTest::Patterns(patterns)) => Test::Text {
+            fact: Fact::ContainerImage,
+            patterns: patterns.iter().flat_map(image).collect(),
+        },
+        (Resolved::Fact(Fact::PodLabels), LeafTest::Patterns(patterns)) => Test::Text {
+            fact: Fact::PodLabels,
+            patterns: patterns.iter().filter_map(label::pattern).collect(),
+        },
+        (Resolved::Fact(Fact::Privileged), LeafTest::True) => {
+            Test::Text { fact: Fact::Privileged, patterns: vec![Pattern::Exact(b"yes".to_vec())] }
+        }
         (Resolved::Fact(fact), LeafTest::Patterns(patterns)) => {
             Test::Text { fact, patterns: patterns.to_vec() }
         }
@@ -47,6 +59,9 @@ pub(super) fn test(leaf: &Leaf, act: Act) -> Option<Test> {
                 .collect(),
         },
         (Resolved::Flags(fact, mask), LeafTest::True) => Test::Flags { fact, mask },
+        (Resolved::Container, LeafTest::Patterns(patterns)) => {
+            Test::Text { fact: Fact::ContainerId, patterns: patterns.to_vec() }
+        }
         (Resolved::Container, LeafTest::True) => {
             Test::Flags { fact: Fact::ProcessFlags, mask: process_flags::CONTAINER }
         }
@@ -130,6 +145,29 @@ fn ending(name: &Pattern) -> Pattern {
         Pattern::Regex(regex) => Pattern::Regex(regex.clone()),
     }
 }
+
+/// The patterns of full references to images of which one matches if a pattern matches one of its names: see
+/// `told::image_names`.
+fn image(name: &Pattern) -> Vec<Pattern> {
+    let all =
+        |make: &dyn Fn(&str) -> Pattern| IMPLIED.iter().map(|implied| make(implied)).collect();
+    match name {
+        Pattern::Exact(bytes) => {
+            all(&|implied| Pattern::Exact([implied.as_bytes(), bytes.as_slice()].concat()))
+        }
+        Pattern::Prefix(bytes) => {
+            all(&|implied| Pattern::Prefix([implied.as_bytes(), bytes.as_slice()].concat()))
+        }
+        Pattern::Glob(glob) => all(&|implied| Pattern::Glob(format!("{implied}{glob}"))),
+        // Of a shorter name these say nothing that they do not say of the full one.
+        Pattern::Suffix(_) | Pattern::Contains(_) => vec![name.clone()],
+        // Refused by `check`.
+        Pattern::Regex(_) => Vec::new(),
+    }
+}
+
+/// What is left out of a name in front of it: registry and folder that are meant when none is said.
+const IMPLIED: [&str; 4] = ["", "docker.io/", "library/", "docker.io/library/"];
 
 fn escape_glob(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

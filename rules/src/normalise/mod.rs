@@ -6,6 +6,7 @@
 mod backstop;
 mod clauses;
 mod fact;
+mod label;
 mod told;
 mod tree;
 
@@ -46,7 +47,9 @@ pub fn normalise(
             }
             any = true;
             let mut exceptions = Vec::new();
-            for exception in rule.exceptions.iter().filter(|one| !told::mentions(&one.when)) {
+            for exception in
+                rule.exceptions.iter().filter(|one| !told::mentions(&one.when, rule.tells()))
+            {
                 let about: Vec<_> =
                     exception.acts.iter().map(|act| (*act, exception.when.clone())).collect();
                 exceptions.extend(unfold(rule, &about, exception.index, diagnostics));
@@ -106,7 +109,9 @@ fn parts(rule: &CheckedRule<'_>, diagnostics: &mut Diagnostics) -> Vec<Part> {
         let unexcused = rule
             .exceptions
             .iter()
-            .filter(|exception| exception.acts.contains(&act) && told::mentions(&exception.when))
+            .filter(|exception| {
+                exception.acts.contains(&act) && told::mentions(&exception.when, rule.tells())
+            })
             .map(|exception| Predicate::Not(Box::new(exception.when.clone())));
         let mut all = vec![rule.when.clone()];
         all.extend(unexcused);
@@ -114,7 +119,7 @@ fn parts(rule: &CheckedRule<'_>, diagnostics: &mut Diagnostics) -> Vec<Part> {
             1 => all.remove(0),
             _more => Predicate::All(all),
         };
-        let Some(ways) = told::ways(&when) else {
+        let Some(ways) = told::ways(&when, rule.tells()) else {
             let span = rule.rule.when.as_ref().map_or(rule.rule.span, |when| when.span);
             diagnostics.add(
                 Diagnostic::error(

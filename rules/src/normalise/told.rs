@@ -1,4 +1,5 @@
-//! Takes the tests of class U out of a predicate.
+//! Takes the tests of class U out of a predicate. Those on what a container's runtime tells are such for rules that only
+//! tell: for them it is waited until it is known. Others have it decided in the kernel, and `tells` says which rule it is.
 //!
 //! What is known in user space only cannot be a literal of a clause. So a predicate is split by such tests: for each
 //! way they can come out, what is left for the kernel to decide. `user.name == "x" and file.path == "/y"` has one way
@@ -21,22 +22,27 @@ pub(super) struct Way {
 }
 
 /// Whether there is such a test in a predicate.
-pub(super) fn mentions(predicate: &Predicate) -> bool {
-    first(predicate).is_some()
+pub(super) fn mentions(predicate: &Predicate, tells: bool) -> bool {
+    first(predicate, tells).is_some()
 }
 
 /// The ways in which something is left to decide. `None`: there are more than [`WAYS_MAX`].
-pub(super) fn ways(predicate: &Predicate) -> Option<Vec<Way>> {
+pub(super) fn ways(predicate: &Predicate, tells: bool) -> Option<Vec<Way>> {
     let mut ways = Vec::new();
-    split(folded(predicate, None), &mut Vec::new(), &mut ways)?;
+    split(folded(predicate, None), tells, &mut Vec::new(), &mut ways)?;
     Some(ways)
 }
 
-fn split(predicate: Predicate, tests: &mut Vec<ToldTest>, ways: &mut Vec<Way>) -> Option<()> {
+fn split(
+    predicate: Predicate,
+    tells: bool,
+    tests: &mut Vec<ToldTest>,
+    ways: &mut Vec<Way>,
+) -> Option<()> {
     if is(&predicate, false) {
         return Some(());
     }
-    let Some(leaf) = first(&predicate) else {
+    let Some(leaf) = first(&predicate, tells) else {
         if ways.len() == WAYS_MAX {
             return None;
         }
@@ -52,7 +58,7 @@ fn split(predicate: Predicate, tests: &mut Vec<ToldTest>, ways: &mut Vec<Way>) -
     }
     for holds in [true, false] {
         tests.push(told(&leaf, !holds));
-        let done = split(folded(&predicate, Some((&leaf, holds))), tests, ways);
+        let done = split(folded(&predicate, Some((&leaf, holds))), tells, tests, ways);
         tests.pop();
         done?;
     }
@@ -70,11 +76,13 @@ fn told(leaf: &Leaf, negated: bool) -> ToldTest {
     ToldTest { field: leaf.field.name.to_owned(), negated, wanted }
 }
 
-fn first(predicate: &Predicate) -> Option<&Leaf> {
+fn first(predicate: &Predicate, tells: bool) -> Option<&Leaf> {
     match predicate {
-        Predicate::All(parts) | Predicate::Any(parts) => parts.iter().find_map(first),
-        Predicate::Not(inner) => first(inner),
-        Predicate::Leaf(leaf) => leaf.told().then_some(leaf),
+        Predicate::All(parts) | Predicate::Any(parts) => {
+            parts.iter().find_map(|part| first(part, tells))
+        }
+        Predicate::Not(inner) => first(inner, tells),
+        Predicate::Leaf(leaf) => leaf.told(tells).then_some(leaf),
     }
 }
 

@@ -110,6 +110,8 @@ const TEXTS: &[Fact] = &[
     Fact::SecondPath,
     Fact::Cwd,
     Fact::DnsName,
+    Fact::PodNamespace,
+    Fact::PodLabels,
 ];
 
 const NUMERIC: &[Fact] = &[
@@ -182,7 +184,7 @@ fn literal(choices: &mut Choices<'_>) -> Literal {
         patterns.push(pattern(choices, fact));
         patterns
     };
-    let test = match choices.below(12) {
+    let test = match choices.below(11) {
         0..=4 => {
             let fact = choices.one(TEXTS);
             Test::Text { fact, patterns: patterns(choices, fact) }
@@ -198,9 +200,8 @@ fn literal(choices: &mut Choices<'_>) -> Literal {
             v6: choices.several(3, |choices| range(choices, ADDRESSES_V6)),
             from: Vec::new(),
         },
-        8 => Test::Number { fact: Fact::Workload, ranges: vec![(1, choices.below(4) as u32 + 1)] },
-        9 => Test::Ancestor { patterns: patterns(choices, Fact::Exe) },
-        10 => Test::Capabilities { mask: choices.one(CAPABILITIES) },
+        8 => Test::Ancestor { patterns: patterns(choices, Fact::Exe) },
+        9 => Test::Capabilities { mask: choices.one(CAPABILITIES) },
         _ => Test::Argument { patterns: patterns(choices, Fact::Path) },
     };
     Literal { negated: choices.chance(3), test }
@@ -296,8 +297,6 @@ pub fn event(choices: &mut Choices<'_>) -> Event {
         let value = Value::Number(choices.below(8) as u32);
         give(choices, *fact, value);
     }
-    let workload = Value::Number(choices.below(6) as u32);
-    give(choices, Fact::Workload, workload);
     let address = if choices.chance(2) {
         let address = choices.one(ADDRESSES_V6);
         Address::v6((address >> 64) as u64, address as u64)

@@ -10,8 +10,8 @@ use interdict_abi::ids::{Act, Calling, Fact, Family, SetFact, object_flags, proc
 use crate::{
     diag::{Code, Diagnostic, closest},
     field::{
-        self, FIELDS, Field, PERMISSION_BITS, Resolved, Type, Unresolved, Words, number_word,
-        syscall_name, syscall_names, syscall_numbers,
+        self, Class, FIELDS, Field, PERMISSION_BITS, Resolved, Type, Unresolved, Words,
+        number_word, syscall_name, syscall_names, syscall_numbers,
     },
     parse::{
         cases::{Given, WrittenEvent},
@@ -19,7 +19,7 @@ use crate::{
         source::Span,
     },
     run::{Event, Strings, Value},
-    told::{Known, image_names},
+    told::{Known, image_names, label_lines},
 };
 
 /// One thing that happens: the events that the kernel decides about it, in their order.
@@ -95,7 +95,9 @@ pub fn occurrence(written: &WrittenEvent) -> Result<Occurrence, EventError> {
 /// Notes a value of a field of class U.
 fn tell(told: &mut BTreeMap<String, Known>, act: Act, given: &Given) -> Result<(), EventError> {
     let of_user_space = |field: &Field| {
-        field.kind == Type::Container || field.resolve(act) == Err(Unresolved::UserSpace)
+        field.kind == Type::Container
+            || field.class == Class::Place && field.belongs_to(act)
+            || field.resolve(act) == Err(Unresolved::UserSpace)
     };
     if given.name == "unknown" {
         for word in &given.values {
@@ -164,7 +166,8 @@ fn ordinary(act: Act) -> Event {
             .with(Fact::LoginUid, number(1000))
             .with(Fact::Pid, number(4_242))
             .with(Fact::StartAge, number(60))
-            .with(Fact::Cwd, Value::Text(b"/".to_vec()));
+            .with(Fact::Cwd, Value::Text(b"/".to_vec()))
+            .with(Fact::ContainerId, Value::Text(b"host".to_vec()));
     }
     match object(act) {
         "exec" if act == Act::ExecArgs => event,
@@ -239,6 +242,7 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
                 }
                 Some(Resolved::Container) => {
                     event.facts.insert(Fact::ProcessFlags, Value::Unknown);
+                    event.facts.insert(Fact::ContainerId, Value::Unknown);
                 }
                 Some(Resolved::FlagNumbers(fact)) => {
                     event.facts.insert(fact, Value::Unknown);
@@ -323,6 +327,14 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
             })?;
             event.facts.insert(Fact::Number, Value::Number(numbers[0]));
         }
+        Resolved::Fact(Fact::PodLabels) => {
+            let labels = given.values.iter().map(|label| label.value.as_str());
+            event.facts.insert(Fact::PodLabels, Value::Text(label_lines(labels)));
+        }
+        Resolved::Fact(Fact::Privileged) => {
+            let text = if truth(one(given)?)? { "yes" } else { "no" };
+            event.facts.insert(Fact::Privileged, Value::Text(text.into()));
+        }
         Resolved::Fact(fact) => {
             let value = value(field, one(given)?)?;
             event.facts.insert(fact, value);
@@ -343,7 +355,9 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
             set_bits(event, fact, bits, on);
         }
         Resolved::Container => {
-            let inside = one(given)?.value != "host";
+            let id = &one(given)?.value;
+            let inside = id != "host";
+            event.facts.insert(Fact::ContainerId, Value::Text(id.clone().into_bytes()));
             set_bits(event, Fact::ProcessFlags, process_flags::CONTAINER, inside);
         }
     }

@@ -171,20 +171,117 @@ fn what_is_known_in_user_space_narrows_what_is_told() {
     holds(&excused("www", "alert"));
 }
 
+/// An event with what is known of where it happens.
+fn event(context: &str) -> String {
+    format!("{{ exec: {{ path: /x }}{context} }}")
+}
+
 #[test]
-fn a_scope_known_in_user_space_takes_no_rule_that_decides() {
-    let scoped = |action: &str| {
-        policy(&format!("id: R\ntitle: T\non: [exec, file.read]\naction: {action}"))
-            .replace("spec:\n", "spec:\n  scope: { k8s: { namespaces: [shop] } }\n")
+fn a_rule_that_blocks_decides_on_containers_in_the_kernel() {
+    let (in_pod, elsewhere) = (
+        ", container: { id: c, image: \"docker.io/library/nginx:1.27\", name: web, privileged: true }, k8s: { namespace: shop, pod: web-1, labels: [app=web, tier=front/x], serviceaccount: robot }",
+        ", container: { id: d, image: \"quay.io/other:1\", name: db, privileged: false }, k8s: { namespace: ops, pod: db-1, labels: [app=db, \"web=x\"], serviceaccount: other }",
+    );
+    let tests = [
+        r#"k8s.namespace == "shop""#,
+        r#"k8s.namespace in ["sh*", "stage"]"#,
+        r#"k8s.namespace matches "^s.op$""#,
+        r#"k8s.pod startswith "web-""#,
+        r#"k8s.labels == "app=web""#,
+        r#"k8s.labels glob "app=w*""#,
+        r#"k8s.labels glob "tier={front,back}/*""#,
+        r#"k8s.labels startswith "tier=""#,
+        r#"k8s.labels endswith "front/x""#,
+        r#"k8s.labels contains "p=w""#,
+        r#"not k8s.labels in ["app=db", "a=b"]"#,
+        r#"not k8s.labels glob "*=x" and container.id != host"#,
+        r#"k8s.serviceaccount == "robot""#,
+        r#"container.image == "nginx:*""#,
+        r#"container.image == "library/nginx:1.27""#,
+        r#"container.image startswith "docker.io/library/""#,
+        r#"container.image startswith "nginx""#,
+        r#"container.image endswith ":1.27""#,
+        r#"container.name == "web""#,
+        r#"container.id == "c""#,
+        r#"container.id in ["c", "host"] and container.id != host"#,
+        "container.privileged",
+    ];
+    for when in tests {
+        for (context, expected) in [
+            (in_pod, "block"),
+            (elsewhere, "pass"),
+            (
+                ", unknown: [k8s.namespace, k8s.pod, k8s.labels, k8s.serviceaccount, container.image, container.name, container.privileged, container.id]",
+                "block",
+            ),
+        ] {
+            holds(&policy(&format!(
+                "id: R\ntitle: T\non: exec\nwhen: 'exec.path == \"/x\" and {when}'\naction: block\ntests:\n  - {{ name: t, event: {}, expect: {expected} }}",
+                event(context)
+            )));
+        }
+        // What is not known is nothing by the other word.
+        let unknown = event(
+            ", unknown: [k8s.namespace, k8s.pod, k8s.labels, k8s.serviceaccount, container.image, container.name, container.privileged, container.id]",
+        );
+        holds(&policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: 'exec.path == \"/x\" and {when}'\naction: block\non_fault: pass\ntests:\n  - {{ name: t, event: {unknown}, expect: pass }}",
+        )));
+    }
+    // Of the host none of it is true, and so what is asked not to be.
+    for (when, expected) in [
+        (r#"k8s.namespace == "shop""#, "pass"),
+        (r#"not k8s.namespace == "shop""#, "block"),
+        (r#"container.id == "c""#, "pass"),
+        (r#"container.id in ["c", "host"]"#, "block"),
+    ] {
+        holds(&policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: 'exec.path == \"/x\" and {when}'\naction: block\ntests:\n  - {{ name: t, event: {}, expect: {expected} }}",
+            event("")
+        )));
+    }
+}
+
+#[test]
+fn a_scope_by_pods_holds_for_rules_that_block() {
+    let scoped = |action: &str, context: &str, expected: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: exec.path == \"/x\"\naction: {action}\ntests:\n  - {{ name: t, event: {}, expect: {expected} }}",
+            event(context)
+        ))
+        .replace("spec:\n", "spec:\n  scope: { k8s: { namespaces: [shop], labels: { app: web } } }\n")
     };
-    assert_eq!(codes(&scoped("block")), [Code::ScopeNotPossible]);
-    assert_eq!(codes(&scoped("kill")), [Code::ScopeNotPossible]);
-    assert_eq!(codes(&scoped("alert")), []);
-    for field in ["container.privileged", "k8s.serviceaccount == \"web\""] {
+    let pod = |namespace: &str, label: &str| {
+        format!(
+            ", container: {{ id: c }}, k8s: {{ namespace: {namespace}, pod: p, labels: [\"{label}\"] }}"
+        )
+    };
+    for action in ["alert", "block", "kill"] {
+        holds(&scoped(action, &pod("shop", "app=web"), action));
+        holds(&scoped(action, &pod("shop", "app=db"), "pass"));
+        holds(&scoped(action, &pod("ops", "app=web"), "pass"));
+        holds(&scoped(action, "", "pass"));
+    }
+    // An exception on it is decided in the kernel, too.
+    let excused = |namespace: &str, expected: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: exec.path == \"/x\"\naction: block\nexcept:\n  - {{ name: e, when: k8s.namespace == \"ops\", owner: o, reason: r }}\ntests:\n  - {{ name: t, event: {}, expect: {expected} }}",
+            event(&pod(namespace, "a=b"))
+        ))
+    };
+    holds(&excused("ops", "pass"));
+    holds(&excused("shop", "block"));
+}
+
+#[test]
+fn a_rule_that_blocks_takes_no_expression_on_what_has_several_values() {
+    for field in ["k8s.labels", "container.image"] {
         let on = |action: &str| {
-            policy(&format!("id: R\ntitle: T\non: exec\nwhen: '{field}'\naction: {action}"))
+            policy(&format!(
+                "id: R\ntitle: T\non: exec\nwhen: '{field} matches \"x\"'\naction: {action}"
+            ))
         };
-        assert_eq!(codes(&on("block")), [Code::ActionNotPossible], "{field}");
+        assert_eq!(codes(&on("block")), [Code::WrongOperator], "{field}");
         assert_eq!(codes(&on("alert")), [], "{field}");
     }
 }
