@@ -24,3 +24,4 @@ pub mod spool;
 pub mod sys;
 pub mod trust;
 pub mod wall;
+pub mod workloads;

@@ -4,6 +4,7 @@
 //! policy is put in force, hooks are attached, what earlier agents left is removed, and `ready` is written. After that:
 //! signals, changed policy files, faults to tell. When the agent ends, what is pinned goes on enforcing.
 
+mod containers;
 mod interfaces;
 mod reload;
 mod replace;
@@ -32,12 +33,14 @@ use crate::{
         ring::{Faults, Reader},
         slots::{Slots, SwapError, Watch},
         teach::{TeachError, teach},
+        workloads::WorkloadRows,
     },
     pipeline::{Pipeline, PipelineError, PolicyView, this_host},
     policy::{Policy, PolicyError, Stamps, stamps},
     protect::{self, ProtectError, Protection},
     sys::{code, heap, link},
     trust::Trust,
+    workloads::Workloads,
 };
 
 /// Why the agent could not start, or go on.
@@ -72,6 +75,9 @@ pub enum AppError {
     /// Self-protection.
     #[error(transparent)]
     Protect(#[from] ProtectError),
+    /// There is no thread to be had.
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] io::Error),
     /// Signals cannot be received.
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
@@ -114,6 +120,8 @@ struct App {
     seen: Stamps,
     feeds: FeedsInForce,
     ftrace_off: bool,
+    /// Tells of containers, while a policy asks for them.
+    workloads: Option<Workloads<WorkloadRows>>,
 }
 
 /// Runs until a signal asks to stop.
@@ -196,6 +204,7 @@ impl App {
             seen,
             feeds: FeedsInForce::default(),
             ftrace_off: false,
+            workloads: None,
             config,
         };
         app.loaded.attach_lifecycle()?;
@@ -237,6 +246,7 @@ impl App {
         self.slots.rates(policy.rates());
         self.slots.look_inside(self.config.look_inside)?;
         self.teach(policy)?;
+        self.tell_of_containers(policy)?;
         if !policy.has_canaries(&self.places) {
             self.pipeline.notice(Notice::Other {
                 name: "no-canaries",
@@ -260,6 +270,9 @@ impl App {
         self.feeds =
             FeedsInForce::of(&policy.image.metadata().lists, feeds, self.loaded.slot_bytes());
         self.tell_feeds();
+        if !containers::asks(policy) {
+            self.workloads = None;
+        }
         Ok(())
     }
 

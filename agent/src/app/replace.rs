@@ -58,6 +58,7 @@ impl App {
             remove_instance(self.loaded.directory());
             self.slots = old_slots;
             self.loaded = old_loaded;
+            self.move_containers()?;
             self.guard_links()?;
             return Err(error);
         }

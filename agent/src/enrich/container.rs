@@ -265,7 +265,7 @@ impl Containers {
     }
 }
 
-fn below(root: &Path, folder: &Path) -> String {
+pub(crate) fn below(root: &Path, folder: &Path) -> String {
     let below = folder.strip_prefix(root).unwrap_or(folder);
     format!("/{}", below.display())
 }

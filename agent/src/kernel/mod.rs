@@ -12,3 +12,4 @@ pub mod repeats;
 pub mod ring;
 pub mod slots;
 pub mod teach;
+pub mod workloads;

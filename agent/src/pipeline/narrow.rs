@@ -44,7 +44,9 @@ impl Narrowed {
             family,
             clauses: clauses.to_vec(),
             known,
-            whole: !decision.flags.more_rules() && decision.fault == Fault::None,
+            // Rules that hold because a container is not known are among those that matched, and never narrowed.
+            whole: !decision.flags.more_rules()
+                && matches!(decision.fault, Fault::None | Fault::Workload),
         }
     }
 

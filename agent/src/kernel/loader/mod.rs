@@ -173,6 +173,7 @@ const MAPS: &[&str] = &[
     names::DECISIONS,
     names::PROGRAMS,
     names::LINEAGES,
+    names::WORKLOADS,
     guard::names::STATE,
     guard::names::OBJECTS,
     guard::names::TASKS,
