@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{
     Leaf, LeafTest, Predicate,
-    hints::{example, foreign},
+    hints::{example, foreign, started},
     names::{Names, Values},
     pattern, value,
 };
@@ -110,6 +110,10 @@ impl Checker<'_, '_> {
             .or_else(|| closest(&word.text, FIELDS.iter().map(|field| field.name)));
         diagnostic = if self.names.lists.contains_key(word.text.as_str()) {
             diagnostic.help(format!("`{0}` is a list: write `field in {0}`", word.text))
+        } else if let (Some(meant), Some(new)) = (meant, started(&word.text)) {
+            diagnostic.help(format!(
+                "did you mean `{meant}`? For `exec` that is who starts a program: the one that is started is `{new}`"
+            ))
         } else if let Some(meant) = meant {
             diagnostic.help(format!("did you mean `{meant}`?"))
         } else {

@@ -23,6 +23,15 @@ pub(super) fn example(field: &Field) -> String {
     }
 }
 
+/// The field of the program that is started, for names that mean it in other languages where a program starts.
+pub(super) fn started(name: &str) -> Option<&'static str> {
+    match name {
+        "proc.name" => Some("exec.name"),
+        "proc.exepath" | "proc.exe" | "exe" => Some("exec.path"),
+        _ => None,
+    }
+}
+
 /// Fields of other languages, and of this one under a name that comes to mind first.
 pub(super) fn foreign(name: &str) -> Option<&'static str> {
     Some(match name {

@@ -137,7 +137,7 @@ fn sensible(
             let help = if text.starts_with('~') {
                 "write the whole path, or `/home/*/...` for all users".into()
             } else {
-                format!("paths start with `/`; to match below any directory write `**/{text}`")
+                format!("paths start with `/`: write `/{text}`, or `**/{text}` below any directory")
             };
             pointless("the path does not start with `/`", help)
         } else if text.contains("//") || text.contains("/./") || text.contains("/../") {
@@ -153,6 +153,14 @@ fn sensible(
         } else {
             None
         }
+    } else if place == Place::Whole
+        && !text.contains('=')
+        && field.is_some_and(|field| field.name == "k8s.labels")
+    {
+        pointless(
+            "a label is `key=value`",
+            format!("write for example \"{text}=web\", or `startswith \"{text}=\"` for any value"),
+        )
     } else if kind == Type::Name {
         let comm = field.is_some_and(|field| field.name == "process.name");
         if text.contains('/') {

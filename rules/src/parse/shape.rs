@@ -59,14 +59,16 @@ impl Shape<'_> {
         &mut self,
         node: &'n Node,
         what: &'static str,
-        keys: &[&str],
+        keys: &[&'static str],
     ) -> Option<Fields<'n>> {
         let entries = self.mapping(node, what)?;
         for (key, _) in entries {
             if !keys.contains(&key.text.as_str()) {
                 let of_spec =
                     keys == super::keys::DOCUMENT && super::keys::SPEC.contains(&key.text.as_str());
-                let help = match closest(&key.text, keys.iter().copied()) {
+                let meant = foreign_key(&key.text, keys)
+                    .or_else(|| closest(&key.text, keys.iter().copied()));
+                let help = match meant {
                     _ if key.text == "errno" && keys.contains(&"action") => {
                         "say it with the action: `action: { block: { errno: EACCES } }`".to_owned()
                     }
@@ -270,6 +272,10 @@ fn written_as(what: &str, expected: &str, found: &str) -> Option<String> {
         "`requires`" => "requires: { block: true }",
         "`metadata`" => "metadata: { name: my-policy }",
         "a list" => "my_list: { type: path, items: [/usr/bin/nc] }",
+        "an exception" => {
+            "except: [{ name: backup, when: process.exe == \"/usr/bin/restic\", owner: backup-team, reason: nightly job }]"
+        }
+        "`scope.k8s.labels`" => "labels: { app: web }",
         "`feed`" => "feed: { file: feeds/bad.cidr }",
         "`scope.k8s`" => "k8s: { namespaces: [default] }",
         "`scope.container`" => "container: { image: \"nginx:*\" }",
@@ -281,6 +287,30 @@ fn written_as(what: &str, expected: &str, found: &str) -> Option<String> {
         _other => return None,
     };
     Some(format!("write for example `{example}`"))
+}
+
+/// Keys of other languages for those of this one.
+const FOREIGN_KEYS: &[(&str, &str)] = &[
+    ("condition", "when"),
+    ("match", "when"),
+    ("kubernetes", "k8s"),
+    ("event", "on"),
+    ("events", "on"),
+    ("desc", "description"),
+    ("output", "message"),
+    ("priority", "severity"),
+    ("level", "severity"),
+    ("rule", "id"),
+    ("exceptions", "except"),
+    ("exclude", "except"),
+    ("mitre", "attack"),
+    ("labels", "tags"),
+];
+
+/// The key of `keys` that is meant by a word of another language.
+fn foreign_key(word: &str, keys: &[&'static str]) -> Option<&'static str> {
+    let (_, meant) = FOREIGN_KEYS.iter().find(|(foreign, _)| *foreign == word)?;
+    keys.iter().copied().find(|key| key == meant)
 }
 
 /// Words of other languages for those of this one.

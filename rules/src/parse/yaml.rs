@@ -185,6 +185,8 @@ impl Reader<'_> {
             "indent with spaces: YAML does not allow tabs"
         } else if info.contains("after double-quoted") || info.contains("after single-quoted") {
             "a value that starts with a quote ends with it: put the whole expression in the other kind of quotes, or write `when: >-` and the expression on the next line; fields are not quoted"
+        } else if info.contains("did not find expected key") {
+            "the keys of one mapping start in the same column: look at the indentation of this line and of those above, and for a quote or bracket that was not closed"
         } else {
             "the cause is often a quote or bracket that was not closed on a line above"
         };

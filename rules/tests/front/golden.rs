@@ -49,6 +49,37 @@ fn every_code_has_a_case_that_looks_as_recorded() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What people write who know the manual a little, or another tool well: each file is one mistake, and beside it is what
+/// they are told. Whoever changes a message reads whether it still leads to the fix.
+#[test]
+fn what_newcomers_get_wrong_is_told_as_recorded() {
+    let bless = std::env::var_os("INTERDICT_BLESS").is_some();
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/newcomers");
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 10, "{}", cases.len());
+    let mut wrong = Vec::new();
+    for path in cases {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut sources = Sources::new();
+        sources.add(name.clone(), fs::read_to_string(&path).unwrap());
+        let outcome = compile(&sources, &super::options());
+        assert!(outcome.image.is_none(), "{name}: nothing is wrong with it");
+        let seen = terminal(&outcome.diagnostics, &sources, Colour::Plain);
+        let recorded = path.with_extension("txt");
+        if bless {
+            fs::write(&recorded, &seen).unwrap();
+        } else if fs::read_to_string(&recorded).unwrap_or_default() != seen {
+            wrong.push(format!("{name}: looks different now:\n{seen}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn no_case_is_left_over() {
     for entry in fs::read_dir(folder()).unwrap() {
