@@ -107,7 +107,8 @@ extern "C" fn interdict_place(
                     0,
                 )
             };
-            known = work.cursor.label(&image, &Texts { row, short: &work.short });
+            let label = interdict_place_label(area, slot, holder);
+            known = if label == 0 { None } else { Some((label - 1) as u32) };
         }
         let mut narrowing = Narrowing::resume(&image, &mut work.progress);
         narrowing.part(part, known);
@@ -115,6 +116,20 @@ extern "C" fn interdict_place(
         step += 1;
     }
     u64::from(text.is_none())
+}
+
+/// The label that a walk over a text of the row of `holder` has come to, plus one; 0 if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_place_label(area: u32, slot: u32, holder: u64) -> u64 {
+    // SAFETY: the hook that calls has claimed the area.
+    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(image) = policy::slot(slot) else { return 0 };
+    let Some(row) = workload::of(holder) else { return 0 };
+    match work.cursor.label(&image, &Texts { row, short: &work.short }) {
+        Some(label) => u64::from(label) + 1,
+        None => 0,
+    }
 }
 
 /// What [`walk_place`] works on.
