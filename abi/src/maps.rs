@@ -65,8 +65,8 @@ pub struct Control {
     pub inside: u64,
     /// Whether some rule of the policy in force has a rate: 0 or 1.
     pub rates: u64,
-    /// How packets that come in at an interface may pass without being judged.
-    pub gate: Gate,
+    /// How acts may pass without being judged.
+    pub gates: Gates,
     /// Sum of [`Repeats::silent`] over rows that the agent has removed.
     pub repeats_gone: u64,
     /// Moves of directories: odd while one is under way. 0: none was seen yet, or this kernel shows none. Written by
@@ -79,7 +79,27 @@ impl Control {
     pub const MOUNTS: u64 = 1 << 32;
 }
 
-/// Fronts of address tables that answer for most packets: see `engine::facts::gate`. Each word is [`Gate::word`], so that
+/// The short ways past the rules of one policy.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Gates {
+    /// Of packets that come in at an interface.
+    pub interface: Gate,
+    /// Of packets that leave a socket and ask for no connection.
+    pub out: Gate,
+    /// Of packets that leave a socket and ask, or may ask, for one.
+    pub asking: Gate,
+    /// Of packets that arrive at a socket and ask, or may ask, for a connection.
+    pub accept: Gate,
+    /// Of connections.
+    pub connect: Gate,
+    /// Of messages.
+    pub send: Gate,
+}
+
+/// Fronts of address tables that answer for most acts by address: see `engine::facts::gate`. Each word is [`Gate::word`], so that
 /// one read tells both a front and the policy it belongs to. A word of another generation says nothing.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -97,6 +117,9 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// For a number of bits, with offset 0: there is no front, and the table is searched.
+    pub const SEARCH: u32 = 0x7f;
+
     /// A front at `offset` (a multiple of 8; 0: no clause asks for this address) that looks at `prefix` bits.
     pub const fn word(generation: u32, offset: u32, prefix: u32) -> u64 {
         (generation as u64) << 32 | (offset as u64 >> 3) << 7 | prefix as u64 & 0x7f
@@ -520,7 +543,7 @@ pub struct DnsStream {
 
 const _: () = assert!(size_of::<Subject>() == 64);
 const _: () = assert!(size_of::<Repeats>() == 40);
-const _: () = assert!(size_of::<Control>() == 104);
+const _: () = assert!(size_of::<Control>() == 264);
 const _: () = assert!(size_of::<ToldKey>() == 24);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);

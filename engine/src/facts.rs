@@ -182,20 +182,21 @@ pub fn next_part<M: Memory + ?Sized>(image: &M, part: u32) -> u32 {
     image.word(part + column::NEXT)
 }
 
-/// Where the fronts of a column of addresses are: for IPv4, for IPv6, and how many bits that looks at. Offset 0: no
-/// front has to be asked, because no clause tests the fact.
+/// What has to be asked of an address before it is known that delta 0 holds of it. Nothing: no clause asks for the address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fronts {
-    /// Offset of the front for IPv4.
+    /// Offset of the front for IPv4, 0 if there is none.
     pub v4: u32,
-    /// Offset of the front for IPv6.
+    /// Offset of the front for IPv6, 0 if there is none.
     pub v6: u32,
-    /// Bits of an IPv6 address it looks at.
+    /// Bits of an IPv6 address that looks at.
     pub prefix: u32,
+    /// Whether the table has to be asked where there is no front.
+    pub asked: bool,
 }
 
-/// The fronts that together answer for an act of `family` by its remote and its local address: where both bits are clear
-/// no clause can hold. `None` if there is no such short cut, because a clause may hold of addresses no table lists.
+/// What together answers for an act of `family` by its remote and its local address: where neither is listed no clause can
+/// hold. `None` if there is no such short cut, because a clause may hold of addresses no table lists.
 pub fn gate<M: Memory + ?Sized>(image: &M, family: Family, act: u32) -> Option<(Fronts, Fronts)> {
     let directory = directory(image, family);
     if directory == 0 {
@@ -206,7 +207,8 @@ pub fn gate<M: Memory + ?Sized>(image: &M, family: Family, act: u32) -> Option<(
     let mut fronts = [Fronts::default(); 2];
     for (fact, fronts) in [Fact::RemoteIp, Fact::LocalIp].into_iter().zip(&mut fronts) {
         let column = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
-        if image.word(column + column::KIND) != TableKind::Addresses as u32 {
+        // Once nothing is left, what else an address is does not matter.
+        if alive == 0 || image.word(column + column::KIND) != TableKind::Addresses as u32 {
             continue;
         }
         let (v4, v6) = (image.word(column + column::TABLE), image.word(column + column::TABLE_V6));
@@ -214,10 +216,8 @@ pub fn gate<M: Memory + ?Sized>(image: &M, family: Family, act: u32) -> Option<(
             v4: image.word(v4 + front::OFFSET),
             v6: image.word(v6 + front::OFFSET),
             prefix: image.word(v6 + front::PREFIX),
+            asked: true,
         };
-        if fronts.v4 == 0 || fronts.v6 == 0 {
-            return None;
-        }
         alive &= sets::summary(image, image.word(column + column::BASE), 0);
     }
     (alive == 0).then_some((fronts[0], fronts[1]))

@@ -5,7 +5,7 @@ use interdict_abi::{
     ids::{Act, Action, Fact, Family, Mode},
     image::{COLUMN_BYTES, column, family, front, header, pages},
 };
-use interdict_engine::Memory as _;
+use interdict_engine::{Memory as _, facts};
 use interdict_rules::{
     image::{PolicyImage, verify},
     ir::{Clause, Literal, OnFault, Program, Rule, Test},
@@ -142,4 +142,88 @@ fn a_front_that_stops_a_listed_address_is_refused() {
         let error = image.with_kernel(kernel).map(drop).unwrap_err().to_string();
         assert!(error.contains("stops addresses that are listed"), "{error}");
     }
+}
+
+/// A program of rules on flows and packets: acts, remote and local ranges, and whether each test is negated.
+fn rules(random: &mut Random) -> Program {
+    let acts = [
+        (Family::Packet, Act::PacketIn.bit()),
+        (Family::Packet, Act::PacketOut.bit()),
+        (Family::Packet, Act::PacketConnect.bit()),
+        (Family::Packet, Act::PacketAccept.bit()),
+        (Family::Net, Act::NetConnect.bit()),
+        (Family::Net, Act::NetSend.bit()),
+    ];
+    let rules = (0..1 + random.next() % 4).map(|number| {
+        let (family, acts) = acts[random.next() as usize % acts.len()];
+        let mut literals = Vec::new();
+        for fact in [Fact::RemoteIp, Fact::LocalIp] {
+            // Few of them test nothing at all, or everything but: those leave no short way.
+            if random.next() % 4 != 0 || fact == Fact::RemoteIp && random.next() % 4 != 0 {
+                let low = random.next() as u32 & 0xff00_00f0;
+                let wide = u128::from(random.next() & 3) << 120;
+                let (v4, v6) = (vec![(low, low | 15)], vec![(wide, wide | u128::MAX >> 8)]);
+                let negated = random.next() % 12 == 0;
+                let test = Test::Address { fact, v4, v6, from: Vec::new() };
+                literals.push(Literal { negated, test });
+            }
+        }
+        Rule {
+            id: format!("R-{number}"),
+            action: Action::Block,
+            errno: 1,
+            mode: Mode::Enforce,
+            on_fault: OnFault::Pass,
+            clauses: vec![Clause { family, acts, literals, origin: 0 }],
+            exceptions: Vec::new(),
+            narrowed: Vec::new(),
+        }
+    });
+    Program { rules: rules.collect() }
+}
+
+#[test]
+fn what_the_short_way_lets_pass_no_rule_refuses() {
+    let mut random = Random(41);
+    let (mut short, mut long, mut refused) = (0, 0, 0);
+    for _ in 0..400 {
+        let program = rules(&mut random);
+        let image = lower(&program, generate::metadata(&program), Budget::default()).unwrap();
+        for act in [
+            Act::PacketIn,
+            Act::PacketOut,
+            Act::PacketConnect,
+            Act::PacketAccept,
+            Act::NetConnect,
+            Act::NetSend,
+        ] {
+            let gate = facts::gate(image.kernel(), act.family(), act.value());
+            for _ in 0..24 {
+                let mut any = || match random.next() % 2 {
+                    0 => Address::V4(random.next() as u32 & 0xff00_00ff),
+                    _ => Address::V6(random.next() & (7 << 56), random.next()),
+                };
+                let (remote, local) = (any(), any());
+                let event = Event::new(act)
+                    .with(Fact::RemoteIp, Value::Address(remote))
+                    .with(Fact::LocalIp, Value::Address(local));
+                let verdict = run::decide(&image, &event, Mode::Enforce).verdict;
+                refused += u32::from(verdict == Action::Block);
+                let unlisted = |asked, fact, address| {
+                    !asked || facts::unlisted(image.kernel(), act.family(), fact, address)
+                };
+                let passes = gate.is_some_and(|(of_remote, of_local)| {
+                    unlisted(of_remote.asked, Fact::RemoteIp, remote)
+                        && unlisted(of_local.asked, Fact::LocalIp, local)
+                });
+                if passes {
+                    short += 1;
+                    assert_eq!(verdict, Action::Pass, "{act:?} {remote:?} {local:?} {program:?}");
+                } else {
+                    long += 1;
+                }
+            }
+        }
+    }
+    assert!(short > 10_000 && long > 5_000 && refused > 2_000, "{short} {long} {refused}");
 }

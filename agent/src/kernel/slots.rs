@@ -11,13 +11,14 @@ use std::{io, mem::offset_of, path::Path};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use interdict_abi::{
-    ids::{Act, Family, Generation, Mode},
+    ids::{Act, Family, Generation, Mode, OUT_AND_CONNECT},
     image::header,
-    maps::{Control, Gate, Rate, RuleKey, names},
+    maps::{Control, Gate, Gates, Rate, RuleKey, names},
 };
 use interdict_engine::facts;
 use interdict_rules::live::{Feeds, Patch, Step};
 use thiserror::Error;
+use zerocopy::IntoBytes as _;
 
 use super::{
     labels::{LabelError, Labels},
@@ -63,17 +64,35 @@ pub enum SwapError {
     },
 }
 
-/// How packets may pass an interface under `image` without being judged; nothing where there is no such short cut.
-fn gate(generation: Generation, image: &[u8]) -> Gate {
-    let Some((remote, local)) = facts::gate(image, Family::Packet, Act::PacketIn.value()) else {
+/// How acts may pass under `image` without being judged.
+fn gates(generation: Generation, image: &[u8]) -> Gates {
+    let packet = |act| gate(generation, image, Family::Packet, act);
+    let flow = |act: Act| gate(generation, image, Family::Net, act.value());
+    Gates {
+        interface: packet(Act::PacketIn.value()),
+        out: packet(Act::PacketOut.value()),
+        asking: packet(OUT_AND_CONNECT),
+        accept: packet(Act::PacketAccept.value()),
+        connect: flow(Act::NetConnect),
+        send: flow(Act::NetSend),
+    }
+}
+
+/// The same for one act; nothing where there is no such short cut.
+fn gate(generation: Generation, image: &[u8], family: Family, act: u32) -> Gate {
+    let Some((remote, local)) = facts::gate(image, family, act) else {
         return Gate::default();
     };
-    let word = |offset, prefix| Gate::word(generation.0, offset, prefix);
+    let word = |asked: bool, offset: u32, prefix| match (asked, offset) {
+        (false, _) => Gate::word(generation.0, 0, 0),
+        (true, 0) => Gate::word(generation.0, 0, Gate::SEARCH),
+        (true, offset) => Gate::word(generation.0, offset, prefix),
+    };
     Gate {
-        remote_v4: word(remote.v4, 0),
-        remote_v6: word(remote.v6, remote.prefix),
-        local_v4: word(local.v4, 0),
-        local_v6: word(local.v6, local.prefix),
+        remote_v4: word(remote.asked, remote.v4, 0),
+        remote_v6: word(remote.asked, remote.v6, remote.prefix),
+        local_v4: word(local.asked, local.v4, 0),
+        local_v6: word(local.asked, local.v6, local.prefix),
     }
 }
 
@@ -151,15 +170,16 @@ impl Slots {
             (offset_of!(Control, mode), control.mode),
             (offset_of!(Control, inside), control.inside),
             (offset_of!(Control, rates), control.rates),
-            (offset_of!(Control, gate.remote_v4), control.gate.remote_v4),
-            (offset_of!(Control, gate.remote_v6), control.gate.remote_v6),
-            (offset_of!(Control, gate.local_v4), control.gate.local_v4),
-            (offset_of!(Control, gate.local_v6), control.gate.local_v6),
             (offset_of!(Control, repeats_gone), control.repeats_gone),
             (offset_of!(Control, active), control.active),
             (offset_of!(Control, staged), control.staged),
         ];
-        for (offset, word) in words {
+        // Each names the generation it is about: before that is in force it says nothing.
+        let gates = control.gates.as_bytes().chunks_exact(8).zip((0..).step_by(8));
+        let gates = gates.filter_map(|(word, at)| {
+            Some((offset_of!(Control, gates) + at, u64::from_ne_bytes(*word.first_chunk()?)))
+        });
+        for (offset, word) in gates.chain(words) {
             self.words.store(offset, word).map_err(SwapError::Slot)?;
         }
         Ok(())
@@ -231,7 +251,7 @@ impl Slots {
             staged: 0,
             mode: mode as u64,
             agent,
-            gate: gate(next, image),
+            gates: gates(next, image),
             rates: u64::from(!self.rates.is_empty()),
             ..before
         })?;

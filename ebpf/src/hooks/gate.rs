@@ -1,22 +1,28 @@
-//! The short way for packets that come in and that no rule can be about: two reads of bitmaps, and for addresses beside
-//! listed ones a look at the table.
+//! The short way for packets and flows that no rule can be about: a read of a bitmap, or a look at a table.
 //!
-//! In: the frame, and the gate that the agent wrote with the policy. Out: whether it passes at once. Anything that is not a
-//! plain frame with a whole IP header goes the long way, so nothing is decided here that would not be decided there.
+//! In: the packet or the address of a flow, and the gates that the agent wrote with the policy. Out: whether it passes at
+//! once. Anything that is not a plain packet with a whole IP header goes the long way, so nothing is decided here that
+//! would not be decided there.
 
-use aya_ebpf::programs::XdpContext;
+use core::mem;
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    programs::{SkBuffContext, XdpContext},
+};
 use interdict_abi::{
     ids::{Fact, Family},
     image::front,
-    maps::Gate,
+    maps::{Control, Gate},
 };
 use interdict_engine::{
     facts,
     tables::{Address, unlisted},
 };
 
-use super::wire::Source;
+use super::wire::{DCCP, REACH, SCTP, Source, TCP};
 use crate::{
+    bounds::masked,
     maps::CONTROL,
     policy::{self, Image},
 };
@@ -31,90 +37,338 @@ fn may_hold(protocol: u8) -> bool {
     matches!(protocol, 0 | 4 | 17 | 41 | 43 | 44 | 47 | 51 | 60 | 135 | 139 | 140)
 }
 
-/// Whether a frame passes without being judged.
+/// What a policy says of acts that it is not about.
+#[derive(Clone, Copy)]
+struct Open {
+    control: *mut Control,
+    active: u64,
+    image: Image,
+}
+
+impl Open {
+    /// Under the policy in force, if there is one.
+    #[inline(always)]
+    fn now() -> Option<Self> {
+        let control = CONTROL.get_ptr(0)?.cast_mut();
+        // SAFETY: a live map value; the agent writes each word atomically.
+        let active = unsafe { (&raw const (*control).active).read_volatile() };
+        if active == 0 {
+            return None;
+        }
+        Some(Self { control, active, image: policy::slot(active as u32)? })
+    }
+
+    /// Whether a packet of this protocol is judged by what is in it, too.
+    #[inline(always)]
+    fn looked_into(&self, protocol: u8) -> bool {
+        // SAFETY: as in `now`.
+        may_hold(protocol) && unsafe { (&raw const (*self.control).inside).read_volatile() } != 0
+    }
+}
+
+/// Which gate.
+#[derive(Clone, Copy)]
+enum Which {
+    Interface,
+    Out,
+    Asking,
+    Accept,
+    Connect,
+    Send,
+}
+
+/// Which of the words of a gate.
+#[derive(Clone, Copy)]
+enum Word {
+    RemoteV4,
+    RemoteV6,
+    LocalV4,
+    LocalV6,
+}
+
+impl Open {
+    #[inline(always)]
+    fn word(&self, which: Which, word: Word) -> u64 {
+        // SAFETY: the address of a part of a live map value.
+        let gate = unsafe {
+            let gates = &raw const (*self.control).gates;
+            match which {
+                Which::Interface => &raw const (*gates).interface,
+                Which::Out => &raw const (*gates).out,
+                Which::Asking => &raw const (*gates).asking,
+                Which::Accept => &raw const (*gates).accept,
+                Which::Connect => &raw const (*gates).connect,
+                Which::Send => &raw const (*gates).send,
+            }
+        };
+        // SAFETY: as in `now`.
+        unsafe {
+            match word {
+                Word::RemoteV4 => (&raw const (*gate).remote_v4).read_volatile(),
+                Word::RemoteV6 => (&raw const (*gate).remote_v6).read_volatile(),
+                Word::LocalV4 => (&raw const (*gate).local_v4).read_volatile(),
+                Word::LocalV6 => (&raw const (*gate).local_v6).read_volatile(),
+            }
+        }
+    }
+}
+
+/// Whether a frame that comes in at an interface passes without being judged.
 #[inline(always)]
 pub fn passes(frame: &XdpContext) -> bool {
-    let Some(control) = CONTROL.get_ptr(0) else { return false };
-    let control = control.cast_mut();
-    // SAFETY: a live map value; the agent writes each word atomically.
-    let active = unsafe { (&raw const (*control).active).read_volatile() };
-    if active == 0 {
-        return false;
-    }
-    // SAFETY: as above.
-    let inside = unsafe { (&raw const (*control).inside).read_volatile() };
-    let Some(image) = policy::slot(active as u32) else { return false };
+    let Some(open) = Open::now() else { return false };
     let Some(kind) = frame.at::<u16>(12) else { return false };
     let kind = u16::from_be(kind);
     if kind == ETH_P_IP {
-        let Some(header) = frame.at::<[u8; 20]>(14) else { return false };
-        if header[0] >> 4 != 4 || header[0] & 15 < 5 || inside != 0 && may_hold(header[9]) {
-            return false;
-        }
-        let source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
-        let destination = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
-        // SAFETY: as above.
-        let (remote, local) = unsafe {
-            (
-                (&raw const (*control).gate.remote_v4).read_volatile(),
-                (&raw const (*control).gate.local_v4).read_volatile(),
-            )
-        };
-        return clear_v4(&image, active, remote, source, Fact::RemoteIp)
-            && clear_v4(&image, active, local, destination, Fact::LocalIp);
+        let Some(packet) = V4::at(frame, 14, &open) else { return false };
+        return packet.clear(&open, Which::Interface, false);
     }
     if kind == ETH_P_IPV6 {
-        let Some(start) = frame.at::<[u8; 8]>(14) else { return false };
-        if start[0] >> 4 != 6 || inside != 0 && may_hold(start[6]) {
-            return false;
-        }
-        let Some(source) = frame.at::<[u64; 2]>(22) else { return false };
-        let Some(destination) = frame.at::<[u64; 2]>(38) else { return false };
-        // SAFETY: as above.
-        let (remote, local) = unsafe {
-            (
-                (&raw const (*control).gate.remote_v6).read_volatile(),
-                (&raw const (*control).gate.local_v6).read_volatile(),
-            )
-        };
-        return clear_v6(&image, active, remote, source, Fact::RemoteIp)
-            && clear_v6(&image, active, local, destination, Fact::LocalIp);
+        let Some(packet) = V6::at(frame, 14, &open) else { return false };
+        return packet.clear(&open, Which::Interface, false);
     }
     false
 }
 
+/// Whether a packet that leaves a socket passes without being judged.
+#[inline(always)]
+pub fn leaves(packet: &SkBuffContext) -> bool {
+    let Some(open) = Open::now() else { return false };
+    let source = Linear(packet.skb.skb);
+    let Some([first, _]) = source.at::<[u8; 2]>(0) else { return false };
+    if first >> 4 == 4 {
+        let Some(packet) = V4::at(&source, 0, &open) else { return false };
+        let which = if packet.asks(&source) { Which::Asking } else { Which::Out };
+        return packet.clear(&open, which, true);
+    }
+    if first >> 4 == 6 {
+        let Some(packet) = V6::at(&source, 0, &open) else { return false };
+        let which = if packet.asks(&source) { Which::Asking } else { Which::Out };
+        return packet.clear(&open, which, true);
+    }
+    false
+}
+
+/// Whether a packet that arrives at a socket passes without being judged.
+#[inline(always)]
+pub fn arrives(packet: &SkBuffContext) -> bool {
+    let Some(open) = Open::now() else { return false };
+    let source = Linear(packet.skb.skb);
+    let Some([first, _]) = source.at::<[u8; 2]>(0) else { return false };
+    if first >> 4 == 4 {
+        let Some(packet) = V4::at(&source, 0, &open) else { return false };
+        return !packet.asks(&source) || packet.clear(&open, Which::Accept, false);
+    }
+    if first >> 4 == 6 {
+        let Some(packet) = V6::at(&source, 0, &open) else { return false };
+        return !packet.asks(&source) || packet.clear(&open, Which::Accept, false);
+    }
+    false
+}
+
+/// What a process does with a flow, and there is a gate for.
+#[derive(Clone, Copy)]
+pub enum Deed {
+    /// It connects.
+    Connect,
+    /// It sends.
+    Send,
+}
+
+impl Deed {
+    #[inline(always)]
+    fn gate(self) -> Which {
+        match self {
+            Self::Connect => Which::Connect,
+            Self::Send => Which::Send,
+        }
+    }
+}
+
+/// Whether what a process does with an IPv4 peer needs not be judged.
+#[inline(always)]
+pub fn free_v4(deed: Deed, peer: u32) -> bool {
+    let Some(open) = Open::now() else { return false };
+    let which = deed.gate();
+    clear_v4(&open, open.word(which, Word::RemoteV4), peer, NET | Fact::RemoteIp as u32)
+        && nothing_asked(&open, open.word(which, Word::LocalV4))
+}
+
+/// [`free_v4`] for IPv6, by halves in host order.
+#[inline(always)]
+pub fn free_v6(deed: Deed, upper: u64, lower: u64) -> bool {
+    let Some(open) = Open::now() else { return false };
+    let which = deed.gate();
+    clear_v6(&open, open.word(which, Word::RemoteV6), [upper, lower], NET | Fact::RemoteIp as u32)
+        && nothing_asked(&open, open.word(which, Word::LocalV6))
+}
+
+/// Whether a word says that no clause asks for the address.
+#[inline(always)]
+fn nothing_asked(open: &Open, word: u64) -> bool {
+    Gate::generation(word) == open.active && Gate::front(word) == (0, 0)
+}
+
+/// What is in a packet's first bytes that are not in fragments, for programs that see it as memory.
+struct Linear(*mut __sk_buff);
+
+impl Source for Linear {
+    #[inline(always)]
+    fn at<T: Copy>(&self, offset: u64) -> Option<T> {
+        let offset = masked::<0x3fff>(offset);
+        if offset >= REACH {
+            return None;
+        }
+        // SAFETY: the context is live for the whole program; the verifier turns these into checked context reads.
+        let (start, end) = unsafe {
+            let start = (&raw const (*self.0).data).read_volatile();
+            (u64::from(start), u64::from((&raw const (*self.0).data_end).read_volatile()))
+        };
+        let start = start + offset;
+        if start + mem::size_of::<T>() as u64 > end {
+            return None;
+        }
+        // SAFETY: checked against the end of the packet; packets have no alignment.
+        Some(unsafe { (start as *const T).read_unaligned() })
+    }
+}
+
+/// An IPv4 header.
+struct V4 {
+    at: u64,
+    source: u32,
+    destination: u32,
+    transport: u64,
+    protocol: u8,
+    first: bool,
+}
+
+impl V4 {
+    #[inline(always)]
+    fn at<S: Source>(bytes: &S, at: u64, open: &Open) -> Option<Self> {
+        let header = bytes.at::<[u8; 20]>(at)?;
+        if header[0] >> 4 != 4 || header[0] & 15 < 5 || open.looked_into(header[9]) {
+            return None;
+        }
+        Some(Self {
+            at,
+            source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
+            destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
+            transport: u64::from(header[0] & 15) * 4,
+            protocol: header[9],
+            first: u16::from_be_bytes([header[6], header[7]]) & 0x1fff == 0,
+        })
+    }
+
+    /// Whether it asks for a connection, or might.
+    #[inline(always)]
+    fn asks<S: Source>(&self, bytes: &S) -> bool {
+        asks(bytes, self.protocol, if self.first { self.at + self.transport } else { REACH })
+    }
+
+    #[inline(always)]
+    fn clear(&self, open: &Open, which: Which, out: bool) -> bool {
+        let (remote, local) =
+            if out { (self.destination, self.source) } else { (self.source, self.destination) };
+        clear_v4(open, open.word(which, Word::RemoteV4), remote, PACKET | Fact::RemoteIp as u32)
+            && clear_v4(open, open.word(which, Word::LocalV4), local, PACKET | Fact::LocalIp as u32)
+    }
+}
+
+/// An IPv6 header.
+struct V6 {
+    at: u64,
+    source: [u64; 2],
+    destination: [u64; 2],
+    protocol: u8,
+}
+
+impl V6 {
+    #[inline(always)]
+    fn at<S: Source>(bytes: &S, at: u64, open: &Open) -> Option<Self> {
+        let start = bytes.at::<[u8; 8]>(at)?;
+        if start[0] >> 4 != 6 || open.looked_into(start[6]) {
+            return None;
+        }
+        let source = bytes.at::<[u64; 2]>(at + 8)?;
+        let destination = bytes.at::<[u64; 2]>(at + 24)?;
+        Some(Self {
+            at,
+            source: [u64::from_be(source[0]), u64::from_be(source[1])],
+            destination: [u64::from_be(destination[0]), u64::from_be(destination[1])],
+            protocol: start[6],
+        })
+    }
+
+    /// Whether it asks for a connection, or might: behind extension headers anything may.
+    #[inline(always)]
+    fn asks<S: Source>(&self, bytes: &S) -> bool {
+        matches!(self.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
+            || asks(bytes, self.protocol, self.at + 40)
+    }
+
+    #[inline(always)]
+    fn clear(&self, open: &Open, which: Which, out: bool) -> bool {
+        let (remote, local) =
+            if out { (self.destination, self.source) } else { (self.source, self.destination) };
+        clear_v6(open, open.word(which, Word::RemoteV6), remote, PACKET | Fact::RemoteIp as u32)
+            && clear_v6(open, open.word(which, Word::LocalV6), local, PACKET | Fact::LocalIp as u32)
+    }
+}
+
+/// Whether a packet asks for a connection, or might, whose header behind that of IP starts at `transport`.
+#[inline(always)]
+fn asks<S: Source>(bytes: &S, protocol: u8, transport: u64) -> bool {
+    match u16::from(protocol) {
+        TCP => match bytes.at::<[u8; 2]>(transport + 12) {
+            Some([_, flags]) => flags & 0x12 == 0x02,
+            None => true,
+        },
+        SCTP | DCCP => true,
+        _ => false,
+    }
+}
+
 /// Whether an IPv4 address is in no table, by the gate's word.
 #[inline(always)]
-fn clear_v4(image: &Image, active: u64, word: u64, address: u32, fact: Fact) -> bool {
-    if Gate::generation(word) != active {
+fn clear_v4(open: &Open, word: u64, address: u32, fact: u32) -> bool {
+    if Gate::generation(word) != open.active {
         return false;
     }
-    let (offset, _) = Gate::front(word);
-    offset == 0
-        || unlisted(image, offset, front::bit_v4(address))
-        || interdict_unlisted(active as u32, fact as u32, 0, 0xffff_0000_0000 | u64::from(address))
+    let (offset, prefix) = Gate::front(word);
+    (offset, prefix) == (0, 0)
+        || unlisted(&open.image, offset, front::bit_v4(address))
+        || interdict_unlisted(open.active as u32, fact, 0, 0xffff_0000_0000 | u64::from(address))
             != 0
 }
 
-/// Whether the table of a fact about packets does not list an address, under the policy of `generation`: a function of its
-/// own, so that its searches are verified once. IPv4 comes as IPv6 has it.
+/// In the parameter of [`interdict_unlisted`]: the fact is about packets.
+const PACKET: u32 = (Family::Packet as u32) << 8;
+/// As [`PACKET`]: about flows.
+const NET: u32 = (Family::Net as u32) << 8;
+
+/// Whether the table of a fact does not list an address, under the policy of `generation`: a function of its own, so that
+/// its searches are verified once. IPv4 comes as IPv6 has it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn interdict_unlisted(generation: u32, fact: u32, upper: u64, lower: u64) -> u64 {
     let Some(image) = policy::slot(generation) else { return 0 };
-    let fact = if fact == Fact::LocalIp as u32 { Fact::LocalIp } else { Fact::RemoteIp };
-    u64::from(facts::unlisted(&image, Family::Packet, fact, Address::v6(upper, lower)))
+    let family = if fact & NET == NET { Family::Net } else { Family::Packet };
+    let fact = if fact & 0xff == Fact::LocalIp as u32 { Fact::LocalIp } else { Fact::RemoteIp };
+    u64::from(facts::unlisted(&image, family, fact, Address::v6(upper, lower)))
 }
 
 /// [`clear_v4`] for IPv6; mapped IPv4 goes the long way.
 #[inline(always)]
-fn clear_v6(image: &Image, active: u64, word: u64, halves: [u64; 2], fact: Fact) -> bool {
-    let (upper, lower) = (u64::from_be(halves[0]), u64::from_be(halves[1]));
-    if Gate::generation(word) != active || matches!(Address::v6(upper, lower), Address::V4(_)) {
+fn clear_v6(open: &Open, word: u64, halves: [u64; 2], fact: u32) -> bool {
+    let [upper, lower] = halves;
+    if Gate::generation(word) != open.active
+        || matches!(Address::v6(upper, lower), Address::V4(_))
+    {
         return false;
     }
     let (offset, prefix) = Gate::front(word);
-    offset == 0
-        || unlisted(image, offset, front::bit_v6(upper, prefix))
-        || interdict_unlisted(active as u32, fact as u32, upper, lower) != 0
+    (offset, prefix) == (0, 0)
+        || offset != 0 && unlisted(&open.image, offset, front::bit_v6(upper, prefix))
+        || interdict_unlisted(open.active as u32, fact, upper, lower) != 0
 }

@@ -7,11 +7,11 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::ids::{Act, CONNECT_AND_SEND, Fact, Family, Fault};
 use interdict_engine::facts;
 
-use super::{judge::Case, named, packet, report, report::Told, with_area, with_policy};
+use super::{gate::{self, Deed}, judge::Case, named, packet, report, report::Told, with_area, with_policy};
 use crate::{
     emit,
     kernel::{
-        copy, fields,
+        copy, fields, probed,
         object::{Reader, Typed},
     },
     policy::{self, Policy},
@@ -204,7 +204,32 @@ fn end(family: u16, short: &Short) -> End {
 /// hook-signature: int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(context: LsmContext) -> i32 {
+    if free(Deed::Connect, context.arg(1)) {
+        return 0;
+    }
     with_policy(Family::Net, |policy, area| connect(context.arg(0), context.arg(1), policy, area))
+}
+
+/// Bytes before the address of a `sockaddr_in6`, behind those before that of a `sockaddr_in`.
+const V6_AT: u64 = 8;
+
+/// Whether no rule can be about what is done with this address, by itself.
+#[inline(always)]
+fn free(deed: Deed, to: *const u8) -> bool {
+    // A `struct sockaddr` is long enough for an IPv4 address, and the kernel's copy for any.
+    match Typed::read::<u16>(to, 0) {
+        Some(AF_INET) => {
+            let address = Typed::read::<u32>(to, 4).unwrap_or(0);
+            gate::free_v4(deed, u32::from_be(address))
+        }
+        Some(AF_INET6) => match probed::<[u64; 2]>(to, V6_AT) {
+            Some([upper, lower]) => {
+                gate::free_v6(deed, u64::from_be(upper), u64::from_be(lower))
+            }
+            None => false,
+        },
+        Some(_) | None => false,
+    }
 }
 
 #[inline(always)]
@@ -266,6 +291,12 @@ fn sent(socket: *const u8, message: *const u8, opens: bool, policy: &Policy, are
         }
     }
     if remote.present == 0 {
+        return 0;
+    }
+    let (upper, lower) = remote.ip;
+    if !opens && family == AF_INET && gate::free_v4(Deed::Send, lower as u32)
+        || !opens && family == AF_INET6 && gate::free_v6(Deed::Send, upper, lower)
+    {
         return 0;
     }
     let mut flow = Flow { family, ..kind.flow(Act::NetSend, remote, End::NONE) };

@@ -81,12 +81,18 @@ pub fn judged_at_interface(context: &XdpContext) -> u32 {
 /// let it pass, 0 to drop it (the sender sees `EPERM`).
 #[cgroup_skb(egress)]
 pub fn packet_out(context: SkBuffContext) -> i32 {
+    if gate::leaves(&context) {
+        return 1;
+    }
     at_socket(&context, place::OUT)
 }
 
 /// A packet arrives at a socket. As [`packet_out`].
 #[cgroup_skb(ingress)]
 pub fn packet_accept(context: SkBuffContext) -> i32 {
+    if gate::arrives(&context) {
+        return 1;
+    }
     at_socket(&context, place::IN)
 }
 

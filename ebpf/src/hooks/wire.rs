@@ -34,11 +34,13 @@ const IPIP: u16 = 4;
 pub const TCP: u16 = 6;
 /// UDP.
 pub const UDP: u16 = 17;
-const DCCP: u16 = 33;
+/// DCCP.
+pub const DCCP: u16 = 33;
 const IPV6: u16 = 41;
 const GRE: u16 = 47;
 const ICMPV6: u16 = 58;
-const SCTP: u16 = 132;
+/// SCTP.
+pub const SCTP: u16 = 132;
 const UDPLITE: u16 = 136;
 
 const VXLAN: u16 = 4789;
