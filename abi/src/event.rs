@@ -47,6 +47,8 @@ pub mod flags {
     pub const SPELLED: u32 = 256;
     /// Rules ask for something of the process's container that was not known: their `on_fault` decided.
     pub const WORKLOAD_UNKNOWN: u32 = 512;
+    /// The second string is a [`super::FlowTotals`].
+    pub const TOTALS: u32 = 1024;
 }
 
 /// The fixed head of every record. 176 bytes.
@@ -128,6 +130,23 @@ pub struct Head {
 }
 
 const _: () = assert!(size_of::<Head>() == 176);
+
+/// What is known of a flow when it is over: the second string of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowTotals {
+    /// Bytes that came, without headers; [`Self::UNKNOWN`] if nobody counted.
+    pub bytes_in: u64,
+    /// Bytes that were sent, as `bytes_in`.
+    pub bytes_out: u64,
+    /// How long it was open, ns; [`Self::UNKNOWN`] if nobody saw it begin.
+    pub duration_ns: u64,
+}
+
+impl FlowTotals {
+    /// What is not known.
+    pub const UNKNOWN: u64 = u64::MAX;
+}
 
 impl Head {
     /// A head with every field zero.

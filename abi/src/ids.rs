@@ -354,6 +354,12 @@ numbered! {
         PodLabels = 50 => "k8s.labels",
         /// Service account of its pod. Automaton.
         ServiceAccount = 51 => "k8s.serviceaccount",
+        /// Bytes that a flow brought, as many as fit. Ranges.
+        BytesIn = 52 => "net.bytes_in",
+        /// Bytes that were sent over a flow, as many as fit. Ranges.
+        BytesOut = 53 => "net.bytes_out",
+        /// Whole seconds that a flow was open. Ranges.
+        Duration = 54 => "net.duration",
     }
 }
 

@@ -116,6 +116,9 @@ pub const LINEAGE: usize = 32;
 /// Paths of programs that are kept for lineages. The agent removes those that nobody refers to.
 pub const PROGRAMS: u32 = 8_192;
 
+/// Processes that are exiting, whose sockets may still have to be closed; those that began to longest ago give way.
+pub const EXITING: u32 = 4_096;
+
 /// Execs that may be between `bprm_check_security` and `sched_process_exec` at one time.
 pub const EXECS_IN_FLIGHT: u32 = 4_096;
 

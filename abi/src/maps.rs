@@ -114,6 +114,11 @@ pub struct Gate {
     pub local_v4: u64,
     /// Of local IPv6 addresses.
     pub local_v6: u64,
+    /// The generation, and in the lower half a bit for each of the 32 blocks (by the first five bits) of remote IPv4
+    /// addresses of which some are listed. Of another generation: all may be.
+    pub near_v4: u64,
+    /// The same for the bits that the first sixteen bits of remote IPv4 addresses come to: see [`Gate::spread`].
+    pub spread_v4: u64,
 }
 
 impl Gate {
@@ -123,6 +128,16 @@ impl Gate {
     /// A front at `offset` (a multiple of 8; 0: no clause asks for this address) that looks at `prefix` bits.
     pub const fn word(generation: u32, offset: u32, prefix: u32) -> u64 {
         (generation as u64) << 32 | (offset as u64 >> 3) << 7 | prefix as u64 & 0x7f
+    }
+
+    /// The bit in [`Self::near_v4`] of an IPv4 address.
+    pub const fn near(address: u32) -> u32 {
+        address >> 27
+    }
+
+    /// The bit in [`Self::spread_v4`] of an IPv4 address: neighbours have others.
+    pub const fn spread(address: u32) -> u32 {
+        (address >> 16).wrapping_mul(0x9e37_79b1) >> 27
     }
 
     /// The generation of a word.
@@ -148,6 +163,18 @@ pub struct ProcessKey {
     pub generation: u32,
     /// Thread group id, initial PID namespace.
     pub process: u32,
+}
+
+/// What a process that is exiting ran: its rows are gone before its sockets are closed.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LastProgram {
+    /// Start of the process, ns on `CLOCK_BOOTTIME`: its number may be another's by now.
+    pub start_ns: u64,
+    /// The executable label.
+    pub exe: u64,
 }
 
 /// The set of ancestor predicates that hold of a process.
@@ -543,7 +570,7 @@ pub struct DnsStream {
 
 const _: () = assert!(size_of::<Subject>() == 64);
 const _: () = assert!(size_of::<Repeats>() == 40);
-const _: () = assert!(size_of::<Control>() == 264);
+const _: () = assert!(size_of::<Control>() == 360);
 const _: () = assert!(size_of::<ToldKey>() == 24);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);

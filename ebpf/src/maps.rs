@@ -13,8 +13,8 @@ use interdict_abi::{
     },
     maps::{
         AddressKey, AddressName, AncestorSet, Control, Crossing, DnsAsked, DnsStream, ExecInFlight,
-        KnownName, LongName, NameKey, ProcessKey, Rate, Repeats, RuleKey, RuleTally, Subject,
-        ToldAt, ToldFile, ToldKey, Workload,
+        KnownName, LastProgram, LongName, NameKey, ProcessKey, Rate, Repeats, RuleKey, RuleTally,
+        Subject, ToldAt, ToldFile, ToldKey, Workload,
     },
 };
 
@@ -48,6 +48,11 @@ pub static EXES: HashMap<ProcessKey, u32> =
 #[map]
 pub static ANCESTORS: HashMap<ProcessKey, AncestorSet> =
     HashMap::with_max_entries(2 * PROCESSES, BPF_F_NO_PREALLOC);
+
+/// What processes ran that are exiting. Written by the lifecycle programs while a rule is about flows that end.
+#[map]
+pub static EXITING: LruHashMap<ProcessKey, LastProgram> =
+    LruHashMap::with_max_entries(limits::EXITING, 0);
 
 /// Names that objects are remembered under. Written by programs; see `names`.
 #[map]

@@ -6,10 +6,11 @@
 
 use interdict_abi::{
     ids::{FACTS, FAMILIES, Fact, Family, SetFact},
-    image::{CLAUSE_BYTES, COLUMN_BYTES, TableKind, clause, column, family, front, header},
+    image::{CLAUSE_BYTES, COLUMN_BYTES, TableKind, clause, column, family, front, header, pages},
     limits::{
         BLOCK_BITS, CAPABILITY_MASKS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES, PATH_BYTES, SET_WORDS,
     },
+    maps::Gate,
 };
 
 use crate::{
@@ -221,6 +222,46 @@ pub fn gate<M: Memory + ?Sized>(image: &M, family: Family, act: u32) -> Option<(
         alive &= sets::summary(image, image.word(column + column::BASE), 0);
     }
     (alive == 0).then_some((fronts[0], fronts[1]))
+}
+
+/// Blocks of addresses of which a table may list some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Bits by [`Gate::near`].
+    pub near: u32,
+    /// Bits by [`Gate::spread`].
+    pub spread: u32,
+}
+
+/// The blocks of IPv4 addresses of which the table of a fact of `family` may list some: all, unless it is small enough to
+/// have neither pages nor a front.
+pub fn blocks_v4<M: Memory + ?Sized>(image: &M, family: Family, fact: Fact) -> Blocks {
+    let column = directory(image, family) + family::COLUMNS + fact as u32 * COLUMN_BYTES;
+    let table = image.word(column + column::TABLE);
+    if image.word(column + column::KIND) != TableKind::Addresses as u32
+        || image.word(table + front::OFFSET) != 0
+        || image.word(table + pages::COUNT) > 1
+    {
+        return Blocks { near: u32::MAX, spread: u32::MAX };
+    }
+    let descriptor = image.long(image.word(table + pages::DESCRIPTORS));
+    let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
+    let mut blocks = Blocks { near: 0, spread: 0 };
+    for range in 0..count {
+        if image.word(keys + pages::deltas(count, 4) + range * 4) == 0 {
+            continue;
+        }
+        let first = image.word(keys + range * 4);
+        let next = if range + 1 < count { image.word(keys + (range + 1) * 4) } else { 0 };
+        let last = next.wrapping_sub(1);
+        for near in Gate::near(first)..=Gate::near(last) {
+            blocks.near |= 1 << near;
+        }
+        for sixteenth in first >> 16..=last >> 16 {
+            blocks.spread |= 1 << Gate::spread(sixteenth << 16);
+        }
+    }
+    blocks
 }
 
 /// Whether no range of a family's table holds an address: the fact's delta is 0, as it is behind a clear bit of its front.

@@ -5,12 +5,16 @@
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use interdict_abi::ids::{Act, Action, Calling, Family, Fault, object_flags};
+use interdict_abi::{
+    event::FlowTotals,
+    ids::{Act, Action, Calling, Family, Fault, object_flags},
+};
 use interdict_rules::{
     field::{Words, domain, number_words, syscall_name},
     meta::{Metadata, RuleMeta, Severity, ThrottleMeta},
     told::{Condition, Known},
 };
+use zerocopy::FromBytes as _;
 
 use super::{
     fields,
@@ -547,7 +551,15 @@ fn flow(decision: &Decision<'_>) -> FlowInfo {
             .then(|| ip.to_ipv4_mapped().map_or(ip.to_string(), |v4| v4.to_string()))
     };
     let port = |port: u16| (port != 0).then_some(port);
+    let totals = decision.flags.totals().then(|| FlowTotals::read_from_prefix(decision.second));
+    let totals = totals.and_then(Result::ok).map(|(totals, _)| totals);
+    let known = |value: fn(&FlowTotals) -> u64| {
+        totals.as_ref().map(value).filter(|value| *value != FlowTotals::UNKNOWN)
+    };
     FlowInfo {
+        bytes_in: known(|totals| totals.bytes_in),
+        bytes_out: known(|totals| totals.bytes_out),
+        duration_ns: known(|totals| totals.duration_ns),
         family: match flow.address_family {
             0 => Word::Borrowed("unspecified"),
             1 => Word::Borrowed("unix"),

@@ -138,6 +138,9 @@ fn net<'a>(alert: &'a Alert, field: &str) -> Option<Cow<'a, str>> {
     let inbound = alert.acts.iter().any(|act| act == "packet.in" || act == "net.accept");
     let end = |remote: bool, port: bool| end(flow, remote, port);
     match field {
+        "bytes_in" => flow.bytes_in.map(|bytes| bytes.to_string().into()),
+        "bytes_out" => flow.bytes_out.map(|bytes| bytes.to_string().into()),
+        "duration" => flow.duration_ns.map(|ns| (ns / 1_000_000_000).to_string().into()),
         "proto" => Some(flow.protocol.as_ref().into()),
         "family" => Some(flow.family.as_ref().into()),
         "dst.ip" | "dst" => end(!inbound, false),

@@ -380,6 +380,15 @@ pub struct CallInfo {
 /// A flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowInfo {
+    /// Of a flow that is over: bytes that came, if they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_in: Option<u64>,
+    /// Bytes that were sent, as `bytes_in`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
+    /// How long it was open, ns, if its begin was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ns: Option<u64>,
     /// `inet`, `inet6`, or the number.
     pub family: Word,
     /// Local address.

@@ -126,6 +126,10 @@ impl RecordFlags {
     pub fn spelled(self) -> bool {
         self.0 & flags::SPELLED != 0
     }
+    /// The second string tells what a flow carried.
+    pub fn totals(self) -> bool {
+        self.0 & flags::TOTALS != 0
+    }
     /// The file was already unlinked.
     pub fn path_deleted(self) -> bool {
         self.0 & flags::PATH_DELETED != 0

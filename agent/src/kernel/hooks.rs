@@ -385,6 +385,19 @@ pub const HOOKS: &[Hook] = &[
         acts: &[Act::NetAccept],
         strongest: Strongest::Refuse,
     },
+    counts("flow_begins", Attach::Entry("tcp_set_state")),
+    counts("udp_sent", Attach::Exit("udp_sendmsg")),
+    counts("udp_sent_v6", Attach::Exit("udpv6_sendmsg")),
+    counts("udp_received", Attach::Exit("udp_recvmsg")),
+    counts("udp_received_v6", Attach::Exit("udpv6_recvmsg")),
+    // Behind those that count. Kernels that refuse LSM programs refuse these too.
+    Hook {
+        program: "socket_close",
+        attach: Attach::Entry("inet_release"),
+        when: When::WithLsm,
+        acts: &[Act::NetClose],
+        strongest: Strongest::Kill,
+    },
     Hook {
         program: "file_called",
         attach: Attach::Tracepoint("sys_exit"),
@@ -524,6 +537,17 @@ const fn moves(program: &'static str, attach: Attach) -> Hook {
     }
 }
 
+/// A program that sums up what flows carry, for those that end.
+const fn counts(program: &'static str, attach: Attach) -> Hook {
+    Hook {
+        program,
+        attach,
+        when: When::WithLsm,
+        acts: &[Act::NetClose],
+        strongest: Strongest::Facts,
+    }
+}
+
 /// A program that guards the agent: see `ebpf/src/hooks/guard`.
 const fn guard(program: &'static str, attach: Attach) -> Hook {
     Hook { program, attach, when: When::Guard, acts: &[], strongest: Strongest::Refuse }
@@ -584,7 +608,9 @@ pub const fn usable(when: When, lsm: bool) -> bool {
 
 /// Without LSM, execs are judged again once they happened.
 fn usable_kill(act: Act, lsm: bool) -> bool {
-    matches!(act, Act::ExecArgs | Act::Syscall | Act::SyscallResult) || (act == Act::Exec && !lsm)
+    matches!(act, Act::ExecArgs | Act::Syscall | Act::SyscallResult)
+        || (act == Act::NetClose && lsm)
+        || (act == Act::Exec && !lsm)
 }
 
 /// The families that a hook decides.

@@ -11,7 +11,7 @@ use std::{io, mem::offset_of, path::Path};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use interdict_abi::{
-    ids::{Act, Family, Generation, Mode, OUT_AND_CONNECT},
+    ids::{Act, Fact, Family, Generation, Mode, OUT_AND_CONNECT},
     image::header,
     maps::{Control, Gate, Gates, Rate, RuleKey, names},
 };
@@ -78,6 +78,19 @@ fn gates(generation: Generation, image: &[u8]) -> Gates {
     }
 }
 
+/// Gates that claim nothing of whole blocks of addresses: what a patch lists may be in any.
+fn unbounded(gates: Gates) -> Gates {
+    let gate = |gate: Gate| Gate { near_v4: 0, spread_v4: 0, ..gate };
+    Gates {
+        interface: gate(gates.interface),
+        out: gate(gates.out),
+        asking: gate(gates.asking),
+        accept: gate(gates.accept),
+        connect: gate(gates.connect),
+        send: gate(gates.send),
+    }
+}
+
 /// The same for one act; nothing where there is no such short cut.
 fn gate(generation: Generation, image: &[u8], family: Family, act: u32) -> Gate {
     let Some((remote, local)) = facts::gate(image, family, act) else {
@@ -88,11 +101,15 @@ fn gate(generation: Generation, image: &[u8], family: Family, act: u32) -> Gate 
         (true, 0) => Gate::word(generation.0, 0, Gate::SEARCH),
         (true, offset) => Gate::word(generation.0, offset, prefix),
     };
+    let blocks = facts::blocks_v4(image, family, Fact::RemoteIp);
+    let bits = |bits: u32| u64::from(generation.0) << 32 | u64::from(bits);
     Gate {
         remote_v4: word(remote.asked, remote.v4, 0),
         remote_v6: word(remote.asked, remote.v6, remote.prefix),
         local_v4: word(local.asked, local.v4, 0),
         local_v6: word(local.asked, local.v6, local.prefix),
+        near_v4: bits(blocks.near),
+        spread_v4: bits(blocks.spread),
     }
 }
 
@@ -266,6 +283,8 @@ impl Slots {
     /// # Errors
     /// It does not fit the slot, or a map cannot be read.
     pub fn patch(&mut self, patch: &Patch) -> Result<(), SwapError> {
+        let before = self.control()?;
+        self.tell(Control { gates: unbounded(before.gates), ..before })?;
         let start = self.active()?.slot() as usize * self.slot_bytes;
         let fits = |at: u32, bytes: usize| at as usize + bytes <= self.slot_bytes;
         let memory = &mut self.memory;

@@ -48,7 +48,7 @@ pub extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 
     let by_effective = narrowing.needs(Fact::Euid);
     let by_name = narrowing.needs(Fact::Comm);
     if by_exe {
-        let label = task::exe(generation, process);
+        let label = task::own_exe(generation);
         if label.is_none() {
             emit::count(Fault::Process);
             told |= flags::PROCESS_UNKNOWN;

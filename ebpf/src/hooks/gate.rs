@@ -84,6 +84,8 @@ enum Word {
     RemoteV6,
     LocalV4,
     LocalV6,
+    NearV4,
+    SpreadV4,
 }
 
 impl Open {
@@ -108,6 +110,8 @@ impl Open {
                 Word::RemoteV6 => (&raw const (*gate).remote_v6).read_volatile(),
                 Word::LocalV4 => (&raw const (*gate).local_v4).read_volatile(),
                 Word::LocalV6 => (&raw const (*gate).local_v6).read_volatile(),
+                Word::NearV4 => (&raw const (*gate).near_v4).read_volatile(),
+                Word::SpreadV4 => (&raw const (*gate).spread_v4).read_volatile(),
             }
         }
     }
@@ -133,35 +137,57 @@ pub fn passes(frame: &XdpContext) -> bool {
 /// Whether a packet that leaves a socket passes without being judged.
 #[inline(always)]
 pub fn leaves(packet: &SkBuffContext) -> bool {
-    let Some(open) = Open::now() else { return false };
-    let source = Linear(packet.skb.skb);
-    let Some([first, _]) = source.at::<[u8; 2]>(0) else { return false };
-    if first >> 4 == 4 {
-        let Some(packet) = V4::at(&source, 0, &open) else { return false };
-        let which = if packet.asks(&source) { Which::Asking } else { Which::Out };
-        return packet.clear(&open, which, true);
-    }
-    if first >> 4 == 6 {
-        let Some(packet) = V6::at(&source, 0, &open) else { return false };
-        let which = if packet.asks(&source) { Which::Asking } else { Which::Out };
-        return packet.clear(&open, which, true);
-    }
-    false
+    interdict_leaves(packet.skb.skb) != 0
 }
 
 /// Whether a packet that arrives at a socket passes without being judged.
 #[inline(always)]
 pub fn arrives(packet: &SkBuffContext) -> bool {
+    interdict_arrives(packet.skb.skb) != 0
+}
+
+/// [`leaves`]: a function of its own, so that those who judge the packet have its stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_leaves(packet: *mut __sk_buff) -> u64 {
+    u64::from(left(&Linear(packet)))
+}
+
+/// As [`interdict_leaves`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_arrives(packet: *mut __sk_buff) -> u64 {
+    u64::from(arrived(&Linear(packet)))
+}
+
+#[inline(always)]
+fn left(source: &Linear) -> bool {
     let Some(open) = Open::now() else { return false };
-    let source = Linear(packet.skb.skb);
-    let Some([first, _]) = source.at::<[u8; 2]>(0) else { return false };
+    let Some(first) = source.first() else { return false };
     if first >> 4 == 4 {
-        let Some(packet) = V4::at(&source, 0, &open) else { return false };
-        return !packet.asks(&source) || packet.clear(&open, Which::Accept, false);
+        let Some(packet) = V4::at(source, 0, &open) else { return false };
+        let which = if packet.asks(source) { Which::Asking } else { Which::Out };
+        return packet.clear(&open, which, true);
     }
     if first >> 4 == 6 {
-        let Some(packet) = V6::at(&source, 0, &open) else { return false };
-        return !packet.asks(&source) || packet.clear(&open, Which::Accept, false);
+        let Some(packet) = V6::at(source, 0, &open) else { return false };
+        let which = if packet.asks(source) { Which::Asking } else { Which::Out };
+        return packet.clear(&open, which, true);
+    }
+    false
+}
+
+#[inline(always)]
+fn arrived(source: &Linear) -> bool {
+    let Some(open) = Open::now() else { return false };
+    let Some(first) = source.first() else { return false };
+    if first >> 4 == 4 {
+        let Some(packet) = V4::at(source, 0, &open) else { return false };
+        return !packet.asks(source) || packet.clear(&open, Which::Accept, false);
+    }
+    if first >> 4 == 6 {
+        let Some(packet) = V6::at(source, 0, &open) else { return false };
+        return !packet.asks(source) || packet.clear(&open, Which::Accept, false);
     }
     false
 }
@@ -190,7 +216,7 @@ impl Deed {
 pub fn free_v4(deed: Deed, peer: u32) -> bool {
     let Some(open) = Open::now() else { return false };
     let which = deed.gate();
-    clear_v4(&open, open.word(which, Word::RemoteV4), peer, NET | Fact::RemoteIp as u32)
+    remote_clear_v4(&open, which, peer, NET | Fact::RemoteIp as u32)
         && nothing_asked(&open, open.word(which, Word::LocalV4))
 }
 
@@ -211,6 +237,23 @@ fn nothing_asked(open: &Open, word: u64) -> bool {
 
 /// What is in a packet's first bytes that are not in fragments, for programs that see it as memory.
 struct Linear(*mut __sk_buff);
+
+impl Linear {
+    /// The first byte of a packet that has as many as an IPv4 header.
+    #[inline(always)]
+    fn first(&self) -> Option<u8> {
+        // SAFETY: as in `at`.
+        let (start, end) = unsafe {
+            let start = (&raw const (*self.0).data).read_volatile();
+            (u64::from(start), u64::from((&raw const (*self.0).data_end).read_volatile()))
+        };
+        if start + 20 > end {
+            return None;
+        }
+        // SAFETY: checked against the end of the packet.
+        Some(unsafe { (start as *const u8).read() })
+    }
+}
 
 impl Source for Linear {
     #[inline(always)]
@@ -270,7 +313,7 @@ impl V4 {
     fn clear(&self, open: &Open, which: Which, out: bool) -> bool {
         let (remote, local) =
             if out { (self.destination, self.source) } else { (self.source, self.destination) };
-        clear_v4(open, open.word(which, Word::RemoteV4), remote, PACKET | Fact::RemoteIp as u32)
+        remote_clear_v4(open, which, remote, PACKET | Fact::RemoteIp as u32)
             && clear_v4(open, open.word(which, Word::LocalV4), local, PACKET | Fact::LocalIp as u32)
     }
 }
@@ -329,6 +372,22 @@ fn asks<S: Source>(bytes: &S, protocol: u8, transport: u64) -> bool {
     }
 }
 
+/// [`clear_v4`] for the remote address: of small tables it is known which blocks of addresses they list nothing of.
+#[inline(always)]
+fn remote_clear_v4(open: &Open, which: Which, address: u32, fact: u32) -> bool {
+    let word = open.word(which, Word::RemoteV4);
+    Gate::generation(word) == open.active
+        && (empty(open, open.word(which, Word::NearV4), Gate::near(address))
+            || empty(open, open.word(which, Word::SpreadV4), Gate::spread(address))
+            || clear_v4(open, word, address, fact))
+}
+
+/// Whether a word says of a block of addresses that none is listed.
+#[inline(always)]
+fn empty(open: &Open, word: u64, bit: u32) -> bool {
+    Gate::generation(word) == open.active && word >> (bit & 31) & 1 == 0
+}
+
 /// Whether an IPv4 address is in no table, by the gate's word.
 #[inline(always)]
 fn clear_v4(open: &Open, word: u64, address: u32, fact: u32) -> bool {
@@ -362,8 +421,7 @@ extern "C" fn interdict_unlisted(generation: u32, fact: u32, upper: u64, lower: 
 #[inline(always)]
 fn clear_v6(open: &Open, word: u64, halves: [u64; 2], fact: u32) -> bool {
     let [upper, lower] = halves;
-    if Gate::generation(word) != open.active
-        || matches!(Address::v6(upper, lower), Address::V4(_))
+    if Gate::generation(word) != open.active || matches!(Address::v6(upper, lower), Address::V4(_))
     {
         return false;
     }

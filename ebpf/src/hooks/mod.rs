@@ -6,6 +6,7 @@ pub mod acting;
 pub mod called;
 pub mod cgroup;
 pub mod climbing;
+pub mod close;
 pub mod dns;
 pub mod exec;
 pub mod file;

@@ -7,12 +7,19 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use interdict_abi::ids::{Act, CONNECT_AND_SEND, Fact, Family, Fault};
 use interdict_engine::facts;
 
-use super::{gate::{self, Deed}, judge::Case, named, packet, report, report::Told, with_area, with_policy};
+use super::{
+    gate::{self, Deed},
+    judge::Case,
+    named, packet, report,
+    report::Told,
+    with_area, with_policy,
+};
 use crate::{
     emit,
     kernel::{
-        copy, fields, probed,
+        copy, fields,
         object::{Reader, Typed},
+        probed,
     },
     policy::{self, Policy},
     scratch::{Area, Short},
@@ -25,8 +32,8 @@ pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
-const TCP: u16 = 6;
-const UDP: u16 = 17;
+pub(super) const TCP: u16 = 6;
+pub(super) const UDP: u16 = 17;
 const MPTCP: u16 = 262;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 
@@ -79,17 +86,17 @@ pub struct Flow {
 
 /// What a socket is.
 #[derive(Clone, Copy)]
-struct Kind {
-    sock: *const u8,
+pub(super) struct Kind {
+    pub(super) sock: *const u8,
     family: u16,
-    protocol: u16,
+    pub(super) protocol: u16,
     kind: u16,
 }
 
 impl Kind {
     /// Of a `struct socket`. `None` without a `struct sock`: nothing can be sent through it.
     #[inline(always)]
-    fn of(socket: *const u8) -> Option<Self> {
+    pub(super) fn of(socket: *const u8) -> Option<Self> {
         let kind = Typed::read::<u16>(socket, fields::socket_type())?;
         let sock = Typed::read::<*const u8>(socket, fields::socket_sk())?;
         // From 6.12 on the verifier wants to see that `sk` is not null.
@@ -104,19 +111,19 @@ impl Kind {
     }
 
     #[inline(always)]
-    fn internet(&self) -> bool {
+    pub(super) fn internet(&self) -> bool {
         self.family == AF_INET || self.family == AF_INET6
     }
 
     #[inline(always)]
-    fn flow(&self, act: Act, remote: End, local: End) -> Flow {
+    pub(super) fn flow(&self, act: Act, remote: End, local: End) -> Flow {
         let Self { family, protocol, kind, .. } = *self;
         Flow { act: act.value(), acts: act.bit(), family, protocol, kind, remote, local }
     }
 
     /// Whom it is connected to; [`End::NONE`] if it is not.
     #[inline(always)]
-    fn peer(&self) -> End {
+    pub(super) fn peer(&self) -> End {
         let port =
             u16::from_be(Typed::read::<u16>(self.sock, fields::sock_remote_port()).unwrap_or(0));
         if port == 0 {
@@ -132,7 +139,7 @@ impl Kind {
 
     /// The address it has taken here.
     #[inline(always)]
-    fn own(&self) -> End {
+    pub(super) fn own(&self) -> End {
         let port = Typed::read::<u16>(self.sock, fields::sock_local_port()).unwrap_or(0);
         if self.family == AF_INET {
             let address = Typed::read::<u32>(self.sock, fields::sock_local_v4()).unwrap_or(0);
@@ -223,9 +230,7 @@ fn free(deed: Deed, to: *const u8) -> bool {
             gate::free_v4(deed, u32::from_be(address))
         }
         Some(AF_INET6) => match probed::<[u64; 2]>(to, V6_AT) {
-            Some([upper, lower]) => {
-                gate::free_v6(deed, u64::from_be(upper), u64::from_be(lower))
-            }
+            Some([upper, lower]) => gate::free_v6(deed, u64::from_be(upper), u64::from_be(lower)),
             None => false,
         },
         Some(_) | None => false,
@@ -393,7 +398,7 @@ fn judge(flow: &Flow, policy: &Policy, area: Area) -> i32 {
 
 /// Narrows by one end of a flow.
 #[inline(always)]
-fn narrow(case: &Case<'_>, end: &End, ip: Fact, port: Fact) -> bool {
+pub(super) fn narrow(case: &Case<'_>, end: &End, ip: Fact, port: Fact) -> bool {
     if end.present == 0 {
         if case.needs(ip) {
             case.absent(ip);

@@ -10,11 +10,11 @@ use interdict_abi::{
     ids::{Act, Fact, Family, Fault, Generation, SetFact},
     image::header,
     limits::{ARGS_BYTES, NAMES_PER_OBJECT, PATH_BYTES, SET_WORDS},
-    maps::{ExecInFlight, KnownName, Lineage, ProcessKey},
+    maps::{ExecInFlight, KnownName, LastProgram, Lineage, ProcessKey},
 };
 use interdict_engine::{Bytes, Memory, args::Gathering};
 
-use super::{climbing, faulted, judge::Case, report, report::Told, strings};
+use super::{climbing, close, faulted, judge::Case, report, report::Told, strings};
 use crate::{
     bounds::masked,
     emit::{self, Weight},
@@ -25,7 +25,7 @@ use crate::{
         probed, task,
     },
     lineage,
-    maps::{ANCESTORS, EXECS, EXES},
+    maps::{ANCESTORS, EXECS, EXES, EXITING},
     names,
     policy::{self, Image, Policy},
     scratch::{self, Area, TEXT_BYTES, Text, Work},
@@ -425,6 +425,13 @@ pub fn process_exit(_context: RawTracePointContext) -> i32 {
 fn forget(generation: Generation, process: u32) {
     let Some(image) = labelling(generation) else { return };
     let key = ProcessKey { generation: generation.0, process };
+    if close::judged(&image)
+        && let Some(exe) = task::exe(generation, process)
+    {
+        let last = LastProgram { start_ns: task::start_ns(), exe: u64::from(exe) };
+        // Without a row its program is not known when its sockets are closed: `on_fault` decides.
+        let _full = EXITING.insert(&key, &last, 0);
+    }
     let _none = EXES.remove(&key);
     if image.word(header::ANCESTOR_SETS) != 0 {
         let _none = ANCESTORS.remove(&key);

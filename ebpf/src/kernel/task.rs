@@ -20,7 +20,7 @@ use super::{
     path::Spot,
     probed,
 };
-use crate::maps::{ANCESTORS, EXES};
+use crate::maps::{ANCESTORS, EXES, EXITING};
 
 /// `struct task_struct` of the acting task, for probe reads.
 #[inline(always)]
@@ -244,6 +244,20 @@ pub fn lineage() -> (u32, u64) {
 pub fn exe(generation: Generation, process: u32) -> Option<u32> {
     // SAFETY: copied at once; entries are only replaced as a whole.
     unsafe { EXES.get(&ProcessKey { generation: generation.0, process }) }.copied()
+}
+
+/// [`exe`] of the acting process, also while it closes what it had open when it exited.
+#[inline(always)]
+pub fn own_exe(generation: Generation) -> Option<u32> {
+    let (process, _) = ids();
+    let label = exe(generation, process);
+    if label.is_some() {
+        return label;
+    }
+    // SAFETY: copied at once; entries are only replaced as a whole.
+    let last =
+        unsafe { EXITING.get(&ProcessKey { generation: generation.0, process }) }.copied()?;
+    if last.start_ns == start_ns() { Some(last.exe as u32) } else { None }
 }
 
 /// The ancestor predicates that hold of a process.

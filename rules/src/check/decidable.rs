@@ -7,7 +7,6 @@ use crate::{
     diag::{Code, Diagnostic, Diagnostics},
     field::{self, DECIDED, FIELDS, Field, Resolved, Unresolved},
     ir::Pattern,
-    parse::policy::Spanned,
 };
 
 /// The names of the acts this version decides.
@@ -15,23 +14,6 @@ pub(super) fn decided_acts() -> String {
     let names: Vec<&str> =
         DECIDED.iter().filter(|row| row.act.is_named()).map(|row| row.act.name()).collect();
     names.join(", ")
-}
-
-/// Whether the kernel decides an act; if not, says so.
-pub(super) fn decides(act: &Spanned<Act>, diagnostics: &mut Diagnostics) -> bool {
-    if field::decided(act.value).is_some() {
-        return true;
-    }
-    diagnostics.add(
-        Diagnostic::error(
-            Code::ActNotDecided,
-            act.span,
-            format!("this version does not decide `{}` in the kernel", act.value.name()),
-        )
-        .label("would never be enforced")
-        .help(format!("acts decided by this version: {}", decided_acts())),
-    );
-    false
 }
 
 /// Says if a test cannot be decided for an act.

@@ -4,7 +4,7 @@ use interdict_abi::ids::{Act, Action, Family, Mode};
 
 use super::{
     CheckedException, CheckedRule, Environment, Leaf, Predicate,
-    decidable::{decided_acts, decides, resolves},
+    decidable::{decided_acts, resolves},
     expression::Checker,
     names::Names,
     scope::scoped,
@@ -56,9 +56,6 @@ pub(super) fn check<'p>(
     let tells = rule.action.value.action == Action::Alert;
     for act in &written {
         let kernel_act = final_act(act.value);
-        if !decides(act, diagnostics) {
-            continue;
-        }
         for part in when.iter().chain(&salvaged) {
             part.each(&mut |leaf| {
                 resolves(leaf, (act.value, kernel_act), tells, None, diagnostics);

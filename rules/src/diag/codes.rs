@@ -137,9 +137,7 @@ two rules, or put the common part in a macro.";
 its start, a value that is required to be two different things at once.";
 
     // What can be enforced.
-    ActNotDecided = 401, "this version does not decide this act",
-"The act is part of the language, but the kernel programs of this version do not decide it. A rule that is accepted and
-does nothing is worse than one that is refused, so it is refused. `interdict fields --acts` lists what is decided.";
+    // 401 was said of acts that no kernel program decided. There are none left.
     FieldNotDecided = 402, "this version does not know this field in the kernel",
 "The field is part of the language, but the kernel programs of this version do not gather it for this act, so a rule on
 it could never be decided.";

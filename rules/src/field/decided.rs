@@ -117,6 +117,34 @@ const NAMED_SOCKET: [Fact; 6] = [
 const OWN: [Fact; 5] =
     [Fact::LocalIp, Fact::LocalPort, Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
 
+/// What is known of a flow that is over.
+const CLOSED: [Fact; 10] = [
+    Fact::RemoteIp,
+    Fact::RemotePort,
+    Fact::LocalIp,
+    Fact::LocalPort,
+    Fact::Protocol,
+    Fact::AddressFamily,
+    Fact::SocketType,
+    Fact::BytesIn,
+    Fact::BytesOut,
+    Fact::Duration,
+];
+
+/// What is known of the process that ends it.
+const CLOSING: [Fact; 10] = [
+    Fact::Exe,
+    Fact::ParentExe,
+    Fact::Comm,
+    Fact::Uid,
+    Fact::Euid,
+    Fact::Gid,
+    Fact::ProcessFlags,
+    Fact::LoginUid,
+    Fact::Pid,
+    Fact::StartAge,
+];
+
 const MADE: [Fact; 3] = [Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
 
 const PACKET: [Fact; 5] =
@@ -196,6 +224,15 @@ pub const DECIDED: &[Decided] = &[
     socket(Act::NetListen, facts!(OWN, PROCESS), &[2, 10]),
     // Whose connection it is, is not known yet: that is for `packet.accept`.
     socket(Act::NetAccept, facts!(OWN, PROCESS), &[2, 10]),
+    // It has happened. A process that exits has no folder, terminal or descriptors any more when its sockets are closed, and
+    // its ancestors are forgotten.
+    Decided {
+        refusable: false,
+        facts: facts!(CLOSED, CLOSING),
+        sets: &[SetFact::Caps],
+        process_flags: process_flags::CONTAINER,
+        ..socket(Act::NetClose, &[], &[2, 10])
+    },
     socket(Act::NetSocket, facts!(MADE, PROCESS), &[]),
     packet(Act::PacketIn),
     packet(Act::PacketOut),

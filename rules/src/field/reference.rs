@@ -116,14 +116,8 @@ pub fn markdown() -> String {
         let _ =
             writeln!(text, "| `{}` | {} | {} |", act.name(), actions.join(", "), fields.join(", "));
     }
-    let waiting: Vec<String> = acts()
-        .filter(|act| decided(*act).is_none())
-        .map(|act| format!("`{}`", act.name()))
-        .collect();
-    let _ = writeln!(
-        text,
-        "\nPart of the language, refused because this version does not decide them: {}.\n\n## Fields\n\nClass K is known in the kernel when the act is decided; class U only later, in user space: it narrows what rules with `action: alert` tell, and can never be decided on. Of class K, U is what a container's runtime writes down of it: rules that block or kill decide on it in the kernel, and as long as it is not known by their `on_fault`; rules that alert are told by it when it is known.\n\n| field | type | class | meaning |\n|---|---|---|---|",
-        waiting.join(", ")
+    text.push_str(
+        "\n## Fields\n\nClass K is known in the kernel when the act is decided; class U only later, in user space: it narrows what rules with `action: alert` tell, and can never be decided on. Of class K, U is what a container's runtime writes down of it: rules that block or kill decide on it in the kernel, and as long as it is not known by their `on_fault`; rules that alert are told by it when it is known.\n\n| field | type | class | meaning |\n|---|---|---|---|\n",
     );
     for field in FIELDS {
         let mut meaning = doc(field).replace('|', "\\|");

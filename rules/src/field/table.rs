@@ -383,6 +383,27 @@ pub const FIELDS: &[Field] = &[
         "Socket type, by name (`stream`, `dgram`, `raw`, `seqpacket`) or number.",
     ),
     field(
+        "net.bytes_in",
+        Type::Number(u32::MAX),
+        Of::Act(Act::NetClose),
+        fact(Fact::BytesIn),
+        "Bytes that the flow brought, without headers; 4294967295 of that many or more. Known of TCP, and of UDP since a rule is on `net.close`.",
+    ),
+    field(
+        "net.bytes_out",
+        Type::Number(u32::MAX),
+        Of::Act(Act::NetClose),
+        fact(Fact::BytesOut),
+        "Bytes that were sent over the flow, as `net.bytes_in`; also those that were still waiting to be sent.",
+    ),
+    field(
+        "net.duration",
+        Type::Number(u32::MAX),
+        Of::Act(Act::NetClose),
+        fact(Fact::Duration),
+        "Whole seconds from when the connection was established, or the first datagram, to the end. Not known of flows that began before a rule was on `net.close`, and of other protocols than TCP and UDP.",
+    ),
+    field(
         "dns.name",
         Type::Domain,
         Of::Dns,

@@ -66,7 +66,10 @@ pub(crate) fn expected(fact: Fact) -> Expected {
         | Fact::Argument4
         | Fact::Argument5
         | Fact::Result
-        | Fact::Error => Expected::Ranges,
+        | Fact::Error
+        | Fact::BytesIn
+        | Fact::BytesOut
+        | Fact::Duration => Expected::Ranges,
     }
 }
 

@@ -123,6 +123,7 @@ const NUMERIC: &[Fact] = &[
     Fact::TargetUid,
     Fact::Argument5,
     Fact::Error,
+    Fact::Duration,
 ];
 
 const CAPABILITIES: &[u64] = &[0, 1, 2, 3, 1 << 21, 1 << 40, 1 << 40 | 1, u64::MAX];

@@ -179,6 +179,11 @@ fn ordinary(act: Act) -> Event {
             .with(Fact::ObjectFlags, number(0))
             .with(Fact::ObjectMode, number(0o100_644))
             .with(Fact::ObjectOwner, number(0)),
+        "net" if act == Act::NetClose => event
+            .with(Fact::Protocol, number(6))
+            .with(Fact::BytesIn, number(0))
+            .with(Fact::BytesOut, number(0))
+            .with(Fact::Duration, number(0)),
         "net" => event.with(Fact::Protocol, number(6)),
         "dns" => event.with(Fact::Protocol, number(17)).with(Fact::RemotePort, number(53)),
         "ptrace" | "signal" => event.with(Fact::TargetUid, number(1000)),

@@ -65,6 +65,12 @@ pub(super) fn line(sealed: &Sealed) -> String {
             extension.end("src", "c6a2", "spt", source);
             extension.end("dst", "c6a3", "dpt", destination);
             extension.add("proto", &flow.protocol.to_uppercase());
+            if let Some(bytes) = flow.bytes_in {
+                extension.add("in", &bytes.to_string());
+            }
+            if let Some(bytes) = flow.bytes_out {
+                extension.add("out", &bytes.to_string());
+            }
             extension.add("deviceDirection", if inbound { "0" } else { "1" });
         }
     }

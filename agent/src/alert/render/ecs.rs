@@ -207,16 +207,17 @@ enum Side {
 fn end(alert: &Alert, side: Side) -> Option<Value> {
     let flow = alert.object.as_ref()?.flow.as_ref()?;
     let inbound = alert.acts.iter().any(|act| act == "packet.in" || act == "net.accept");
-    let (ip, port) = if (side == Side::Source) == inbound {
-        (&flow.remote_ip, flow.remote_port)
+    let (ip, port, bytes) = if (side == Side::Source) == inbound {
+        (&flow.remote_ip, flow.remote_port, flow.bytes_in)
     } else {
-        (&flow.local_ip, flow.local_port)
+        (&flow.local_ip, flow.local_port, flow.bytes_out)
     };
     (ip.is_some() || port.is_some()).then(|| {
         object([
             ("ip", ip.as_ref().map(|ip| json!(ip))),
             ("address", ip.as_ref().map(|ip| json!(ip))),
             ("port", port.map(|port| json!(port))),
+            ("bytes", bytes.map(|bytes| json!(bytes))),
         ])
     })
 }

@@ -15,7 +15,7 @@ use interdict_abi::ids::Act;
 
 use super::{
     LoadError, Loaded, guards,
-    host::hook_types,
+    host::{dispensable, hook_types},
     interfaces::{PACKETS, attach_interface},
     loading::load_programs,
     needed,
@@ -167,7 +167,8 @@ impl Loaded {
                 let program: &mut FEntry = program.try_into().map_err(refused)?;
                 match program.attach() {
                     Ok(id) => pin(program.take_link(id).map_err(refused)?.into(), hook.program)?,
-                    Err(error) => return self.go_without(hook, &error),
+                    Err(error) if dispensable(hook) => return self.go_without(hook, &error),
+                    Err(error) => return Err(refused(error)),
                 }
             }
             Attach::Exit(_) => {

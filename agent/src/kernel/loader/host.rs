@@ -9,7 +9,7 @@ use interdict_abi::ids::Calling;
 use super::LoadError;
 use crate::kernel::{
     btf::Btf,
-    hooks::{Attach, HOOKS, Hook, twin},
+    hooks::{Attach, HOOKS, Hook, Strongest, twin},
 };
 
 /// Globals that hold the address of a kernel seqlock: see `cache` in the kernel object. Without them it remembers nothing.
@@ -77,7 +77,12 @@ pub(super) fn hook_types(btf: &Btf) -> Result<KernelBtf, LoadError> {
 
 /// Whether the others do without this program: one of them sees the same, or it only makes them faster.
 pub(super) fn dispensable(hook: &Hook) -> bool {
-    twin(hook.program).is_some() || matches!(hook.attach, Attach::Entry(_) | Attach::Exit(_))
+    twin(hook.program).is_some() || is_optional(hook)
+}
+
+/// Whether a program only keeps facts that the others can do without, at a function that this kernel need not have.
+fn is_optional(hook: &Hook) -> bool {
+    hook.strongest == Strongest::Facts && matches!(hook.attach, Attach::Entry(_) | Attach::Exit(_))
 }
 
 /// Names of programs, with commas between, that are left out as if the kernel had no such hook: for tests. Only those that
@@ -98,7 +103,7 @@ pub(super) fn there(hook: &Hook, btf: &Btf) -> bool {
     }
     match hook.attach {
         Attach::Lsm(name) => twin(hook.program).is_none() || btf.has_lsm_hook(name),
-        Attach::Entry(name) | Attach::Exit(name) => btf.has_function(name),
+        Attach::Entry(name) | Attach::Exit(name) => !is_optional(hook) || btf.has_function(name),
         Attach::Tracepoint(_)
         | Attach::Cgroup
         | Attach::CgroupOut
