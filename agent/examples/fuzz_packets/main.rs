@@ -39,6 +39,23 @@ spec:
     - { id: F-6, title: accept, on: [packet.accept], when: net.src.ip in listed and net.dst.port == 22, on_fault: block, action: block }
 "#;
 
+/// Rules that ask for addresses alone: most packets pass by the short way then, and all must be treated as by the long one.
+const SHORT: &str = r#"
+apiVersion: interdict.dev/v1
+kind: Policy
+metadata: { name: fuzz-short }
+spec:
+  mode: enforce
+  lists:
+    listed: { type: cidr, items: [203.0.113.0/24, "2001:db8:bad::/48"] }
+  rules:
+    - { id: S-1, title: from, on: [packet.in], when: net.src.ip in listed, action: block }
+    - { id: S-2, title: to, on: [packet.in], when: 'net.dst.ip in ["198.51.100.0/30"]', action: block }
+    - { id: S-3, title: to, on: [packet.out], when: 'net.dst.ip in ["203.0.113.0/25"]', action: block }
+    - { id: S-4, title: connect, on: [packet.connect], when: net.dst.ip in listed, action: block }
+    - { id: S-5, title: accept, on: [packet.accept], when: net.src.ip in listed, action: block }
+"#;
+
 fn listed(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(four) => four.octets()[..3] == [203, 0, 113],
@@ -71,7 +88,20 @@ fn refused(layer: &Layer, place: Place) -> bool {
     }
 }
 
-fn passes(bytes: &[u8], place: Place, inside: bool) -> bool {
+/// What the rules of [`SHORT`] say of one layer.
+fn refused_short(layer: &Layer, place: Place) -> bool {
+    let near = |first: [u8; 3], below: u8| matches!(layer.to, IpAddr::V4(four) if four.octets()[..3] == first && four.octets()[3] < below);
+    match place {
+        Place::Interface => listed(layer.from) || near([198, 51, 100], 4),
+        Place::Out => !layer.link && (near([203, 0, 113], 128) || layer.asks && listed(layer.to)),
+        Place::In => layer.asks && listed(layer.from),
+    }
+}
+
+/// What rules say of one layer.
+type Refused = fn(&Layer, Place) -> bool;
+
+fn passes(bytes: &[u8], place: Place, inside: bool, refused: Refused) -> bool {
     let frame = place == Place::Interface;
     let found = layers(if frame { bytes } else { &bytes[14..] }, frame, inside);
     !found.broken && !found.layers.iter().any(|layer| refused(layer, place))
@@ -92,11 +122,21 @@ fn run<P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>
 
 fn main() {
     let acts = [Act::PacketIn, Act::PacketOut, Act::PacketConnect, Act::PacketAccept];
-    setup::run("fuzz-packets", RULES, &acts, compare);
+    for (rules, refused) in [(RULES, refused as Refused), (SHORT, refused_short)] {
+        setup::run("fuzz-packets", rules, &acts, |loaded, slots, cases, seed| {
+            compare(loaded, slots, cases, seed, refused)
+        });
+    }
 }
 
 /// How many packets were treated otherwise than the reference says, and how many were dropped.
-fn compare(loaded: &mut Loaded, slots: &mut Slots, cases: u64, seed: u64) -> Found {
+fn compare(
+    loaded: &mut Loaded,
+    slots: &mut Slots,
+    cases: u64,
+    seed: u64,
+    refused: Refused,
+) -> Found {
     let mut random = Rng::with_seed(seed);
     let (mut mismatches, mut dropped, mut unrun) = (0, 0, 0);
     let mut inside = false;
@@ -130,7 +170,7 @@ fn compare(loaded: &mut Loaded, slots: &mut Slots, cases: u64, seed: u64) -> Fou
             unrun += 1;
             continue;
         };
-        let expected = passes(&bytes, place, inside);
+        let expected = passes(&bytes, place, inside, refused);
         dropped += u64::from(!passed);
         if passed != expected {
             mismatches += 1;
