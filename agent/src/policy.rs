@@ -28,7 +28,10 @@ use thiserror::Error;
 
 use crate::{
     canary::acts::{self, Places},
-    kernel::hooks::{Effect, effect},
+    kernel::{
+        hooks::{Effect, effect},
+        loader::Wanted,
+    },
     trust::{Trust, TrustError, Trusted},
 };
 
@@ -187,6 +190,12 @@ impl Policy {
         let digest = image.kernel_digest().iter().map(|byte| format!("{byte:02x}")).collect();
         let acts = acts_of_image(&image);
         Self { image, digest, warnings, acts, live: None, trusted: None }
+    }
+
+    /// What it needs loaded, for an image of so many bytes.
+    pub fn wanted(&self, image_bytes: usize, guarded: bool) -> Wanted<'_> {
+        let rates = self.image.metadata().rules.iter().any(|rule| rule.rate.is_some());
+        Wanted { image_bytes, acts: &self.acts, rates, guarded }
     }
 
     /// Rates of the rules that have one, by rule.

@@ -142,7 +142,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     write(&config.runtime.join("agent.pid"), &format!("{}\n", std::process::id()))?;
 
     let guarded = config.protect.on;
-    let loaded = Loaded::start_guarded(options, policy.wanted_bytes(), &policy.acts, guarded)?;
+    let loaded = Loaded::start_for(options, policy.wanted(policy.wanted_bytes(), guarded))?;
     let (directory, adopted) = (loaded.directory().to_owned(), loaded.adopted());
     let started = App::start(config, loaded, &mut policy, seen, places);
     if started.is_err() && !adopted {

@@ -33,7 +33,8 @@ impl App {
         let trust = Trust::of(&self.config).map_err(PolicyError::from)?;
         let mut policy = Policy::open_with_canaries(&self.config.policies, &trust, &self.places)?;
         policy.demand(self.loaded.deciding().lsm())?;
-        if self.loaded.can_serve(policy.image.kernel().len(), &policy.acts) {
+        let wanted = policy.wanted(policy.image.kernel().len(), self.config.protect.on);
+        if self.loaded.can_serve(wanted) {
             self.enforce(&mut policy)?;
             // While the policy that they were counted under is known.
             self.look_at_repeats(true);

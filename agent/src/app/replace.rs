@@ -37,8 +37,7 @@ impl App {
         let options = load_options(&self.config);
         let guarded = self.config.protect.on;
         self.expect_links()?;
-        let mut loaded =
-            Loaded::start_guarded(options, policy.wanted_bytes(), &policy.acts, guarded)?;
+        let mut loaded = Loaded::start_for(options, policy.wanted(policy.wanted_bytes(), guarded))?;
         loaded.attach_lifecycle()?;
         let mut slots = Slots::open(&loaded)?;
         slots.number_after(self.loaded.directory())?;

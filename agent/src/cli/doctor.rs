@@ -16,7 +16,7 @@ use crate::{
         btf::Btf,
         features::Features,
         hooks::{Attach, Effect, HOOKS, twin, usable},
-        loader::{Deciding, Loaded, Options, remove_instance},
+        loader::{Deciding, Loaded, Options, Wanted, remove_instance},
     },
     policy::{Policy, PolicyError, acts_of, backstops_of, said},
     trust::Trust,
@@ -75,8 +75,8 @@ fn try_programs(options: Options) -> Result<Tried, String> {
     // Every program, whatever the rules: nothing is attached, so it does not matter to which interface.
     let interfaces = vec!["lo".to_owned()];
     let options = Options { pins, interfaces, ..options };
-    let loaded =
-        Loaded::start_guarded(options, 0, Act::ALL, true).map_err(|error| error.to_string())?;
+    let everything = Wanted { image_bytes: 0, acts: Act::ALL, rates: true, guarded: true };
+    let loaded = Loaded::start_for(options, everything).map_err(|error| error.to_string())?;
     let tried =
         Tried { deciding: loaded.deciding().clone(), programs: loaded.verified_instructions() };
     remove_instance(loaded.directory());

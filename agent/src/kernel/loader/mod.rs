@@ -36,6 +36,7 @@ mod host;
 mod interfaces;
 mod loading;
 mod pins;
+mod rooms;
 
 pub use attach::CgroupLink;
 pub use interfaces::{Followed, InterfaceLinks};
@@ -47,6 +48,7 @@ use host::{
 };
 use loading::load_programs;
 use pins::{TEACHING, link_names, map_paths, open_maps, pin_error};
+use rooms::Rooms;
 
 /// What can go wrong while loading.
 #[derive(Debug, Error)]
@@ -134,12 +136,16 @@ impl Deciding {
 }
 
 /// What is to be loaded.
-#[derive(Clone, Copy)]
-struct Wanted<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Bytes that the policy's image takes.
+    pub image_bytes: usize,
     /// Acts that rules are about.
-    acts: &'a [Act],
+    pub acts: &'a [Act],
+    /// Whether some rules have rates.
+    pub rates: bool,
     /// Whether the agent guards itself.
-    guarded: bool,
+    pub guarded: bool,
 }
 
 /// Loaded programs and their maps.
@@ -205,24 +211,19 @@ impl Loaded {
     /// # Errors
     /// The kernel refuses the programs even without LSM, or pins cannot be made.
     pub fn start(options: Options, image_bytes: usize, acts: &[Act]) -> Result<Self, LoadError> {
-        Self::start_guarded(options, image_bytes, acts, false)
+        Self::start_for(options, Wanted { image_bytes, acts, rates: true, guarded: false })
     }
 
-    /// [`Loaded::start`], with the programs that guard the agent if `guarded`.
+    /// [`Loaded::start`] for what is wanted, and no more.
     ///
     /// # Errors
     /// As there.
-    pub fn start_guarded(
-        options: Options,
-        image_bytes: usize,
-        acts: &[Act],
-        guarded: bool,
-    ) -> Result<Self, LoadError> {
+    pub fn start_for(options: Options, wanted: Wanted<'_>) -> Result<Self, LoadError> {
         fs::create_dir_all(&options.pins).map_err(pin_error(&options.pins))?;
-        if let Some(adopted) = Self::adopt(&options, image_bytes, acts, guarded)? {
+        if let Some(adopted) = Self::adopt(&options, wanted)? {
             return Ok(adopted);
         }
-        Self::load(options, slot_for(image_bytes)?, Wanted { acts, guarded })
+        Self::load(options, slot_for(wanted.image_bytes)?, wanted)
     }
 
     /// Instances that exist under the pin directory.
@@ -237,25 +238,24 @@ impl Loaded {
         found
     }
 
-    /// `<first 12 digits of the object's digest>-<log2 of the slot size>-<lsm|host>-<number>`.
-    fn name(slot_bytes: usize, lsm: bool, number: u32) -> String {
+    /// `<first 12 digits of the object's digest>-<log2 of the slot size>-<rooms>-<lsm|host>-<number>`.
+    fn name(slot_bytes: usize, rooms: Rooms, lsm: bool, number: u32) -> String {
         let kind = if lsm { "lsm" } else { "host" };
-        format!("{}-{}-{kind}-{number}", *object::NAME, slot_bytes.trailing_zeros())
+        let (log2, rooms) = (slot_bytes.trailing_zeros(), rooms.word());
+        format!("{}-{log2}-{rooms}-{kind}-{number}", *object::NAME)
     }
 
-    fn adopt(
-        options: &Options,
-        image_bytes: usize,
-        acts: &[Act],
-        guarded: bool,
-    ) -> Result<Option<Self>, LoadError> {
+    fn adopt(options: &Options, wanted: Wanted<'_>) -> Result<Option<Self>, LoadError> {
+        let Wanted { image_bytes, acts, rates, guarded } = wanted;
+        let rooms = Rooms::of(acts, rates);
         for directory in Self::instances(&options.pins) {
             let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let parts: Vec<&str> = name.split('-').collect();
-            let [prefix, log2, kind, _] = parts.as_slice() else { continue };
+            let [prefix, log2, has, kind, _] = parts.as_slice() else { continue };
             let Ok(log2) = log2.parse::<u32>() else { continue };
             let slot_bytes = 1usize.checked_shl(log2).unwrap_or(0);
-            if *prefix != object::NAME.as_str() || slot_bytes < image_bytes {
+            let fits = slot_bytes >= image_bytes && rooms.are_in(has);
+            if *prefix != object::NAME.as_str() || !fits {
                 continue;
             }
             let lsm = *kind == "lsm";
@@ -383,6 +383,10 @@ impl Loaded {
         for (name, value) in &globals {
             loader.override_global(name, value, true);
         }
+        let rooms = Rooms::of(wanted.acts, wanted.rates);
+        for (table, entries) in rooms.unused() {
+            loader.map_max_entries(table, entries);
+        }
         let mut ebpf = loader.load(&bytes)?;
         // Only what the rules need: checking a program takes the kernel longer than anything else at the start.
         let teaching = HOOKS.iter().find(|hook| hook.when == When::Teaching && deciding.lsm());
@@ -394,7 +398,7 @@ impl Loaded {
         load_programs(&mut ebpf, &hooks, kernel_btf)?;
         let taken: Vec<PathBuf> = Self::instances(&options.pins);
         let directory = (0..)
-            .map(|number| options.pins.join(Self::name(slot_bytes, deciding.lsm(), number)))
+            .map(|number| options.pins.join(Self::name(slot_bytes, rooms, deciding.lsm(), number)))
             .find(|path| !taken.contains(path) && !path.exists())
             .ok_or(LoadError::Missing("instance name"))?;
         let maps = directory.join("maps");
@@ -488,9 +492,12 @@ impl Loaded {
         &self.attached
     }
 
-    /// Whether everything `acts` need is attached, or can be.
-    pub fn can_serve(&self, image_bytes: usize, acts: &[Act]) -> bool {
+    /// Whether there is room for what is wanted, and everything it needs is attached, or can be.
+    pub fn can_serve(&self, wanted: Wanted<'_>) -> bool {
+        let Wanted { image_bytes, acts, rates, guarded: _ } = wanted;
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
         image_bytes <= self.slot_bytes
+            && name.split('-').nth(2).is_some_and(|word| Rooms::of(acts, rates).are_in(word))
             && (self.ebpf.is_some()
                 || needed(acts, self.deciding.lsm(), &self.options)
                     .all(|hook| dispensable(hook) || self.attached.contains(&hook.program)))
