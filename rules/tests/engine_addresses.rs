@@ -146,7 +146,7 @@ fn a_front_that_stops_a_listed_address_is_refused() {
 }
 
 /// A program of rules on flows and packets: acts, remote and local ranges, and whether each test is negated.
-fn rules(random: &mut Random) -> Program {
+fn rules(random: &mut Rng) -> Program {
     let acts = [
         (Family::Packet, Act::PacketIn.bit()),
         (Family::Packet, Act::PacketOut.bit()),
@@ -155,16 +155,16 @@ fn rules(random: &mut Random) -> Program {
         (Family::Net, Act::NetConnect.bit()),
         (Family::Net, Act::NetSend.bit()),
     ];
-    let rules = (0..1 + random.next() % 4).map(|number| {
-        let (family, acts) = acts[random.next() as usize % acts.len()];
+    let rules = (0..1 + random.u64(..) % 4).map(|number| {
+        let (family, acts) = acts[random.u64(..) as usize % acts.len()];
         let mut literals = Vec::new();
         for fact in [Fact::RemoteIp, Fact::LocalIp] {
             // Few of them test nothing at all, or everything but: those leave no short way.
-            if random.next() % 4 != 0 || fact == Fact::RemoteIp && random.next() % 4 != 0 {
-                let low = random.next() as u32 & 0xff00_00f0;
-                let wide = u128::from(random.next() & 3) << 120;
+            if random.u64(..) % 4 != 0 || fact == Fact::RemoteIp && random.u64(..) % 4 != 0 {
+                let low = random.u64(..) as u32 & 0xff00_00f0;
+                let wide = u128::from(random.u64(..) & 3) << 120;
                 let (v4, v6) = (vec![(low, low | 15)], vec![(wide, wide | u128::MAX >> 8)]);
-                let negated = random.next() % 12 == 0;
+                let negated = random.u64(..) % 12 == 0;
                 let test = Test::Address { fact, v4, v6, from: Vec::new() };
                 literals.push(Literal { negated, test });
             }
@@ -185,7 +185,7 @@ fn rules(random: &mut Random) -> Program {
 
 #[test]
 fn what_the_short_way_lets_pass_no_rule_refuses() {
-    let mut random = Random(41);
+    let mut random = Rng::with_seed(41);
     let (mut short, mut long, mut refused) = (0, 0, 0);
     let mut near = [0; 2];
     for _ in 0..400 {
@@ -201,9 +201,9 @@ fn what_the_short_way_lets_pass_no_rule_refuses() {
         ] {
             let gate = facts::gate(image.kernel(), act.family(), act.value());
             for _ in 0..24 {
-                let mut any = || match random.next() % 2 {
-                    0 => Address::V4(random.next() as u32 & 0xff00_00ff),
-                    _ => Address::V6(random.next() & (7 << 56), random.next()),
+                let mut any = || match random.u64(..) % 2 {
+                    0 => Address::V4(random.u64(..) as u32 & 0xff00_00ff),
+                    _ => Address::V6(random.u64(..) & (7 << 56), random.u64(..)),
                 };
                 let (remote, local) = (any(), any());
                 let event = Event::new(act)
