@@ -155,16 +155,16 @@ fn rules(random: &mut Rng) -> Program {
         (Family::Net, Act::NetConnect.bit()),
         (Family::Net, Act::NetSend.bit()),
     ];
-    let rules = (0..1 + random.u64(..) % 4).map(|number| {
-        let (family, acts) = acts[random.u64(..) as usize % acts.len()];
+    let rules = (0..1 + random.u64(..4)).map(|number| {
+        let (family, acts) = acts[random.usize(..acts.len())];
         let mut literals = Vec::new();
         for fact in [Fact::RemoteIp, Fact::LocalIp] {
             // Few of them test nothing at all, or everything but: those leave no short way.
-            if random.u64(..) % 4 != 0 || fact == Fact::RemoteIp && random.u64(..) % 4 != 0 {
+            if random.u8(..4) != 0 || fact == Fact::RemoteIp && random.u8(..4) != 0 {
                 let low = random.u64(..) as u32 & 0xff00_00f0;
                 let wide = u128::from(random.u64(..) & 3) << 120;
                 let (v4, v6) = (vec![(low, low | 15)], vec![(wide, wide | u128::MAX >> 8)]);
-                let negated = random.u64(..) % 12 == 0;
+                let negated = random.u8(..12) == 0;
                 let test = Test::Address { fact, v4, v6, from: Vec::new() };
                 literals.push(Literal { negated, test });
             }
@@ -201,7 +201,7 @@ fn what_the_short_way_lets_pass_no_rule_refuses() {
         ] {
             let gate = facts::gate(image.kernel(), act.family(), act.value());
             for _ in 0..24 {
-                let mut any = || match random.u64(..) % 2 {
+                let mut any = || match random.u8(..2) {
                     0 => Address::V4(random.u64(..) as u32 & 0xff00_00ff),
                     _ => Address::V6(random.u64(..) & (7 << 56), random.u64(..)),
                 };
