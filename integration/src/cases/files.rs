@@ -296,13 +296,13 @@ pub(super) fn names() -> Vec<Case> {
         Case::new(
             "a_descriptor_in_audit_mode_is_told_once",
             r#"
-- { id: T-NAME-7, title: Read, on: [file.read], when: 'file.path == "/srv/named/overheard" and process.exe == "/usr/local/bin/web"', action: block, mode: audit }
+- { id: T-NAME-11, title: Read, on: [file.read], when: 'file.path == "/srv/named/overheard" and process.exe == "/usr/local/bin/web"', action: block, mode: audit }
 "#,
         )
         .told(
             file(FileAct::ReadInherited(text("/srv/named/overheard"), text("/usr/local/bin/web"))),
             Outcome::Passed,
-            Told::audited("T-NAME-7", "block"),
+            Told::audited("T-NAME-11", "block"),
         )
         .twin(file(FileAct::ReadInherited(
             text("/srv/named/overheard"),
