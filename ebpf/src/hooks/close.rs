@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use interdict_abi::{
     event::{FlowTotals, flags},
-    ids::{Act, Fact, Family},
+    ids::{Act, Fact, Family, Fault},
 };
 use interdict_engine::facts;
 
@@ -80,6 +80,17 @@ fn sums(sock: *const u8, begin: bool) -> *mut Sums {
     unsafe { bpf_sk_storage_get(map, sock.cast_mut().cast(), value, flags).cast() }
 }
 
+/// The sums of a socket, begun if there are none. That there is no memory for them is a fault: nothing is known of the
+/// flow then but what the kernel counts.
+#[inline(always)]
+fn begun(sock: *const u8) -> *mut Sums {
+    let sums = sums(sock, true);
+    if sums.is_null() {
+        emit::count(Fault::PacketTable);
+    }
+    sums
+}
+
 /// The state of a TCP stream changes: one that is established begins to be a flow.
 ///
 /// function: void tcp_set_state(struct sock *sk, int state)
@@ -87,7 +98,7 @@ fn sums(sock: *const u8, begin: bool) -> *mut Sums {
 pub fn flow_begins(context: FEntryContext) -> i32 {
     let (sock, state): (*const u8, i32) = (context.arg(0), context.arg(1));
     if state == ESTABLISHED {
-        let _begun = sums(sock, true);
+        begun(sock);
     }
     0
 }
@@ -147,7 +158,7 @@ fn carried(sock: *const u8, answer: i32, out: bool) {
     if answer < 0 {
         return;
     }
-    let sums = sums(sock, true);
+    let sums = begun(sock);
     if sums.is_null() {
         return;
     }
