@@ -7,4 +7,5 @@ pub mod code;
 pub mod heap;
 pub mod link;
 pub mod mapped;
+pub mod signals;
 pub mod trust;

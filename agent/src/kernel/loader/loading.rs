@@ -19,7 +19,10 @@ use aya::{
 };
 
 use super::LoadError;
-use crate::kernel::hooks::{Attach, Hook};
+use crate::{
+    kernel::hooks::{Attach, Hook},
+    sys::signals::held_off,
+};
 
 /// Programs that are checked at a time at most: what the kernel remembers of each may take tens of megabytes meanwhile.
 const AT_ONCE: usize = 4;
@@ -46,7 +49,7 @@ pub(super) fn load_programs(
             let Some((hook, program)) = left.pop() else { return };
             let at = left.len();
             drop(left);
-            if let Err(error) = load(program, hook, btf) {
+            if let Err(error) = held_off(|| load(program, hook, btf)) {
                 stopped.store(true, Ordering::Relaxed);
                 refused.lock().unwrap_or_else(PoisonError::into_inner).insert(at, error);
             }
