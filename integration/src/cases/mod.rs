@@ -57,3 +57,16 @@ fn packet(from: &str) -> Step {
 }
 
 const EPERM_REFUSAL: Outcome = Outcome::Refused(EPERM);
+
+#[cfg(test)]
+mod tests {
+    use interdict_agent::{policy::Policy, trust::Trust};
+
+    #[test]
+    fn the_rules_of_all_cases_compile_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = crate::observe::policy(&super::all());
+        std::fs::write(folder.path().join("cases.yaml"), text).unwrap();
+        Policy::open(folder.path(), &Trust::Folder).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
