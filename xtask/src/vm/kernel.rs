@@ -66,6 +66,12 @@ impl Kernel {
     pub fn starts_bpf_lsm(&self) -> bool {
         self.name != "5.10"
     }
+
+    /// Whether BPF programs get no memory for what they keep with inodes and sockets on a processor without `cmpxchg16b`
+    /// (`kmalloc_nolock`, since 6.18).
+    pub fn needs_cmpxchg16b(&self) -> bool {
+        self.name == "newest"
+    }
 }
 
 fn fetch(source: &Source, directory: &Path) -> Result<()> {

@@ -13,14 +13,15 @@ use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Kernel;
 
-/// The processor of a guest: all that the emulator can do, without
-///
-/// - `erms` and `fsrm`, repeated moves as one instruction: the emulator counts every step of them, hardware does not.
-/// - `cx16`, `cmpxchg16b`: QEMU 7.2 computes the flags after it from a stale operation (`helper_cmpxchg16b` reads `cc_op`
-///   that was not written back; put right in 8.0). An interrupt taken right then saves rubbish flags, and returning to
-///   them is a general protection fault in the kernel's allocator, once in some hundred guests. Kernels without the
-///   instruction do the same with interrupts switched off.
-const PROCESSOR: &str = "max,erms=off,fsrm=off,cx16=off";
+/// The processor of a guest: all that the emulator can do, without `erms` and `fsrm`, repeated moves as one instruction:
+/// the emulator counts every step of them, hardware does not.
+const PROCESSOR: &str = "max,erms=off,fsrm=off";
+
+/// Less for kernels that do without: QEMU 7.2 computes the flags after `cmpxchg16b` from a stale operation
+/// (`helper_cmpxchg16b` reads `cc_op` that was not written back; put right in 8.0). An interrupt taken right then saves
+/// rubbish flags, and returning to them is a fault in the kernel's allocator, once in some hundred guests. Kernels without
+/// the instruction do the same with interrupts switched off.
+const WITHOUT_CMPXCHG16B: &str = ",cx16=off";
 
 /// How a guest's time passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,11 @@ impl Machine<'_> {
         line
     }
 
+    fn processor(&self) -> String {
+        let less = if self.kernel.needs_cmpxchg16b() { "" } else { WITHOUT_CMPXCHG16B };
+        format!("{PROCESSOR}{less}")
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
@@ -90,7 +96,7 @@ impl Machine<'_> {
                 .args(["-icount", "shift=0,sleep=off"]),
         };
         command
-            .args(["-cpu", PROCESSOR, "-m", self.memory])
+            .args(["-cpu", &self.processor(), "-m", self.memory])
             .args(["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"])
             .arg("-serial")
             .arg(format!("file:{}", self.console.display()))
