@@ -89,6 +89,7 @@ on_every_kernel! {
     a_blocked_ipv4_address_is_not_connected_to
     a_blocked_ipv6_network_is_not_connected_to
     a_blocked_port_leaves_other_ports_open
+    who_names_no_address_reaches_the_loopback
     a_caller_of_a_deadly_address_is_killed
     a_packet_from_a_blocked_network_is_dropped
     a_forbidden_name_is_not_looked_up

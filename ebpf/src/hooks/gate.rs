@@ -211,9 +211,12 @@ impl Deed {
     }
 }
 
-/// Whether what a process does with an IPv4 peer needs not be judged.
+/// Whether what a process does with an IPv4 peer needs not be judged. Who names none reaches another one.
 #[inline(always)]
 pub fn free_v4(deed: Deed, peer: u32) -> bool {
+    if peer == 0 {
+        return false;
+    }
     let Some(open) = Open::now() else { return false };
     let which = deed.gate();
     remote_clear_v4(&open, which, peer, NET | Fact::RemoteIp as u32)
@@ -223,6 +226,9 @@ pub fn free_v4(deed: Deed, peer: u32) -> bool {
 /// [`free_v4`] for IPv6, by halves in host order.
 #[inline(always)]
 pub fn free_v6(deed: Deed, upper: u64, lower: u64) -> bool {
+    if upper | lower == 0 {
+        return false;
+    }
     let Some(open) = Open::now() else { return false };
     let which = deed.gate();
     clear_v6(&open, open.word(which, Word::RemoteV6), [upper, lower], NET | Fact::RemoteIp as u32)
@@ -412,7 +418,7 @@ const NET: u32 = (Family::Net as u32) << 8;
 #[inline(never)]
 extern "C" fn interdict_unlisted(generation: u32, fact: u32, upper: u64, lower: u64) -> u64 {
     let Some(image) = policy::slot(generation) else { return 0 };
-    let family = if fact & NET == NET { Family::Net } else { Family::Packet };
+    let family = if fact & !0xff == NET { Family::Net } else { Family::Packet };
     let fact = if fact & 0xff == Fact::LocalIp as u32 { Fact::LocalIp } else { Fact::RemoteIp };
     u64::from(facts::unlisted(&image, family, fact, Address::v6(upper, lower)))
 }

@@ -63,7 +63,31 @@ impl End {
     pub fn v6(upper: u64, lower: u64, port: u16) -> Self {
         Self { ip: (upper, lower), port, present: 1 }
     }
+
+    /// The end that is reached when this one is asked for, from a socket that has taken the address `own`: who names none
+    /// reaches this host, by the socket's own IPv4 address or the loopback (kernel functions
+    /// `ip_route_output_key_hash_rcu`, `tcp_v6_connect`, `udpv6_sendmsg`).
+    #[inline(always)]
+    pub fn reached(self, own: (u64, u64)) -> Self {
+        let (upper, lower) = self.ip;
+        let names_none = upper == 0 && (lower == 0 || lower == mapped(0));
+        if self.present == 0 || !names_none {
+            return self;
+        }
+        let is_own_v4 = own.0 == 0 && own.1 >> 32 == 0xffff;
+        let lower = if lower == 0 && !is_own_v4 {
+            1
+        } else if lower == 0 || !is_own_v4 || own.1 == mapped(0) {
+            mapped(LOOPBACK)
+        } else {
+            own.1
+        };
+        Self { ip: (0, lower), ..self }
+    }
 }
+
+/// 127.0.0.1.
+const LOOPBACK: u32 = 0x7f00_0001;
 
 /// A socket and what is done with it.
 #[derive(Clone, Copy)]
@@ -247,6 +271,7 @@ fn connect(socket: *const u8, to: *const u8, policy: &Policy, area: Area) -> i32
     if remote.present == 0 {
         return 0;
     }
+    let remote = remote.reached(kind.own().ip);
     let flow = Flow { family, ..kind.flow(Act::NetConnect, remote, End::NONE) };
     judge(&flow, policy, area)
 }
@@ -298,6 +323,7 @@ fn sent(socket: *const u8, message: *const u8, opens: bool, policy: &Policy, are
     if remote.present == 0 {
         return 0;
     }
+    let remote = remote.reached(kind.own().ip);
     let (upper, lower) = remote.ip;
     if !opens && family == AF_INET && gate::free_v4(Deed::Send, lower as u32)
         || !opens && family == AF_INET6 && gate::free_v6(Deed::Send, upper, lower)

@@ -10,7 +10,7 @@ mod ways_out;
 
 use std::net::SocketAddr;
 
-use xtask::act::{Act, EPERM, Outcome, Step};
+use xtask::act::{Act, EPERM, Outcome, SocketAct, Step};
 
 use crate::case::Case;
 
@@ -45,6 +45,14 @@ fn run(command: &[&str]) -> Step {
 
 fn connect(to: &str) -> Step {
     Step::new("", Act::Connect { to: address(to) })
+}
+
+fn socket(act: SocketAct) -> Step {
+    Step::new("", Act::Socket(act))
+}
+
+fn datagram(to: &str) -> Step {
+    socket(SocketAct::Datagram { to: address(to) })
 }
 
 fn address(text: &str) -> SocketAddr {

@@ -2,7 +2,7 @@
 
 use xtask::act::Outcome;
 
-use super::{EPERM_REFUSAL, connect, packet};
+use super::{EPERM_REFUSAL, connect, datagram, packet};
 use crate::case::{Case, Told};
 
 /// All of them.
@@ -49,6 +49,29 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .told(connect("203.0.113.11:4444"), EPERM_REFUSAL, Told::enforced("T-NET-3", "block"))
         .twin(connect("203.0.113.11:4445")),
+        Case::new(
+            "who_names_no_address_reaches_the_loopback",
+            r#"
+- id: T-NET-20
+  title: A service of this host, by whoever it is not for
+  on: [net.connect]
+  when: net.dst.ip in ["127.0.0.0/8", "::1"] and net.dst.port == 4446 and not process.exe == "/opt/its-client"
+  action: block
+- id: T-NET-21
+  title: The same in a message
+  on: [net.send]
+  when: net.dst.ip in ["127.0.0.0/8", "::1"] and net.dst.port == 4447 and not process.exe == "/opt/its-client"
+  action: block
+"#,
+        )
+        .told(connect("127.0.0.1:4446"), EPERM_REFUSAL, Told::enforced("T-NET-20", "block"))
+        .told(connect("0.0.0.0:4446"), EPERM_REFUSAL, Told::enforced("T-NET-20", "block"))
+        .told(connect("[::]:4446"), EPERM_REFUSAL, Told::enforced("T-NET-20", "block"))
+        .told(connect("[::ffff:0.0.0.0]:4446"), EPERM_REFUSAL, Told::enforced("T-NET-20", "block"))
+        .told(datagram("0.0.0.0:4447"), EPERM_REFUSAL, Told::enforced("T-NET-21", "block"))
+        .told(datagram("[::]:4447"), EPERM_REFUSAL, Told::enforced("T-NET-21", "block"))
+        .twin(connect("0.0.0.0:4448"))
+        .twin(datagram("0.0.0.0:4448")),
         Case::new(
             "a_caller_of_a_deadly_address_is_killed",
             r#"

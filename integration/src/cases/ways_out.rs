@@ -1,13 +1,9 @@
 //! Every way in which bytes leave a host other than a TCP connection.
 
-use xtask::act::{Act, Outcome, SocketAct, Step};
+use xtask::act::{Outcome, SocketAct, Step};
 
-use super::{EPERM_REFUSAL, address};
+use super::{EPERM_REFUSAL, address, datagram, socket};
 use crate::case::{Case, Told};
-
-fn socket(act: SocketAct) -> Step {
-    Step::new("", Act::Socket(act))
-}
 
 fn v4(text: &str) -> std::net::Ipv4Addr {
     text.parse().expect("an address")
@@ -19,7 +15,6 @@ fn v4_port(text: &str) -> std::net::SocketAddrV4 {
 
 /// Every way out to an address that a rule refuses, and to one that none does.
 pub(super) fn cases() -> Vec<Case> {
-    let datagram = |to: &str| socket(SocketAct::Datagram { to: address(to) });
     let connected = |to: &str| socket(SocketAct::ConnectedDatagram { to: address(to) });
     let echo = |to: &str| socket(SocketAct::Echo { to: v4(to) });
     let own = |to: &str, pretended: &str| {
