@@ -2,9 +2,11 @@
 //! behind a socket that refuses, hangs, resets, lies and forgets, all at once and over one stream.
 //!
 //! The test starts its own program again as the agent, with a fault of the disk and the clock for that life; the receiver
-//! lives in the test and has a fault for every few requests. At the end every record that was given is an alert that
+//! lives in the test and has a fault every so many alerts. At the end every record that was given is an alert that
 //! arrived, or is in a count that did; in order, none twice under two numbers, and the stream is proven.
-//! `INTERDICT_FAULTS` (40) sets how many faults have to hit at least, `INTERDICT_ALERTS` (20,000) how many alerts are told.
+//! `INTERDICT_FAULTS` (40) sets how many faults have to hit at least, `INTERDICT_ALERTS` (20,000) how many alerts are told,
+//! `INTERDICT_PACE` how many records there are a second at most: otherwise there is always a backlog, and each lost answer
+//! costs a full batch.
 
 mod receiver;
 
@@ -16,7 +18,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use interdict_abi::{
@@ -44,6 +46,9 @@ const RECEIVER: &str = "INTERDICT_CHAOS_RECEIVER";
 const RECORDS: &str = "INTERDICT_CHAOS_RECORDS";
 const FAULT: &str = "INTERDICT_CHAOS_FAULT";
 const CLOCK: &str = "INTERDICT_CHAOS_CLOCK";
+
+/// Records a second at most.
+const PACE: &str = "INTERDICT_PACE";
 
 /// Every so many records one is counted by a throttle, and a loss of the kernel side is counted.
 const THROTTLED: u64 = 8;
@@ -195,7 +200,10 @@ fn child() {
     pipeline.policy(policy());
     let records = pipeline.records();
     let mut told = 0;
+    let (start, pace) = (Instant::now(), wanted(PACE, u64::MAX));
     for at in from..from + count {
+        let due = Duration::from_nanos((at - from).saturating_mul(1_000_000_000) / pace);
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
         // As the ring's reader does.
         while !records.has_room(Duration::from_secs(1)) {}
         records.record(&record(at));
@@ -288,7 +296,7 @@ fn whatever_fails_every_alert_arrives_or_is_counted_in_order_and_proven() {
     let folder = folder.path();
     // About as many of the receiver's come to these.
     let each = (alerts * THROTTLED / (THROTTLED - 1)).div_ceil((faults / 2).max(1));
-    let receiver = Receiver::start(folder);
+    let receiver = Receiver::start(folder, each);
     let mut random = 0x6a09_e667_f3bc_c908_u64;
     let (mut hits, mut lives, mut clock) = (BTreeMap::<String, u64>::new(), 0, 0);
     let hit_by = |life: Life| {

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that has a fault for every few requests, and keeps the books of what it has taken.
+//! A receiver of webhooks that has a fault every so many alerts, and keeps the books of what it has taken.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -63,8 +63,6 @@ const FAULTS: [Mood; 11] = [
     Mood::Crawls,
 ];
 
-/// Requests without a fault between two with one.
-const BETWEEN: u64 = 2;
 /// Longer than the agent waits for an answer.
 const TOO_LONG: Duration = Duration::from_millis(260);
 const AWAY: Duration = Duration::from_millis(60);
@@ -97,16 +95,18 @@ pub(super) struct Taken {
     pub(super) lost: BTreeMap<String, u64>,
     /// Faults that hit.
     pub(super) faults: BTreeMap<String, u64>,
-    requests: u64,
+    /// Alerts from one fault to the next, and that it has taken since the last.
+    between: u64,
+    since: u64,
 }
 
 impl Taken {
     fn mood(&mut self) -> Mood {
-        self.requests += 1;
-        if !self.requests.is_multiple_of(BETWEEN + 1) {
+        if self.since < self.between {
             return Mood::Takes;
         }
-        let at = (self.requests / (BETWEEN + 1)) as usize;
+        self.since = 0;
+        let at = self.faults.values().sum::<u64>() as usize;
         let mood = FAULTS[at % FAULTS.len()];
         *self.faults.entry(format!("{mood:?}")).or_default() += 1;
         mood
@@ -151,6 +151,7 @@ impl Taken {
             assert!(!self.paths[at], "record {at} was told under two numbers");
             self.paths[at] = true;
             self.alerts += 1;
+            self.since += 1;
         }
         let detail = &alert["notice"]["detail"];
         if alert["notice"]["name"] == "repeated" {
@@ -191,11 +192,12 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn start(folder: &Path) -> Self {
+    /// Has a fault every `between` alerts.
+    pub(super) fn start(folder: &Path, between: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            taken: Mutex::default(),
+            taken: Mutex::new(Taken { between, ..Taken::default() }),
             folder: folder.to_owned(),
             behaves: AtomicBool::new(false),
             away_until: Mutex::new(Instant::now()),
