@@ -8,11 +8,13 @@ use std::{
 };
 
 use interdict_abi::ids::Mode;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
 };
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use super::*;
 use crate::{
@@ -68,7 +70,7 @@ async fn receiver(script: Vec<Answer>) -> Receiver {
 }
 
 async fn serve(
-    mut socket: TcpStream,
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
     script: Arc<Mutex<VecDeque<Answer>>>,
     taken: Arc<Mutex<Vec<Value>>>,
     requests: Arc<Mutex<usize>>,
@@ -126,12 +128,117 @@ async fn serve(
     }
 }
 
-/// Tells `count` notices through a pipeline with a webhook and waits until the sink is past them.
+/// What is at the other end of a connection that should be the receiver's.
+#[derive(Clone, Copy, Debug)]
+enum Face {
+    /// The receiver, with a certificate by the pinned authority.
+    Right,
+    /// Somebody with a certificate by an authority of their own.
+    Stranger,
+    /// The pinned authority's, for another name.
+    OtherName,
+    /// The pinned authority's, of long ago.
+    Expired,
+    /// Answers without TLS.
+    Plain,
+    /// Closes in the middle of the handshake.
+    Cuts,
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn acceptor(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str, until: i32) -> TlsAcceptor {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_after = date_time_ymd(until, 1, 1);
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A receiver by TLS with these faces in turn, the right one after them; its authority is in `ca.pem` of the folder. Counts
+/// requests that a wrong face could read.
+async fn tls_receiver(folder: &Path, faces: Vec<Face>) -> (Receiver, Arc<Mutex<usize>>) {
+    let (pinned, other) = (authority(), authority());
+    fs::write(folder.join("ca.pem"), pinned.pem()).unwrap();
+    let right = acceptor(&pinned, "localhost", 2_200);
+    let stranger = acceptor(&other, "localhost", 2_200);
+    let other_name = acceptor(&pinned, "receiver.invalid", 2_200);
+    let expired = acceptor(&pinned, "localhost", 2_001);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/in", listener.local_addr().unwrap().port());
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let requests = Arc::new(Mutex::new(0));
+    let leaked = Arc::new(Mutex::new(0));
+    let receiver = Receiver { url, taken: Arc::clone(&taken), requests: Arc::clone(&requests) };
+    let count = Arc::clone(&leaked);
+    tokio::spawn(async move {
+        let script = Arc::new(Mutex::new(VecDeque::new()));
+        let mut faces = VecDeque::from(faces);
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let wrong = match faces.pop_front().unwrap_or(Face::Right) {
+                Face::Right => {
+                    let Ok(stream) = right.accept(socket).await else { continue };
+                    let (script, taken) = (Arc::clone(&script), Arc::clone(&taken));
+                    tokio::spawn(serve(stream, script, taken, Arc::clone(&requests)));
+                    continue;
+                }
+                Face::Stranger => &stranger,
+                Face::OtherName => &other_name,
+                Face::Expired => &expired,
+                Face::Plain => {
+                    let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    socket.write_all(reply).await.unwrap();
+                    continue;
+                }
+                Face::Cuts => {
+                    socket.read_u8().await.unwrap();
+                    continue;
+                }
+            };
+            if let Ok(mut stream) = wrong.accept(socket).await {
+                let read = stream.read(&mut [0; 64]).await;
+                *count.lock().unwrap() += usize::from(read.is_ok_and(|bytes| bytes > 0));
+            }
+        }
+    });
+    (receiver, leaked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_the_receiver_gets_nothing_and_the_receiver_gets_everything_afterwards() {
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    for face in [Face::Stranger, Face::OtherName, Face::Expired, Face::Plain, Face::Cuts] {
+        let folder = tempfile::tempdir().unwrap();
+        let (receiver, leaked) = tls_receiver(folder.path(), vec![face; 3]).await;
+        let status = told(folder.path(), &receiver, &["a", "b", "c"]).await;
+        assert_eq!(reasons(&receiver), ["a", "b", "c"], "{face:?}");
+        assert!(status.failures.load(Ordering::Relaxed) >= 3, "{face:?}");
+        assert!(!status.is_down.load(Ordering::Relaxed), "{face:?}");
+        assert_eq!(*leaked.lock().unwrap(), 0, "{face:?}");
+    }
+}
+
+/// Tells these notices through a pipeline with a webhook and waits until the sink is past them.
 async fn told(folder: &Path, receiver: &Receiver, words: &[&str]) -> Arc<Status> {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let authority = folder.join("ca.pem");
+    let tls = if authority.exists() {
+        format!(", ca: {}", authority.display())
+    } else {
+        String::new()
+    };
     let text = format!(
         "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - name: hook\n    retry: {{ first: 1ms, max: 4ms, down_after: 2 }}\n    \
-         webhook: {{ url: \"{1}\", timeout: 400ms }}\n",
+         webhook: {{ url: \"{1}\", timeout: 400ms{tls} }}\n",
         folder.display(),
         receiver.url
     );
