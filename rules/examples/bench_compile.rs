@@ -1,6 +1,6 @@
 //! How long a policy takes to compile, how large it gets and how long the engine takes on it. Prints one JSON object.
 //!
-//! `cargo run --release -p interdict-rules --example bench_compile [-- RULES,RULES.. [PREFIXES [SUFFIX_PERCENT [PARTS]]]]`
+//! `cargo run --release -p interdict-rules --example bench_compile [-- RULES,RULES.. [PREFIXES [SUFFIX_PERCENT [PARTS [SEED]]]]]`
 
 #[path = "bench/policy.rs"]
 mod policy;
@@ -17,14 +17,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prefixes: usize = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let suffixes: u64 = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let parts: usize = arguments.next().map_or(Ok(8), |text| text.parse())?;
+    let seed: u64 = arguments.next().map_or(Ok(policy::SEED), |text| text.parse())?;
     let budget = Budget { parts, ..Budget::default() };
     let mut rows = Vec::new();
     // What ten rules list, every larger policy lists too.
-    let few = report::exact(&policy::mixed(10, 0, suffixes).0);
+    let few = report::exact(&policy::mixed(10, 0, suffixes, seed).0);
     for size in sizes.split(',') {
         let size: usize = size.parse()?;
         let feed = if size >= 10_000 { prefixes } else { 0 };
-        let (program, metadata) = policy::mixed(size, feed, suffixes);
+        let (program, metadata) = policy::mixed(size, feed, suffixes, seed);
         let (start, processor) = (Instant::now(), report::processor_ms());
         let (image, stats) = lower_with_stats(&program, metadata, budget)?;
         let lowered = start.elapsed();

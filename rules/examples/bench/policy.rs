@@ -81,9 +81,17 @@ fn number(fact: Fact, low: u32, high: u32) -> Literal {
     Literal { negated: false, test: Test::Number { fact, ranges: vec![(low, high)] } }
 }
 
+/// The random numbers that policies are made with unless others are asked for.
+pub(crate) const SEED: u64 = 7;
+
 /// `count` rules of mixed kinds, one of them on a feed of `prefixes` prefixes.
-pub(crate) fn mixed(count: usize, prefixes: usize, suffixes: u64) -> (Program, Metadata) {
-    let mut random = Rng::with_seed(7);
+pub(crate) fn mixed(
+    count: usize,
+    prefixes: usize,
+    suffixes: u64,
+    seed: u64,
+) -> (Program, Metadata) {
+    let mut random = Rng::with_seed(seed);
     let ancestors: Vec<Vec<Pattern>> =
         (0..40).map(|_| vec![program_path(&mut random), program_path(&mut random)]).collect();
     let names: Vec<Pattern> = (0..50)

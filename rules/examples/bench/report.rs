@@ -46,8 +46,8 @@ pub(crate) fn processor_ms() -> f64 {
         * 10.0
 }
 
-pub(crate) fn sizes(rules: usize, prefixes: usize, image: &PolicyImage, stats: &Stats) -> Value {
-    let automata: Vec<Value> = stats
+pub(crate) fn automata(stats: &Stats) -> Value {
+    stats
         .automata
         .iter()
         .map(|one| {
@@ -58,12 +58,15 @@ pub(crate) fn sizes(rules: usize, prefixes: usize, image: &PolicyImage, stats: &
                 "labels": one.labels, "bytes": one.bytes,
             })
         })
-        .collect();
+        .collect()
+}
+
+pub(crate) fn sizes(rules: usize, prefixes: usize, image: &PolicyImage, stats: &Stats) -> Value {
     let clauses: Vec<Value> =
         stats.clauses.iter().map(|(family, count)| json!([family.name(), count])).collect();
     json!({
         "rules": rules, "prefixes": prefixes, "image_bytes": image.kernel().len(),
-        "automata": automata, "clauses": clauses,
+        "automata": automata(stats), "clauses": clauses,
     })
 }
 

@@ -55,7 +55,15 @@ pub(super) fn compile(arguments: &Arguments) -> Result<()> {
         wanted: &["lower_ms", "encode_ms", "decode_ms"],
         kind: "",
     };
-    measure("compile", &[from_text, in_pieces], arguments)
+    // Policies of the same kind, made with other random numbers: the worst of them.
+    let of_twelve = Example {
+        package,
+        name: "bench_text",
+        arguments: &["10000", "1000000", "1-12"],
+        wanted: &["compile_ms", "image_bytes"],
+        kind: "worst_of_12/",
+    };
+    measure("compile", &[from_text, in_pieces, of_twelve], arguments)
 }
 
 /// How long the engine takes for a byte, a decision, an address. The same paths at every size; patterns that can begin

@@ -158,6 +158,13 @@ pub(super) const TARGETS: &[Target] = &[
     ),
     native(
         "compile",
+        "the same, the largest image of twelve such policies",
+        "compile/worst_of_12/image_bytes",
+        "10000 rules",
+        Limit::Is(67_108_864.0),
+    ),
+    native(
+        "compile",
         "100 rules from text to image, ms",
         "compile/compile_ms",
         "100 rules",
