@@ -20,7 +20,7 @@
 pub const MAGIC: u32 = u32::from_le_bytes(*b"IDCT");
 
 /// Version of this layout. Kernel programs and images of different versions refuse each other.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Bytes of the header.
 pub const HEADER_BYTES: u32 = 128;
@@ -157,10 +157,11 @@ pub mod names {
 pub const RANGES_BYTES: u32 = 16;
 
 /// Bytes of the head of a table of addresses.
-pub const ADDRESSES_BYTES: u32 = 24;
+pub const ADDRESSES_BYTES: u32 = 32;
 
 /// A table of addresses: ranges in pages, each of which can be replaced by itself while programs read, by one store of its
-/// descriptor. `{ pages: u32, index: u32, fences: u32, descriptors: u32, front: u32, bits: u32 }`.
+/// descriptor. `{ pages: u32, index: u32, fences: u32, descriptors: u32, front: u32, bits: u32,
+/// share: u32, pad: u32 }`.
 ///
 /// Page `p` answers for the addresses from fence `p` up to the next. For IPv4 there is one page, or there are
 /// [`pages::V4`], one for each value of the top 16 bits, and `index` and `fences` are 0. For IPv6 `fences` names ascending
@@ -170,6 +171,10 @@ pub const ADDRESSES_BYTES: u32 = 24;
 /// A descriptor is a u64: the offset of the page, and in its upper half the number `count` of ranges in it. A page is
 /// `count` ascending keys (u32 for IPv4, pairs of u64 for IPv6), the first of them the fence, then, at the next multiple of
 /// 8, `count` u32 deltas.
+///
+/// Columns of several families may share fences, descriptors, pages and front. Each has a head of its own then, with another
+/// `share`, and what stands in the pages instead of a delta is an offset, to which `share` is added to find the column's
+/// delta. 0 there is delta 0 of every column.
 pub mod pages {
     /// Number of pages, u32.
     pub const COUNT: u32 = 0;
@@ -179,6 +184,8 @@ pub mod pages {
     pub const FENCES: u32 = 8;
     /// The descriptors, u32.
     pub const DESCRIPTORS: u32 = 12;
+    /// What leads from what stands in a page to the column's delta, u32, a multiple of 4. 0: it is the delta.
+    pub const SHARE: u32 = 24;
     /// Pages of an IPv4 table that has more than one.
     pub const V4: u32 = 1 << 16;
 

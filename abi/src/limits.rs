@@ -191,6 +191,5 @@ pub const SUBJECTS: u32 = 16_384;
 /// Smallest image slot, bytes. Slots are a power of two so that a masked offset stays inside.
 pub const SLOT_BYTES_MIN: usize = 1 << 16;
 
-/// Largest image slot, bytes: a feed of a million prefixes takes 30 MiB in the tables of each family of acts that it is
-/// used for.
+/// Largest image slot, bytes: a feed of a million prefixes takes 30 MiB, for flows and packets together.
 pub const SLOT_BYTES_MAX: usize = 128 << 20;

@@ -248,7 +248,8 @@ pub fn blocks_v4<M: Memory + ?Sized>(image: &M, family: Family, fact: Fact) -> B
     let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
     let mut blocks = Blocks { near: 0, spread: 0 };
     for range in 0..count {
-        if image.word(keys + pages::deltas(count, 4) + range * 4) == 0 {
+        let found = image.word(keys + pages::deltas(count, 4) + range * 4);
+        if tables::shared(image, table, found) == 0 {
             continue;
         }
         let first = image.word(keys + range * 4);

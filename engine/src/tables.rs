@@ -84,6 +84,13 @@ pub fn unlisted<M: Memory + ?Sized>(image: &M, front: u32, bit: u32) -> bool {
     front != 0 && (image.byte(front + (bit >> 3)) >> (bit & 7)) & 1 == 0
 }
 
+/// The delta of a column for a range of its table at `table` in whose page `found` stands.
+#[inline(always)]
+pub fn shared<M: Memory + ?Sized>(image: &M, table: u32, found: u32) -> u32 {
+    let share = image.word(table + pages::SHARE);
+    if share == 0 || found == 0 { found } else { image.word(found + share) }
+}
+
 /// Looks an IPv4 address up in the table of addresses at `table`.
 #[inline(always)]
 pub fn address_v4<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 {
@@ -95,7 +102,7 @@ pub fn address_v4<M: Memory + ?Sized>(image: &M, table: u32, value: u32) -> u32 
     let descriptor = image.long(image.word(table + pages::DESCRIPTORS) + page * 8);
     let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
     let at = last(image, keys, (0, count.wrapping_sub(1)), value);
-    image.word(keys + pages::deltas(count, 4) + at * 4)
+    shared(image, table, image.word(keys + pages::deltas(count, 4) + at * 4))
 }
 
 /// Looks an IPv6 address (high and low half, host order) up in the table of addresses at `table`.
@@ -110,7 +117,7 @@ pub fn address_v6<M: Memory + ?Sized>(image: &M, table: u32, upper: u64, lower: 
     let descriptor = image.long(image.word(table + pages::DESCRIPTORS) + page * 8);
     let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
     let low = last_v6(image, keys, (0, count.wrapping_sub(1)), upper, lower);
-    image.word(keys + pages::deltas(count, 16) + low * 4)
+    shared(image, table, image.word(keys + pages::deltas(count, 16) + low * 4))
 }
 
 /// An address as facts carry it.

@@ -1,5 +1,7 @@
 //! A feed large enough for an index and a front: every address is found or not exactly as its prefixes say.
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use interdict_abi::{
     ids::{Act, Action, Fact, Family, Mode},
@@ -243,4 +245,118 @@ fn what_the_short_way_lets_pass_no_rule_refuses() {
     }
     assert!(near[0] > 5_000 && near[1] > 5_000, "{near:?}");
     assert!(short > 10_000 && long > 5_000 && refused > 1_000, "{short} {long} {refused}");
+}
+
+impl Feed {
+    fn holds(&self, address: Address) -> bool {
+        match address {
+            Address::V4(address) => {
+                self.v4.iter().any(|(low, high)| (*low..=*high).contains(&address))
+            }
+            Address::V6(high, low) => {
+                let address = u128::from(high) << 64 | u128::from(low);
+                self.v6.iter().any(|(low, high)| (*low..=*high).contains(&address))
+            }
+        }
+    }
+}
+
+/// For each act a rule that blocks what `feed` lists and one that tells of what is in a list of its own.
+fn by_acts(feed: &Feed, acts: &[(Act, &Feed)]) -> PolicyImage {
+    let rule = |act: Act, list: &Feed, action| Rule {
+        id: format!("{}-{action:?}", act.name()),
+        action,
+        errno: 1,
+        mode: Mode::Enforce,
+        on_fault: OnFault::Pass,
+        clauses: vec![Clause {
+            family: act.family(),
+            acts: act.bit(),
+            literals: vec![Literal {
+                negated: false,
+                test: Test::Address {
+                    fact: Fact::RemoteIp,
+                    v4: list.v4.clone(),
+                    v6: list.v6.clone(),
+                    from: Vec::new(),
+                },
+            }],
+            origin: 0,
+        }],
+        exceptions: Vec::new(),
+        narrowed: Vec::new(),
+    };
+    let rules = acts
+        .iter()
+        .flat_map(|(act, own)| [rule(*act, feed, Action::Block), rule(*act, own, Action::Alert)]);
+    let program = Program { rules: rules.collect() };
+    lower(&program, generate::metadata(&program), Budget::default()).expect("it compiles")
+}
+
+/// A sixteenth of the addresses, and a few of IPv6.
+fn own(number: u32) -> Feed {
+    let of_v4 = |top: u32| (top << 24 | number << 20, top << 24 | number << 20 | 0xf_ffff);
+    let v6 = u128::from(number) << 100;
+    Feed { v4: (0..256).map(of_v4).collect(), v6: vec![(v6, v6 + 9)] }
+}
+
+#[test]
+fn families_that_share_the_table_of_a_feed_decide_by_their_own_rules() {
+    let feed = feed(6_000, &[128, 64, 48]);
+    let (first, second) = (own(1), own(2));
+    let acts = [(Act::NetConnect, &first), (Act::PacketIn, &second)];
+    let image = by_acts(&feed, &acts);
+    let mut random = Rng::with_seed(23);
+    let halves = |address: u128| Address::V6((address >> 64) as u64, address as u64);
+    let mut seen = BTreeMap::new();
+    for _ in 0..1_000 {
+        let (low, high) = feed.v4[random.usize(..feed.v4.len())];
+        let v4 = [low, high.wrapping_add(1), random.u32(..)].map(Address::V4);
+        let (low, high) = feed.v6[random.usize(..feed.v6.len())];
+        let of_own = ((random.u128(..2) + 1) << 100) + random.u128(..12);
+        let v6 = [low, high.wrapping_add(1), of_own].map(halves);
+        for ((act, own), address) in
+            acts.iter().flat_map(|act| v4.iter().chain(&v6).map(move |address| (act, *address)))
+        {
+            let event = Event::new(*act).with(Fact::RemoteIp, Value::Address(address));
+            let verdict = run::decide(&image, &event, Mode::Enforce).verdict;
+            let wanted = match (feed.holds(address), own.holds(address)) {
+                (true, _) => Action::Block,
+                (false, true) => Action::Alert,
+                (false, false) => Action::Pass,
+            };
+            assert_eq!(verdict, wanted, "{act:?} {address:?}");
+            if facts::unlisted(image.kernel(), act.family(), Fact::RemoteIp, address) {
+                assert_eq!(wanted, Action::Pass, "{act:?} {address:?}");
+            }
+            *seen.entry((act.name(), wanted)).or_insert(0) += 1;
+        }
+    }
+    assert!(seen.len() == 6 && seen.values().all(|count| *count > 100), "{seen:?}");
+}
+
+/// What a rule on flows refuses is refused to packets too, so whether a rule blocks or tells used to be half of an image.
+#[test]
+fn a_feed_that_two_families_ask_for_is_in_the_image_once() {
+    let (feed, none) = (feed(6_000, &[128, 64, 48]), Feed { v4: Vec::new(), v6: Vec::new() });
+    let bytes = |acts: &[(Act, &Feed)]| by_acts(&feed, acts).kernel().len();
+    let alone = bytes(&[(Act::NetConnect, &none)]);
+    let both = bytes(&[(Act::NetConnect, &none), (Act::PacketConnect, &none)]);
+    assert!(both < alone + 16_384, "{both} bytes for both, {alone} for one");
+}
+
+#[test]
+fn a_share_that_leads_elsewhere_is_refused() {
+    let (feed, none) = (feed(6_000, &[128, 64, 48]), Feed { v4: Vec::new(), v6: Vec::new() });
+    let image = by_acts(&feed, &[(Act::NetConnect, &none), (Act::PacketIn, &none)]);
+    for (share, told) in [(2, "a share"), (64, "a share"), (0, "delta row")] {
+        let mut kernel = image.kernel().to_vec();
+        let at = table(&image, column::TABLE) + pages::SHARE;
+        assert_ne!(image.kernel().word(at), 0, "nothing is shared");
+        kernel[at as usize..][..4].copy_from_slice(&u32::to_le_bytes(share));
+        let checksum = verify::crc(&kernel);
+        kernel[header::CHECKSUM as usize..][..4].copy_from_slice(&checksum.to_le_bytes());
+        let error = image.with_kernel(kernel).map(drop).map_err(|error| error.to_string());
+        assert!(matches!(&error, Err(error) if error.contains(told)), "{share}: {error:?}");
+    }
 }

@@ -145,13 +145,22 @@ impl Arena {
         self.ranges_head(keys.len(), index, keys_at, deltas)
     }
 
-    /// A table of IPv4 addresses.
-    pub(crate) fn addresses_v4(&mut self, keys: &[u32], deltas: &[u32]) -> u32 {
+    /// What stands in pages that several columns share for a range with these deltas of theirs. One column has its delta there.
+    pub(crate) fn entry(&mut self, deltas: &[u32]) -> u32 {
+        match deltas {
+            [one] => *one,
+            [..] if deltas.iter().all(|delta| *delta == 0) => 0,
+            [..] => self.array(&page::entry(deltas)),
+        }
+    }
+
+    /// A table of IPv4 addresses for so many columns: the head of each.
+    pub(crate) fn addresses_v4(&mut self, keys: &[u32], deltas: &[u32], columns: u32) -> Vec<u32> {
         let wide: Vec<u128> = keys.iter().map(|key| u128::from(*key) << 96).collect();
         let front = front::of(&wide, deltas, front::Family::V4);
         if keys.len() <= ONE_PAGE {
             let descriptors = self.pages(&[page::of(keys, deltas)]);
-            return self.addresses_head(1, 0, 0, descriptors, front);
+            return self.addresses_heads([1, 0, 0, descriptors], front, columns);
         }
         let mut at = 0;
         let pages: Vec<page::Page> = (0..pages::V4)
@@ -172,11 +181,11 @@ impl Arena {
             })
             .collect();
         let descriptors = self.pages(&pages);
-        self.addresses_head(pages::V4, 0, 0, descriptors, front)
+        self.addresses_heads([pages::V4, 0, 0, descriptors], front, columns)
     }
 
-    /// A table of IPv6 addresses.
-    pub(crate) fn addresses_v6(&mut self, keys: &[u128], deltas: &[u32]) -> u32 {
+    /// A table of IPv6 addresses for so many columns: the head of each.
+    pub(crate) fn addresses_v6(&mut self, keys: &[u128], deltas: &[u32], columns: u32) -> Vec<u32> {
         let front = front::of(keys, deltas, front::Family::V6);
         let size = if keys.len() <= ONE_PAGE { ONE_PAGE } else { PAGE_V6 };
         let fences: Vec<u128> = keys.iter().step_by(size).copied().collect();
@@ -186,7 +195,8 @@ impl Arena {
         let descriptors = self.pages(&pages);
         let bytes: Vec<u8> = fences.iter().flat_map(|fence| page::halves(*fence)).collect();
         let fences_at = self.array(&bytes);
-        self.addresses_head(fences.len() as u32, index, fences_at, descriptors, front)
+        let words = [fences.len() as u32, index, fences_at, descriptors];
+        self.addresses_heads(words, front, columns)
     }
 
     /// Writes pages, and answers where their descriptors are. No two tables share any: they are changed one by one.
@@ -200,14 +210,12 @@ impl Arena {
         descriptors
     }
 
-    fn addresses_head(
+    fn addresses_heads(
         &mut self,
-        count: u32,
-        index: u32,
-        fences: u32,
-        descriptors: u32,
+        [count, index, fences, descriptors]: [u32; 4],
         front: Option<Front>,
-    ) -> u32 {
+        columns: u32,
+    ) -> Vec<u32> {
         let (at, prefix) = match front {
             Some(front) => {
                 let at = self.reserve(front.bytes.len() as u32);
@@ -216,7 +224,12 @@ impl Arena {
             }
             None => (0, 24),
         };
-        self.head(&[count, index, fences, descriptors, at, prefix])
+        (0..columns)
+            .map(|column| {
+                let share = if columns == 1 { 0 } else { page::share(column) };
+                self.head(&[count, index, fences, descriptors, at, prefix, share, 0])
+            })
+            .collect()
     }
 
     fn ranges_head(&mut self, count: usize, index: u32, keys: u32, deltas: &[u32]) -> u32 {

@@ -53,6 +53,20 @@ pub(crate) fn of<K: Key>(keys: &[K], deltas: &[u32]) -> Page {
     Page { count, bytes }
 }
 
+/// What leads from an [`entry`] to the delta of column `column` of those that share it. Never 0, which says that nothing is
+/// shared.
+pub(crate) fn share(column: u32) -> u32 {
+    4 + column * 4
+}
+
+/// What is behind what stands in shared pages: a word that nobody reads, and the delta of each column.
+pub(crate) fn entry(deltas: &[u32]) -> Vec<u8> {
+    let words = [0].into_iter().chain(deltas.iter().copied());
+    let mut bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes
+}
+
 /// The delta row that flips these clauses, ascending, at least one.
 pub(crate) fn delta_row(flips: &[u32]) -> Vec<u8> {
     let mut summary = 0u64;

@@ -215,7 +215,7 @@ impl Feeds {
                 patch: &mut patch,
                 room: &mut self.room,
                 rows: &mut from.rows,
-                column: &from.column,
+                sharers: &from.sharers,
                 blocks: &mut change.blocks,
             };
             let predicates = from.predicates.iter().zip(feeds.iter());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Refused, room::Room};
-use crate::{image::page, lower::Column};
+use crate::{image::page, lower::Sharers};
 
 /// One write. Each takes effect at once for whoever reads meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,21 +78,29 @@ impl Patch {
 pub(super) struct Writing<'w> {
     pub(super) patch: &'w mut Patch,
     pub(super) room: &'w mut Room,
-    /// Delta rows by the predicates that are true.
+    /// What stands in pages, by the predicates that are true.
     pub(super) rows: &'w mut HashMap<Vec<u32>, u32>,
-    pub(super) column: &'w Column,
+    pub(super) sharers: &'w Sharers,
     /// Blocks of fronts that may still be looked at.
     pub(super) blocks: &'w mut u64,
 }
 
 impl Writing<'_> {
-    /// The delta row for values that make exactly `truths` true. Rows stay where they are.
+    /// What stands in pages for values that make exactly `truths` true: the delta row, or where those of all sharers are. Rows
+    /// stay where they are.
     pub(super) fn row(&mut self, truths: &[u32]) -> Result<u32, Refused> {
         if let Some(known) = self.rows.get(truths) {
             return Ok(*known);
         }
-        let flips = self.column.flips(truths);
-        let row = if flips.is_empty() { 0 } else { self.fill(page::delta_row(&flips))? };
+        let mut deltas = Vec::new();
+        for flips in self.sharers.flips(truths) {
+            deltas.push(if flips.is_empty() { 0 } else { self.fill(page::delta_row(&flips))? });
+        }
+        let row = match deltas[..] {
+            [one] => one,
+            _ if deltas.iter().all(|delta| *delta == 0) => 0,
+            _ => self.fill(page::entry(&deltas))?,
+        };
         self.rows.insert(truths.to_vec(), row);
         Ok(row)
     }

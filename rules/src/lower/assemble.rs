@@ -13,10 +13,11 @@ use interdict_abi::{
 
 use super::{
     Budget,
+    addresses::{self, Asked},
     automata::{self, Built, Owner},
-    column::{FeedColumn, FeedPredicate},
+    column::{Column, FeedColumn},
     error::Problem,
-    gather::{Gathered, Tested, acts_of, gather},
+    gather::{Gathered, Place, Tested, acts_of, gather},
     names,
     number::{FamilyClauses, Numbered},
     parts::Parts,
@@ -48,6 +49,7 @@ pub(super) fn assemble(
         arena: Arena::new(),
         stats: Stats { rules: program.rules.len(), ..Stats::default() },
         feeds: Vec::new(),
+        shared: BTreeMap::new(),
         program,
         problems,
     };
@@ -75,6 +77,8 @@ struct Writer<'w> {
     arena: Arena,
     stats: Stats,
     feeds: Vec<FeedColumn>,
+    /// Tables of addresses that several families share.
+    shared: BTreeMap<(Family, Fact), addresses::Tables>,
     program: &'w Program,
     problems: &'w mut Vec<Problem>,
 }
@@ -130,6 +134,7 @@ impl Writer<'_> {
             self.arena.put_bytes(at, &bits);
             self.arena.put(header::SYSCALLS, at);
         }
+        self.shared_addresses(families, &columns);
         for (at, family) in families.iter().enumerate() {
             let directory = directories[at];
             self.arena.put(header::FAMILIES + family.family as u32 * 4, directory);
@@ -161,6 +166,24 @@ impl Writer<'_> {
             }
             self.together(last, parts, &unflipped);
             self.arena.put_bytes(directory + family::NEEDS, &needs.to_le_bytes());
+        }
+    }
+
+    /// Writes the tables of addresses that several families share.
+    fn shared_addresses(
+        &mut self,
+        families: &[FamilyClauses<'_>],
+        columns: &[BTreeMap<Place, Tested<'_>>],
+    ) {
+        let names = families.iter().map(|each| each.family);
+        for (fact, asked) in addresses::shared(names, columns) {
+            let before = self.arena.len();
+            let (tables, feeds) = addresses::write(&mut self.arena, fact, &asked);
+            self.feeds.extend(feeds);
+            let sharing = asked.iter().map(Asked::family);
+            let names: Vec<_> = sharing.clone().map(Family::name).collect();
+            self.shared.extend(sharing.map(|family| (family, fact)).zip(tables));
+            self.note(format!("{} {}", names.join(" and "), fact.name()), before);
         }
     }
 
@@ -320,42 +343,24 @@ impl Writer<'_> {
                 Some(Table { kind: TableKind::Names, automaton: at, ..table })
             }
             Values::Numbers(lists) => Some(self.numbers(&tested.column, lists)),
-            Values::Addresses(predicates, v4, v6) => {
-                let arena = &mut self.arena;
-                let mut ranges_v4 = Ranges::default();
-                let mut ranges_v6 = Ranges::default();
-                for (number, (list_v4, list_v6, _)) in (0u32..).zip(predicates) {
-                    ranges_v4.add(number, v4.list(*list_v4));
-                    ranges_v6.add(number, v6.list(*list_v6));
-                }
-                let mut rows = HashMap::new();
-                let mut row = |truths: &[u32]| {
-                    let row = arena.delta_row(&column.flips(truths));
-                    rows.insert(truths.to_vec(), row);
-                    row
+            Values::Addresses(..) => {
+                let place = (family.family, fact);
+                let tables = match self.shared.get(&place) {
+                    Some(tables) => Some(*tables),
+                    None => {
+                        let asked = Asked::of(family.family, tested);
+                        let (tables, feeds) =
+                            addresses::write(&mut self.arena, fact, asked.as_slice());
+                        self.feeds.extend(feeds);
+                        tables.first().copied()
+                    }
                 };
-                let (keys, deltas) = ranges_v4.sweep(&mut row);
-                let (keys_v6, deltas_v6) = ranges_v6.sweep(&mut row);
-                let table = arena.addresses_v4(&keys, &deltas);
-                let table_v6 = arena.addresses_v6(&keys_v6, &deltas_v6);
-                if predicates.iter().any(|(.., from)| !from.is_empty()) {
-                    let predicates = predicates.iter().map(|(list_v4, list_v6, from)| {
-                        // Those of a feed are kept once, with the feed.
-                        let (v4, v6) = match from.len() {
-                            1 => (Vec::new(), Vec::new()),
-                            _ => (v4.list(*list_v4).to_vec(), v6.list(*list_v6).to_vec()),
-                        };
-                        FeedPredicate { from: from.to_vec(), v4, v6 }
-                    });
-                    self.feeds.push(FeedColumn {
-                        family: family.family,
-                        fact,
-                        column: column.clone(),
-                        predicates: predicates.collect(),
-                        rows,
-                    });
-                }
-                Some(Table { kind: TableKind::Addresses, table, table_v6, automaton: 0 })
+                tables.map(|(table, table_v6)| Table {
+                    kind: TableKind::Addresses,
+                    table,
+                    table_v6,
+                    automaton: 0,
+                })
             }
         };
         let Some(table) = table else { return base };
@@ -374,7 +379,7 @@ impl Writer<'_> {
         base
     }
 
-    fn numbers(&mut self, column: &super::Column, lists: &Lists<'_, (u32, u32)>) -> Table {
+    fn numbers(&mut self, column: &Column, lists: &Lists<'_, (u32, u32)>) -> Table {
         let arena = &mut self.arena;
         let mut ranges = Ranges::default();
         for (number, list) in lists.all() {

@@ -9,15 +9,40 @@ use interdict_abi::ids::{Fact, Family};
 
 use super::number::Numbered;
 
-/// A column of addresses that some feed is in: what is needed to write its tables again.
+/// Columns of addresses that some feed is in and that have one table: what is needed to write it again.
 #[derive(Clone, Debug)]
 pub(crate) struct FeedColumn {
+    /// The family of one of them.
     pub(crate) family: Family,
     pub(crate) fact: Fact,
-    pub(crate) column: Column,
+    pub(crate) sharers: Sharers,
     pub(crate) predicates: Vec<FeedPredicate>,
-    /// Delta rows by the predicates that are true.
+    /// What stands in pages, by the predicates that are true.
     pub(crate) rows: HashMap<Vec<u32>, u32>,
+}
+
+/// The columns that share a table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sharers {
+    /// Each with its own numbers of the predicates that it has.
+    columns: Vec<(Column, BTreeMap<u32, u32>)>,
+}
+
+impl Sharers {
+    /// Adds a column. `own` gives the numbers of the table's predicates that it has those it knows them by.
+    pub(super) fn add(&mut self, column: Column, own: BTreeMap<u32, u32>) {
+        self.columns.push((column, own));
+    }
+
+    /// For each column what [`Column::flips`] says of a value that makes exactly `truths` true.
+    pub(crate) fn flips(&self, truths: &[u32]) -> impl Iterator<Item = Vec<u32>> {
+        self.columns.iter().map(|(column, own)| {
+            let mut known: Vec<u32> =
+                truths.iter().filter_map(|truth| own.get(truth).copied()).collect();
+            known.sort_unstable();
+            column.flips(&known)
+        })
+    }
 }
 
 /// What a predicate of such a column holds of.

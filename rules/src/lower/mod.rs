@@ -3,8 +3,9 @@
 //! In: an [`ir::Program`], which has passed every test that needs an operator's eyes, and the metadata of its rules.
 //! Out: one [`PolicyImage`]. Same rules, same bytes: no clocks, no hash-map order, no environment.
 //! [`number`] gives clauses their numbers, [`space`] and [`column`] gather what is asked of each fact, [`automata`] builds what
-//! reads strings, [`assemble`] writes the tables. Refuses to exceed [`Budget`], and tells everything that is wrong at once.
+//! reads strings, [`assemble`] writes the tables, [`addresses`] those of addresses. Refuses to exceed [`Budget`], and tells everything that is wrong at once.
 
+mod addresses;
 mod assemble;
 mod automata;
 mod column;
@@ -24,7 +25,7 @@ use interdict_abi::{
 };
 
 pub(crate) use self::{
-    column::{Column, FeedColumn},
+    column::{FeedColumn, Sharers},
     sweep::{Point, Ranges},
 };
 pub use self::{

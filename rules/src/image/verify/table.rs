@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use interdict_abi::{
-    ids::{Fact, object_flags, process_flags},
+    ids::{FAMILIES, Fact, object_flags, process_flags},
     image::{
         self, ADDRESSES_BYTES, COLUMN_BYTES, RANGES_BYTES, RANGES_INDEX, TableKind, automaton,
         column, names, pages, skip, tail,
@@ -387,6 +387,12 @@ impl<'a> Tables<'a> {
         let index = self.word(at + pages::INDEX)?;
         let fences = self.word(at + pages::FENCES)?;
         let descriptors = self.word(at + pages::DESCRIPTORS)?;
+        let share = self.word(at + pages::SHARE)?;
+        if !share.is_multiple_of(4) || share > FAMILIES as u32 * 4 {
+            return Err(broken("a share of more columns than there can be"));
+        }
+        // What stands in pages, once for all ranges it stands in.
+        let mut known = HashSet::new();
         let (width, shift) = match family {
             front::Family::V4 => (Width::V4, 96),
             front::Family::V6 => (Width::V6, 0),
@@ -437,7 +443,17 @@ impl<'a> Tables<'a> {
             let bytes = width.bits() / 8;
             let start = page.checked_add(pages::deltas(ranges, bytes));
             let deltas = start.ok_or_else(|| broken("a page that does not end"))?;
-            for delta in self.words("rows of a page", deltas, ranges)? {
+            for found in self.words("rows of a page", deltas, ranges)? {
+                if found == 0 || !known.insert(found) {
+                    continue;
+                }
+                let delta = match share {
+                    0 => found,
+                    share => {
+                        self.part("shared rows", found, 1, share + 4)?;
+                        self.word(found + share)?
+                    }
+                };
                 self.delta_row(delta, count)?;
             }
             if let Some((bits, prefix)) = front {
