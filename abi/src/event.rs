@@ -49,6 +49,8 @@ pub mod flags {
     pub const WORKLOAD_UNKNOWN: u32 = 512;
     /// The second string is a [`super::FlowTotals`].
     pub const TOTALS: u32 = 1024;
+    /// Rules ask for arguments of the acting process's program that were not known: their `on_fault` decided.
+    pub const ARGS_UNKNOWN: u32 = 2048;
 }
 
 /// The fixed head of every record. 176 bytes.

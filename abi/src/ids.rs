@@ -398,7 +398,7 @@ numbered! {
     pub enum SetFact {
         /// The programs of all ancestors of the acting process.
         Ancestors = 0 => "process.ancestor.exe",
-        /// The arguments of the new program, one by one.
+        /// The arguments of the acting process's program, one by one; for [`Act::ExecArgs`] those of the new one.
         Args = 1 => "exec.args",
         /// The effective capabilities of the acting process, by number.
         Caps = 2 => "process.caps",

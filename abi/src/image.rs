@@ -51,6 +51,9 @@ pub mod header {
     /// Which system calls some rule is about: for each way of calling `SYSCALL_NUMBERS` bits for their beginning, then
     /// the same for their end. 0: none.
     pub const SYSCALLS: u32 = 40;
+    /// Digest of the predicates on arguments, never 0, if some clause tests them of a process that acts: then programs
+    /// keep which of them hold, for each process. Under two images with one digest the bits mean the same. 0: none does.
+    pub const KEPT_ARGS: u32 = 44;
     /// Offsets of the family directories, `FAMILIES` x u32, 0 for a family without clauses.
     pub const FAMILIES: u32 = 64;
 }

@@ -16,6 +16,8 @@ pub mod names {
     pub const EXES: &str = "EXES";
     /// Hash of [`super::ProcessKey`] to the ancestor predicates (`[u64; SET_WORDS]`) that hold of it.
     pub const ANCESTORS: &str = "ANCESTORS";
+    /// Hash of [`super::ProcessKey`] to [`super::KeptArgs`].
+    pub const ARGUMENTS: &str = "ARGUMENTS";
     /// Hash of [`super::NameKey`] to [`super::KnownName`].
     pub const NAMES: &str = "NAMES";
     /// Hash of [`super::NameKey`] to [`super::LongName`].
@@ -179,6 +181,18 @@ pub struct LastProgram {
 
 /// The set of ancestor predicates that hold of a process.
 pub type AncestorSet = [u64; SET_WORDS];
+
+/// The argument predicates that hold of the program a process runs: of the arguments that it was started with.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct KeptArgs {
+    /// Those that are known to hold.
+    pub set: [u64; SET_WORDS],
+    /// Not 0: further ones may hold. There were more arguments than are read, or they could not be read.
+    pub unknown: u64,
+}
 
 /// One of the names that an object (a file or directory) is remembered under.
 #[derive(
@@ -579,6 +593,7 @@ const _: () = assert!(size_of::<Crossing>() == 24);
 const _: () = assert!(size_of::<ToldFile>() == 24);
 const _: () = assert!(size_of::<ExecInFlight>() == 32);
 const _: () = assert!(size_of::<Lineage>() == 272);
+const _: () = assert!(size_of::<KeptArgs>() == 40);
 
 #[cfg(feature = "user")]
 mod user {
@@ -588,6 +603,8 @@ mod user {
     unsafe impl aya::Pod for super::ProcessKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ExecInFlight {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::KeptArgs {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::NameKey {}
     // SAFETY: as above.

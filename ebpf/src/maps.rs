@@ -13,8 +13,8 @@ use interdict_abi::{
     },
     maps::{
         AddressKey, AddressName, AncestorSet, Control, Crossing, DnsAsked, DnsStream, ExecInFlight,
-        KnownName, LastProgram, LongName, NameKey, ProcessKey, Rate, Repeats, RuleKey, RuleTally,
-        Subject, ToldAt, ToldFile, ToldKey, Workload,
+        KeptArgs, KnownName, LastProgram, LongName, NameKey, ProcessKey, Rate, Repeats, RuleKey,
+        RuleTally, Subject, ToldAt, ToldFile, ToldKey, Workload,
     },
 };
 
@@ -47,6 +47,11 @@ pub static EXES: HashMap<ProcessKey, u32> =
 /// Ancestor predicates of live processes. Written as `EXES`, but never by an exec: ancestors stay.
 #[map]
 pub static ANCESTORS: HashMap<ProcessKey, AncestorSet> =
+    HashMap::with_max_entries(2 * PROCESSES, BPF_F_NO_PREALLOC);
+
+/// Argument predicates of live processes, under images that ask for them. Written as `EXES`: see `hooks::arguments`.
+#[map]
+pub static ARGUMENTS: HashMap<ProcessKey, KeptArgs> =
     HashMap::with_max_entries(2 * PROCESSES, BPF_F_NO_PREALLOC);
 
 /// What processes ran that are exiting. Written by the lifecycle programs while a rule is about flows that end.

@@ -315,6 +315,12 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
         Self { image, progress }
     }
 
+    /// Whether it is a narrowing of this family's clauses.
+    #[inline(always)]
+    pub fn is_of(&self, family: Family) -> bool {
+        self.progress.directory == directory(self.image, family)
+    }
+
     /// Whether some clause may still hold.
     #[inline(always)]
     pub fn alive(&self) -> bool {

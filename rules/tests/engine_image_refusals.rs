@@ -126,6 +126,27 @@ fn words_that_lead_outside_are_refused() {
 }
 
 #[test]
+fn arguments_are_kept_if_and_only_if_a_rule_asks() {
+    let image_of = |family: Family, acts: u32| {
+        let mut rule = rule("R", Mode::Enforce, "/x");
+        let test = Test::Argument { patterns: vec![Pattern::Exact(b"-e".to_vec())] };
+        rule.clauses[0] =
+            Clause { family, acts, literals: vec![Literal { negated: false, test }], origin: 0 };
+        let program = Program { rules: vec![rule] };
+        lower(&program, generate::metadata(&program), Budget::default()).expect("it compiles")
+    };
+    let kept = image_of(Family::File, Act::FileRead.bit());
+    assert_ne!(kept.kernel().word(header::KEPT_ARGS), 0);
+    refused(&kept, header::KEPT_ARGS, 0, "arguments kept that no rule asks for");
+    let started = image_of(Family::Started, Act::ExecArgs.bit());
+    assert_eq!(started.kernel().word(header::KEPT_ARGS), 0);
+    refused(&started, header::KEPT_ARGS, 1, "arguments kept that no rule asks for");
+    // The same predicates have the same digest, whatever acts they are about.
+    let other = image_of(Family::Net, Act::NetConnect.bit());
+    assert_eq!(other.kernel().word(header::KEPT_ARGS), kept.kernel().word(header::KEPT_ARGS));
+}
+
+#[test]
 fn promises_of_the_layout_are_checked() {
     let image = image();
     let directory = directory(&image);

@@ -44,9 +44,12 @@ impl Narrowed {
             family,
             clauses: clauses.to_vec(),
             known,
-            // Rules that hold because a container is not known are among those that matched, and never narrowed.
+            // Rules that hold because a container or the process is not known are among those that matched, and never narrowed.
             whole: !decision.flags.more_rules()
-                && matches!(decision.fault, Fault::None | Fault::Workload),
+                && matches!(
+                    decision.fault,
+                    Fault::None | Fault::Workload | Fault::Process | Fault::Args
+                ),
         }
     }
 

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use interdict_abi::{
     event::flags,
-    ids::{Fact, Fault, Generation, SetFact, process_flags},
+    ids::{Fact, Family, Fault, Generation, SetFact, process_flags},
     image::header,
     limits::{CGROUP_LEVELS, COLUMN_PARTS, COMM_BYTES, PATH_BYTES},
 };
@@ -16,6 +16,7 @@ use interdict_engine::{
 };
 
 use super::{
+    arguments,
     climbing::Climbing,
     judge::interdict_number,
     strings::{PIECE, SHORT, UNKNOWN, Walking, interdict_short_string},
@@ -44,6 +45,8 @@ pub extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 
     let by_exe = narrowing.needs(Fact::Exe);
     let by_parent = narrowing.needs(Fact::ParentExe);
     let by_ancestors = narrowing.needs_set(SetFact::Ancestors);
+    // As a program starts, its arguments are asked for, which are at hand.
+    let by_args = narrowing.needs_set(SetFact::Args) && !narrowing.is_of(Family::Started);
     let (by_user, by_group) = (narrowing.needs(Fact::Uid), narrowing.needs(Fact::Gid));
     let by_effective = narrowing.needs(Fact::Euid);
     let by_name = narrowing.needs(Fact::Comm);
@@ -66,6 +69,9 @@ pub extern "C" fn interdict_actor(area: u32, slot: u32, generation: u32) -> u64 
                 work.sets.unknown |= 1 << SetFact::Ancestors as u64;
             }
         }
+    }
+    if by_args {
+        told |= arguments::learn(&mut work.sets, generation);
     }
     if by_parent {
         let (parent, _) = task::lineage();

@@ -3,6 +3,7 @@
 //! `decide`, `report`; then name it in the agent's `kernel::hooks` table.
 
 pub mod acting;
+pub mod arguments;
 pub mod called;
 pub mod cgroup;
 pub mod climbing;

@@ -1,25 +1,28 @@
 //! Processes come, change and go: tracepoints keep their rows, and tell.
 
-use core::ffi::c_void;
-
-use aya_ebpf::{
-    helpers::generated::bpf_loop, macros::raw_tracepoint, programs::RawTracePointContext,
-};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use interdict_abi::{
     event::{flags, kind},
     ids::{Act, Fact, Family, Fault, Generation, SetFact},
     image::header,
-    limits::{ARGS_BYTES, NAMES_PER_OBJECT, PATH_BYTES, SET_WORDS},
+    limits::{NAMES_PER_OBJECT, PATH_BYTES, SET_WORDS},
     maps::{ExecInFlight, KnownName, LastProgram, Lineage, ProcessKey},
 };
-use interdict_engine::{Bytes, Memory, args::Gathering};
+use interdict_engine::Memory;
 
-use super::{climbing, close, faulted, judge::Case, report, report::Told, strings};
+use super::{
+    arguments::{self, Read},
+    climbing, close, faulted,
+    judge::Case,
+    report,
+    report::Told,
+    strings,
+};
 use crate::{
     bounds::masked,
     emit::{self, Weight},
     kernel::{
-        copy_user, fields, mounts,
+        fields, mounts,
         object::{Object, Probed},
         path::{Built, Spot},
         probed, task,
@@ -28,7 +31,7 @@ use crate::{
     maps::{ANCESTORS, EXECS, EXES, EXITING},
     names,
     policy::{self, Image, Policy},
-    scratch::{self, Area, TEXT_BYTES, Text, Work},
+    scratch::{self, Area, Work},
     words,
 };
 
@@ -47,6 +50,8 @@ pub fn process_fork(context: RawTracePointContext) -> i32 {
     lineage::forked(ancestor, process);
     inherit(active, ancestor, process);
     inherit(staged, ancestor, process);
+    arguments::inherit(active, ancestor, process);
+    arguments::inherit(staged, ancestor, process);
     if let Some(claim) = scratch::claim() {
         let work = claim.area.work();
         emit::begin(work, kind::FORK);
@@ -108,6 +113,7 @@ pub fn process_exec(context: RawTracePointContext) -> i32 {
             process,
             &ExecInFlight { exe: [0; 2], generation: [0; 2], program: 0, path_bytes: 0 },
         );
+        arguments::lost(process);
         return 0;
     };
     started(old_thread, bprm, claim.area);
@@ -118,7 +124,10 @@ pub fn process_exec(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn started(old_thread: u32, bprm: *const u8, area: Area) {
     let (process, _) = task::ids();
-    let Some(file) = probed::<*const u8>(bprm, fields::bprm_file()) else { return };
+    let Some(file) = probed::<*const u8>(bprm, fields::bprm_file()) else {
+        arguments::lost(process);
+        return;
+    };
     // SAFETY: copied at once; the entry is only ever changed by this thread.
     let checked = unsafe { EXECS.get(&old_thread) }.copied();
     let built = match checked.as_ref().and_then(|found| lineage::recall(area, found)) {
@@ -141,10 +150,11 @@ fn started(old_thread: u32, bprm: *const u8, area: Area) {
     }
 
     let path_bytes = masked::<{ PATH_BYTES as u64 - 1 }>(built.bytes);
-    let (args_bytes, truncated) = arguments(path_bytes, &mut area.work().text);
+    let read = Read::behind(path_bytes, area);
+    // Kept before it is judged: what the process does next is decided by it whatever becomes of this.
+    read.keep(process, area);
     if let Some(policy) = policy::active() {
-        let arguments = Read { path_bytes, args_bytes, truncated };
-        judge_arguments(arguments, &policy, area);
+        judge_arguments(read, &policy, area);
     }
 
     let work = area.work();
@@ -152,8 +162,8 @@ fn started(old_thread: u32, bprm: *const u8, area: Area) {
     work.head.pid = process;
     work.head.tid = process;
     work.head.path_bytes = path_bytes as u16;
-    work.head.extra_bytes = args_bytes as u16;
-    if truncated {
+    work.head.extra_bytes = read.args_bytes as u16;
+    if read.truncated {
         work.head.flags |= flags::ARGS_TRUNCATED;
     }
     if !built.known() {
@@ -258,63 +268,6 @@ fn rename(generation: Generation, process: u32, found: &ExecInFlight) {
     }
 }
 
-/// Reads the arguments behind the path. Answers their bytes, and whether there were more.
-#[inline(always)]
-fn arguments(path_bytes: u64, text: &mut Text) -> (u64, bool) {
-    let Some((start, end)) = task::arguments() else { return (0, false) };
-    if end <= start {
-        return (0, false);
-    }
-    let all = end - start;
-    let most = ARGS_BYTES as u64 - 1;
-    let bytes = masked::<{ ARGS_BYTES as u64 - 1 }>(if all > most { most } else { all });
-    // SAFETY: path and arguments are below PATH_BYTES and ARGS_BYTES, and the text has room for both.
-    let target = unsafe { text.0.as_mut_ptr().add(path_bytes as usize) };
-    // SAFETY: as above.
-    if unsafe { copy_user(target, bytes, start) } { (bytes, all > most) } else { (0, false) }
-}
-
-/// The arguments as the engine reads them.
-#[repr(C)]
-struct Arguments<'a> {
-    image: &'a Image,
-    gathering: &'a mut Gathering,
-    text: &'a Text,
-    start: u64,
-}
-
-struct Behind<'a> {
-    text: &'a Text,
-    start: u64,
-}
-
-/// One step for `bpf_loop`. Answers 1 to stop.
-///
-/// # Safety
-/// `arguments` must be live.
-#[inline(never)]
-unsafe extern "C" fn look(_index: u64, arguments: *mut Arguments<'_>) -> i64 {
-    // SAFETY: by the caller.
-    let arguments = unsafe { &mut *arguments };
-    let behind = Behind { text: arguments.text, start: arguments.start };
-    i64::from(arguments.gathering.step(arguments.image, &behind))
-}
-
-impl Bytes for Behind<'_> {
-    #[inline(always)]
-    fn at(&self, index: u32) -> u8 {
-        self.text.0[(self.start + u64::from(index)) as usize & (TEXT_BYTES - 1)]
-    }
-}
-
-/// What was read of a new program.
-#[derive(Clone, Copy)]
-struct Read {
-    path_bytes: u64,
-    args_bytes: u64,
-    truncated: bool,
-}
-
 #[inline(always)]
 fn judge_arguments(read: Read, policy: &Policy, area: Area) {
     let Read { path_bytes, args_bytes, truncated } = read;
@@ -339,18 +292,11 @@ fn judge_arguments(read: Read, policy: &Policy, area: Area) {
     if !case.alive() {
         return;
     }
-    let Work { gathering, sets, text, .. } = area.work();
     if case.needs_set(SetFact::Args) {
-        let automaton = policy.image.word(header::ARG_AUTOMATON);
-        let table = policy.image.word(header::ARG_SETS);
-        // SAFETY: all zero is no state at all.
-        unsafe { words::zero(gathering) };
-        gathering.restart(&policy.image, automaton, table, args_bytes as u32);
-        let mut arguments = Arguments { image: &policy.image, gathering, text, start: path_bytes };
-        // SAFETY: the callback is `look`, and its context outlives the call.
-        unsafe { bpf_loop(ARGS_BYTES as u32, look as *mut c_void, (&raw mut arguments).cast(), 0) };
-        words::copy(&mut sets.args, &arguments.gathering.set);
-        if truncated || args_bytes == 0 {
+        read.gather(area, policy.generation.slot());
+        let Work { gathering, sets, .. } = area.work();
+        words::copy(&mut sets.args, &gathering.set);
+        if read.partly() {
             told.fault = faulted(Fault::Args);
             sets.unknown |= 1 << SetFact::Args as u64;
         }
@@ -417,6 +363,8 @@ pub fn process_exit(_context: RawTracePointContext) -> i32 {
     let (active, staged) = policy::generations();
     forget(active, process);
     forget(staged, process);
+    arguments::forget(active, process);
+    arguments::forget(staged, process);
     lineage::exited(process);
     0
 }

@@ -74,8 +74,12 @@ pub fn begin(area: Area, generation: Generation, family: Family, told: &Told) {
     head.family = family as u8;
     head.verdict = decision.verdict as u8;
     head.would = decision.would as u8;
-    let unlearned = told.flags & flags::WORKLOAD_UNKNOWN != 0 && told.fault == Fault::None as u8;
-    head.fault = if unlearned { Fault::Workload as u8 } else { told.fault };
+    head.fault = match told.fault {
+        0 if told.flags & flags::PROCESS_UNKNOWN != 0 => Fault::Process as u8,
+        0 if told.flags & flags::ARGS_UNKNOWN != 0 => Fault::Args as u8,
+        0 if told.flags & flags::WORKLOAD_UNKNOWN != 0 => Fault::Workload as u8,
+        fault => fault,
+    };
     head.acts = told.acts;
     head.number = told.number;
     head.clauses = decision.clauses;

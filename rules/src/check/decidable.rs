@@ -26,7 +26,7 @@ pub(super) fn resolves(
 ) {
     let field = leaf.field;
     let resolved = match leaf.field.resolve(kernel_act) {
-        Ok(_) if leaf.told(tells) => Err(Unresolved::UserSpace),
+        Ok(_) if leaf.told(kernel_act, tells) => Err(Unresolved::UserSpace),
         other => other,
     };
     let reason = match resolved {

@@ -21,7 +21,7 @@ use interdict_abi::ids::{Act, Action, Mode};
 
 use crate::{
     diag::Diagnostics,
-    field::{Class, Field, Type},
+    field::{Class, Field, Type, Unresolved},
     ir::{OnFault, Pattern},
     live::Source,
     meta::ListMeta,
@@ -115,9 +115,11 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Whether it narrows what is told and is nothing that the kernel decides, for a rule that only tells or that does not.
-    pub(crate) fn told(&self, tells: bool) -> bool {
-        self.field.class == Class::User || tells && self.of_place()
+    /// Whether it narrows what is told of an act and is nothing that the kernel decides, for a rule that only tells or that
+    /// does not.
+    pub(crate) fn told(&self, act: Act, tells: bool) -> bool {
+        self.field.class == Class::User
+            || tells && (self.of_place() || self.field.resolve(act) == Err(Unresolved::UserSpace))
     }
 
     /// Whether it is about what a container's runtime tells.

@@ -50,7 +50,7 @@ const PROCESS: [Fact; 19] = [
 ];
 
 /// Facts with many values that every act of a process knows of it.
-const PROCESS_SETS: [SetFact; 2] = [SetFact::Ancestors, SetFact::Caps];
+const PROCESS_SETS: [SetFact; 3] = [SetFact::Ancestors, SetFact::Args, SetFact::Caps];
 
 /// The bits of `ProcessFlags` that every act of a process knows.
 const PROCESS_FLAGS: u32 =

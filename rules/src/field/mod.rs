@@ -214,6 +214,9 @@ enum Meaning {
     Told,
     /// See [`Class::Place`].
     Place(Fact),
+    /// The arguments of the acting process's program: decided in the kernel, but told by where a process has just changed
+    /// its program, or is gone.
+    Arguments,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -269,8 +272,18 @@ impl Field {
             Meaning::Destination(what) => end(local, what),
             Meaning::Told => return Err(Unresolved::UserSpace),
             Meaning::Place(fact) => Resolved::Fact(fact),
+            Meaning::Arguments => Resolved::Set(SetFact::Args),
         };
         let Some(row) = decided(act) else { return Err(Unresolved::NotDecided) };
+        if let Meaning::Arguments = self.meaning {
+            // There they are those of the new program: `exec.args`.
+            let known = act != Act::ExecArgs && row.knows_set(SetFact::Args);
+            return if known { Ok(resolved) } else { Err(Unresolved::UserSpace) };
+        }
+        // Before its stage has come the same fact is about something else.
+        if self.stage(act) != act {
+            return Err(Unresolved::NotDecided);
+        }
         let resolved = match resolved {
             Resolved::Fact(Fact::Name) if !row.knows(Fact::Name) => Resolved::LastOf(Fact::Path),
             other => other,

@@ -270,11 +270,12 @@ pub const FIELDS: &[Field] = &[
         Meaning::Is(Resolved::Flags(Fact::ProcessFlags, process_flags::STDIO_SOCKET)),
         "Standard input, output or error is a socket.",
     ),
-    told(
+    field(
         "process.args",
         Type::Text,
         Of::Process,
-        "Arguments the acting process was started with, one by one, its own name included. A test holds when any argument meets it; with `not`, when none does.",
+        Meaning::Arguments,
+        "Arguments the acting process's program was started with, one by one, its own name included, as the kernel copied them: what the process writes over them later changes nothing. A test holds when any argument meets it; with `not`, when none does. For `exec` together with `exec.args`, and for `net.close`, it is of class U.",
     ),
     field(
         "process.cwd",

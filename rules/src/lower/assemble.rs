@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use interdict_abi::{
-    ids::{ACT_COMBINATIONS, Act, Calling, Fact, Family},
+    ids::{ACT_COMBINATIONS, Act, Calling, Fact, Family, SetFact},
     image::{
         CLAUSE_BYTES, COLUMN_BYTES, FAMILY_BYTES, TableKind, clause, clause_flags, column, family,
         header,
@@ -119,6 +119,12 @@ impl Writer<'_> {
         }
         if let Some(built) = built.remove(&Owner::Arguments) {
             self.arguments(&arguments, &built);
+            let asks = |(each, sets): (&FamilyClauses<'_>, &u32)| {
+                each.family != Family::Started && sets & (1 << SetFact::Args as u32) != 0
+            };
+            if families.iter().zip(&sets).any(asks) {
+                self.arena.put(header::KEPT_ARGS, arguments.digest());
+            }
         }
         if !capabilities.is_empty() {
             let at = self.arena.reserve(8 + capabilities.len() as u32 * 8);

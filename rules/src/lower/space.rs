@@ -66,6 +66,15 @@ impl<'p> Space<'p> {
         self.patterns.len()
     }
 
+    /// A number, never 0, that is the same for the same predicates in the same order.
+    pub(super) fn digest(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        for ((pattern, _), listed) in self.patterns.iter().zip(&self.listed) {
+            hasher.update(format!("{pattern:?}{listed:?}\n").as_bytes());
+        }
+        hasher.finalize().max(1)
+    }
+
     /// All patterns, by number.
     pub(super) fn all(&self) -> impl Iterator<Item = &'p Pattern> {
         self.patterns.iter().map(|(pattern, _)| *pattern)

@@ -47,11 +47,14 @@ pub fn normalise(
             }
             any = true;
             let mut exceptions = Vec::new();
-            for exception in
-                rule.exceptions.iter().filter(|one| !told::mentions(&one.when, rule.tells()))
-            {
-                let about: Vec<_> =
-                    exception.acts.iter().map(|act| (*act, exception.when.clone())).collect();
+            for exception in &rule.exceptions {
+                let excuses = |act: &&Act| !told::mentions(&exception.when, **act, rule.tells());
+                let about: Vec<_> = exception
+                    .acts
+                    .iter()
+                    .filter(excuses)
+                    .map(|act| (*act, exception.when.clone()))
+                    .collect();
                 exceptions.extend(unfold(rule, &about, exception.index, diagnostics));
             }
             let mut lowered = ir::Rule {
@@ -110,7 +113,7 @@ fn parts(rule: &CheckedRule<'_>, diagnostics: &mut Diagnostics) -> Vec<Part> {
             .exceptions
             .iter()
             .filter(|exception| {
-                exception.acts.contains(&act) && told::mentions(&exception.when, rule.tells())
+                exception.acts.contains(&act) && told::mentions(&exception.when, act, rule.tells())
             })
             .map(|exception| Predicate::Not(Box::new(exception.when.clone())));
         let mut all = vec![rule.when.clone()];
@@ -119,7 +122,7 @@ fn parts(rule: &CheckedRule<'_>, diagnostics: &mut Diagnostics) -> Vec<Part> {
             1 => all.remove(0),
             _more => Predicate::All(all),
         };
-        let Some(ways) = told::ways(&when, rule.tells()) else {
+        let Some(ways) = told::ways(&when, act, rule.tells()) else {
             let span = rule.rule.when.as_ref().map_or(rule.rule.span, |when| when.span);
             diagnostics.add(
                 Diagnostic::error(

@@ -6,6 +6,8 @@
 //! in which something is left; `a or b` over two such tests has two. Exact for every expression: the kernel tells the
 //! rule of each way, and the agent tells on when the way is the case.
 
+use interdict_abi::ids::Act;
+
 use crate::{
     check::{Leaf, LeafTest, Predicate},
     told::{ToldTest, Wanted},
@@ -21,28 +23,28 @@ pub(super) struct Way {
     pub(super) left: Predicate,
 }
 
-/// Whether there is such a test in a predicate.
-pub(super) fn mentions(predicate: &Predicate, tells: bool) -> bool {
-    first(predicate, tells).is_some()
+/// Whether there is such a test in a predicate, for an act.
+pub(super) fn mentions(predicate: &Predicate, act: Act, tells: bool) -> bool {
+    first(predicate, act, tells).is_some()
 }
 
 /// The ways in which something is left to decide. `None`: there are more than [`WAYS_MAX`].
-pub(super) fn ways(predicate: &Predicate, tells: bool) -> Option<Vec<Way>> {
+pub(super) fn ways(predicate: &Predicate, act: Act, tells: bool) -> Option<Vec<Way>> {
     let mut ways = Vec::new();
-    split(folded(predicate, None), tells, &mut Vec::new(), &mut ways)?;
+    split(folded(predicate, None), (act, tells), &mut Vec::new(), &mut ways)?;
     Some(ways)
 }
 
 fn split(
     predicate: Predicate,
-    tells: bool,
+    (act, tells): (Act, bool),
     tests: &mut Vec<ToldTest>,
     ways: &mut Vec<Way>,
 ) -> Option<()> {
     if is(&predicate, false) {
         return Some(());
     }
-    let Some(leaf) = first(&predicate, tells) else {
+    let Some(leaf) = first(&predicate, act, tells) else {
         if ways.len() == WAYS_MAX {
             return None;
         }
@@ -58,7 +60,7 @@ fn split(
     }
     for holds in [true, false] {
         tests.push(told(&leaf, !holds));
-        let done = split(folded(&predicate, Some((&leaf, holds))), tells, tests, ways);
+        let done = split(folded(&predicate, Some((&leaf, holds))), (act, tells), tests, ways);
         tests.pop();
         done?;
     }
@@ -76,13 +78,13 @@ fn told(leaf: &Leaf, negated: bool) -> ToldTest {
     ToldTest { field: leaf.field.name.to_owned(), negated, wanted }
 }
 
-fn first(predicate: &Predicate, tells: bool) -> Option<&Leaf> {
+fn first(predicate: &Predicate, act: Act, tells: bool) -> Option<&Leaf> {
     match predicate {
         Predicate::All(parts) | Predicate::Any(parts) => {
-            parts.iter().find_map(|part| first(part, tells))
+            parts.iter().find_map(|part| first(part, act, tells))
         }
-        Predicate::Not(inner) => first(inner, tells),
-        Predicate::Leaf(leaf) => leaf.told(tells).then_some(leaf),
+        Predicate::Not(inner) => first(inner, act, tells),
+        Predicate::Leaf(leaf) => leaf.told(act, tells).then_some(leaf),
     }
 }
 

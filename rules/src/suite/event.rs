@@ -97,7 +97,9 @@ fn tell(told: &mut BTreeMap<String, Known>, act: Act, given: &Given) -> Result<(
     let of_user_space = |field: &Field| {
         field.kind == Type::Container
             || field.class == Class::Place && field.belongs_to(act)
-            || field.resolve(act) == Err(Unresolved::UserSpace)
+            || std::iter::once(act)
+                .chain(act.later())
+                .any(|act| field.resolve(act) == Err(Unresolved::UserSpace))
     };
     if given.name == "unknown" {
         for word in &given.values {
@@ -297,10 +299,8 @@ fn give(event: &mut Event, act: Act, given: &Given) -> Result<(), EventError> {
             match set {
                 SetFact::Ancestors => event.ancestors = strings,
                 SetFact::Args => {
-                    event.facts.insert(
-                        Fact::ArgCount,
-                        Value::Number(u32::try_from(given.values.len()).unwrap_or(u32::MAX)),
-                    );
+                    let count = u32::try_from(given.values.len()).unwrap_or(u32::MAX);
+                    event.facts.insert(Fact::ArgCount, Value::Number(count));
                     event.args = strings;
                 }
                 SetFact::Caps => {}

@@ -171,6 +171,60 @@ fn what_is_known_in_user_space_narrows_what_is_told() {
     holds(&excused("www", "alert"));
 }
 
+#[test]
+fn arguments_of_the_acting_process_are_decided_in_the_kernel() {
+    let cases = [
+        ("file.read", "block", r#"process.args == "--serve""#, "[d, --serve]", "block"),
+        ("file.read", "block", r#"process.args == "--serve""#, "[d, --served]", "pass"),
+        (
+            "file.read",
+            "block",
+            r#"file.path == "/x" and not process.args startswith "--safe""#,
+            "[d, --safe=1]",
+            "pass",
+        ),
+        (
+            "file.read",
+            "block",
+            r#"file.path == "/x" and not process.args startswith "--safe""#,
+            "[d, x]",
+            "block",
+        ),
+        ("file.read", "alert", r#"process.args == "--serve""#, "[d, --serve]", "alert"),
+        ("exec", "block", r#"process.args == "-c" and exec.path == "/x""#, "[sh, -c]", "block"),
+        ("exec", "block", r#"process.args == "-c" and exec.path == "/x""#, "[sh, -i]", "pass"),
+    ];
+    for (act, action, when, args, expected) in cases {
+        let object = if act == "exec" { "exec" } else { "file.read" };
+        holds(&policy(&format!(
+            "id: R\ntitle: T\non: {act}\nwhen: '{when}'\naction: {action}\ntests:\n  - {{ name: t, event: {{ {object}: {{ path: /x }}, process: {{ args: {args} }} }}, expect: {expected} }}"
+        )));
+    }
+    // `on_fault` says what becomes of it when they are not known.
+    for (on_fault, expected) in [("block", "block"), ("pass", "pass")] {
+        holds(&policy(&format!(
+            "id: R\ntitle: T\non: file.read\nwhen: process.args == \"x\"\naction: block\non_fault: {on_fault}\ntests:\n  - {{ name: t, event: {{ file.read: {{ path: /x }}, unknown: process.args }}, expect: {expected} }}"
+        )));
+    }
+}
+
+#[test]
+fn arguments_before_and_after_a_start_are_not_confused() {
+    let rule = |action: &str, args: &str, expected: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: exec\nwhen: process.args == \"-c\" and exec.args == \"-e\"\naction: {action}\ntests:\n  - {{ name: t, event: {{ exec: {{ path: /x, args: [p, -e] }}, process: {{ args: {args} }} }}, expect: {expected} }}"
+        ))
+    };
+    // When the new ones are known the old ones are gone: they narrow what is told.
+    holds(&rule("alert", "[sh, -c]", "alert"));
+    holds(&rule("alert", "[sh, -e]", "pass"));
+    assert_eq!(codes(&rule("kill", "[sh, -c]", "kill")), [Code::ActionNotPossible]);
+    // The new ones alone say nothing of the old ones.
+    holds(&policy(
+        "id: R\ntitle: T\non: exec\nwhen: process.args == \"-e\"\naction: block\ntests:\n  - { name: t, event: { exec: { path: /x, args: [p, -e] }, process: { args: [sh] } }, expect: pass }",
+    ));
+}
+
 /// An event with what is known of where it happens.
 fn event(context: &str) -> String {
     format!("{{ exec: {{ path: /x }}{context} }}")

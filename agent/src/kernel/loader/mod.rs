@@ -172,6 +172,7 @@ const MAPS: &[&str] = &[
     names::IMAGE,
     names::EXES,
     names::ANCESTORS,
+    names::ARGUMENTS,
     names::NAMES,
     names::LONG_NAMES,
     names::EVENTS,

@@ -106,12 +106,22 @@ pub fn verify(bytes: &[u8]) -> Result<(), ImageError> {
         return Err(ImageError::Checksum { found, computed });
     }
     let shared = Shared::verify(&mut tables)?;
+    let mut args_asked = false;
     for family in Family::ALL {
         const { assert!(FAMILIES >= Family::ALL.len()) };
         let directory = tables.word(header::FAMILIES + *family as u32 * 4)?;
         if directory != 0 {
             verify_family(&mut tables, directory, &shared)?;
+            let sets = tables.word(directory + family::NEEDS_SETS)?;
+            args_asked |= *family != Family::Started && sets & (1 << SetFact::Args as u32) != 0;
         }
+    }
+    if args_asked != (tables.word(header::KEPT_ARGS)? != 0) {
+        return Err(ImageError::Broken {
+            what: "header",
+            offset: header::KEPT_ARGS,
+            reason: "arguments kept that no rule asks for, or asked for and not kept",
+        });
     }
     Ok(())
 }
