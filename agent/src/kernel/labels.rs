@@ -23,15 +23,16 @@ use interdict_engine::{Memory, dfa};
 use thiserror::Error;
 
 use super::{
+    arguments::Arguments,
     lineage::Lineages,
     loader::{LoadError, Loaded},
 };
 
 /// `BPF_NOEXIST`.
-const ONLY_IF_MISSING: u64 = 1;
+pub(super) const ONLY_IF_MISSING: u64 = 1;
 
 /// Passes over `/proc` before giving up: each adds what the last one missed, so a second one is rare and a third rarer.
-const PASSES: usize = 64;
+pub(super) const PASSES: usize = 64;
 
 /// What can go wrong while labelling.
 #[derive(Debug, Error)]
@@ -59,6 +60,7 @@ pub enum LabelError {
 pub struct Labels {
     exes: HashMap<MapData, ProcessKey, u32>,
     ancestors: HashMap<MapData, ProcessKey, AncestorSet>,
+    arguments: Arguments,
     lineages: Lineages,
 }
 
@@ -78,6 +80,7 @@ impl Labels {
             exes: HashMap::try_from(loaded.map(names::EXES)?).map_err(refused(names::EXES))?,
             ancestors: HashMap::try_from(loaded.map(names::ANCESTORS)?)
                 .map_err(refused(names::ANCESTORS))?,
+            arguments: Arguments::open(loaded)?,
             lineages: Lineages::open(loaded)?,
         })
     }
@@ -90,12 +93,19 @@ impl Labels {
         }
     }
 
-    /// Labels every process that runs under `generation`, whose image is `image`.
+    /// Labels every process that runs under `generation`, whose image is `image`. `before` is the one in force, and what
+    /// its image has at [`header::KEPT_ARGS`].
     ///
     /// # Errors
     /// A map is full or `/proc` cannot be read.
-    pub fn seed(&mut self, generation: Generation, image: &[u8]) -> Result<(), LabelError> {
+    pub fn seed(
+        &mut self,
+        generation: Generation,
+        image: &[u8],
+        before: (Generation, u32),
+    ) -> Result<(), LabelError> {
         self.lineages.seed()?;
+        self.arguments.seed(generation, image, before)?;
         let automaton = image.word(header::EXE_AUTOMATON);
         if automaton == 0 {
             return Ok(());
@@ -187,11 +197,12 @@ impl Labels {
         for (generation, process) in ancestors {
             let _none = self.ancestors.remove(&ProcessKey { generation, process });
         }
+        self.arguments.sweep(keep);
         Ok(())
     }
 }
 
-fn keys(
+pub(super) fn keys(
     keys: impl Iterator<Item = Result<ProcessKey, MapError>>,
     wanted: impl Fn(&ProcessKey) -> bool,
 ) -> BTreeSet<(u32, u32)> {
@@ -199,7 +210,7 @@ fn keys(
 }
 
 /// That a row is there already is as good as having added it.
-fn exists(map: &'static str, error: MapError) -> Result<bool, LabelError> {
+pub(super) fn exists(map: &'static str, error: MapError) -> Result<bool, LabelError> {
     match error {
         MapError::SyscallError(error)
             if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
@@ -210,7 +221,7 @@ fn exists(map: &'static str, error: MapError) -> Result<bool, LabelError> {
     }
 }
 
-fn gone(process: u32) -> bool {
+pub(super) fn gone(process: u32) -> bool {
     fs::symlink_metadata(format!("/proc/{process}")).is_err()
 }
 

@@ -1,5 +1,6 @@
 //! The agent's side of the kernel programs: what this kernel can do, loading, swapping policies, process labels.
 
+pub mod arguments;
 pub mod btf;
 pub mod features;
 pub mod guard;

@@ -12,10 +12,10 @@ use std::{io, mem::offset_of, path::Path};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use interdict_abi::{
     ids::{Act, Fact, Family, Generation, Mode, OUT_AND_CONNECT},
-    image::header,
+    image::{HEADER_BYTES, header},
     maps::{Control, Gate, Gates, Rate, RuleKey, names},
 };
-use interdict_engine::facts;
+use interdict_engine::{Memory as _, facts};
 use interdict_rules::live::{Feeds, Patch, Step};
 use thiserror::Error;
 use zerocopy::IntoBytes as _;
@@ -235,6 +235,16 @@ impl Slots {
         self.memory.read(start, self.slot_bytes).map(Some).map_err(SwapError::Slot)
     }
 
+    /// What the image of a generation has at `header::KEPT_ARGS`; 0 if there is none.
+    fn kept_args(&self, generation: u64) -> Result<u32, SwapError> {
+        if generation == 0 {
+            return Ok(0);
+        }
+        let start = Generation(generation as u32).slot() as usize * self.slot_bytes;
+        let bytes = self.memory.read(start, HEADER_BYTES as usize).map_err(SwapError::Slot)?;
+        Ok(bytes[..].word(header::KEPT_ARGS))
+    }
+
     /// Makes `image` the policy in force, under `mode`. Answers its generation.
     ///
     /// # Errors
@@ -255,10 +265,11 @@ impl Slots {
         self.stage_rates(next)?;
         let agent = u64::from(std::process::id());
         self.tell(Control { staged: u64::from(next.0), agent, ..before })?;
+        let before_args = (Generation(before.active as u32), self.kept_args(before.active)?);
         // Whoever forked or executed before this knew nothing of the new generation: let them finish.
         let labelled = barrier::grace_period()
             .map_err(SwapError::Grace)
-            .and_then(|()| self.labels.seed(next, image).map_err(SwapError::Labels));
+            .and_then(|()| self.labels.seed(next, image, before_args).map_err(SwapError::Labels));
         if let Err(error) = labelled {
             self.tell(Control { staged: 0, agent, ..before })?;
             return Err(error);
