@@ -231,11 +231,8 @@ async fn whoever_is_not_the_receiver_gets_nothing_and_the_receiver_gets_everythi
 async fn told(folder: &Path, receiver: &Receiver, words: &[&str]) -> Arc<Status> {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let authority = folder.join("ca.pem");
-    let tls = if authority.exists() {
-        format!(", ca: {}", authority.display())
-    } else {
-        String::new()
-    };
+    let tls =
+        if authority.exists() { format!(", ca: {}", authority.display()) } else { String::new() };
     let text = format!(
         "state: {0}\nruntime: {0}/run\nalerts: {{ alive: 0s }}\nsinks:\n  - name: hook\n    retry: {{ first: 1ms, max: 4ms, down_after: 2 }}\n    \
          webhook: {{ url: \"{1}\", timeout: 400ms{tls} }}\n",
