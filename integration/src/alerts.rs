@@ -23,6 +23,15 @@ pub struct Told {
     pub message: String,
 }
 
+/// Everything that was told in a guest, by its `/out` here.
+///
+/// # Panics
+/// If something is not JSON, or nothing was told to a file: there is no test then.
+pub fn lines(out: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(out.join("alerts.ndjson")).expect("alerts");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
 /// Decisions in a file, in order; what the agent says about itself is left out.
 pub fn decisions(file: &Path) -> Result<Vec<Told>> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;

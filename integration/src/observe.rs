@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use xtask::act::{Outcome, Step};
 use xtask::run;
+use xtask::vm::Guest;
 use xtask::vm::command::CONFIG;
 
 use crate::alerts::{self, Told};
@@ -41,6 +42,18 @@ pub fn policy(cases: &[Case]) -> String {
         }
     }
     text
+}
+
+/// A guest of a kernel of [`KERNELS`] with the agent in it, and this policy, alone. `init` as for [`observe`].
+///
+/// # Panics
+/// If there is no such kernel or the agent doesn't build: there is no test then.
+pub fn guarded(kernel: &str, init: &str, policy: &str) -> Guest {
+    assert!(KERNELS.contains(&kernel), "{kernel} is not one of those that tests are about");
+    Guest::new(kernel, init)
+        .expect("a kernel")
+        .agent(run::built_agent().expect("the agent builds"))
+        .file(POLICY_FILE, 0o644, policy)
 }
 
 fn outcomes(file: &Path) -> Result<BTreeMap<String, Outcome>> {
@@ -101,6 +114,9 @@ pub fn observe_with(
 
 /// The kernels that cases are tried on, by short name.
 pub const KERNELS: &[&str] = &["6.1", "6.12", "newest"];
+
+/// Where the policy of a [`guarded`] guest is.
+pub const POLICY_FILE: &str = "/etc/interdict/policies/policy.yaml";
 
 /// Says what is wrong with one case on one kernel; nothing if all is as promised.
 pub fn broken_promises(case: &Case, observed: &Observed) -> Vec<String> {

@@ -3,14 +3,9 @@
 //! One guest per kernel, whose clock counts instructions, so that a busy host does not make it late. Each loss is injected,
 //! waited for in the alerts, and undone. When it was injected is compared with when the agent's alert says it was seen.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use interdict_integration::observe::KERNELS;
-use serde_json::Value;
-use xtask::run;
-use xtask::vm::Guest;
+use interdict_integration::{alerts, observe::guarded};
 use xtask::vm::machine::Clock;
 
 const POLICY: &str = r#"
@@ -136,10 +131,6 @@ told canary-failed 'link socket_connect' 1
 "#;
 
 fn alarms_on(kernel: &str, image: bool) {
-    assert!(KERNELS.contains(&kernel));
-    let policies = tempfile::tempdir().expect("a folder");
-    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
-    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
     let acts: Vec<String> = CANARIES.iter().map(|name| name.replace(' ', "_")).collect();
     let script = SCRIPT.replace("ACTS", &acts.join(" ")).replace("COMPILE", COMPILE);
     let script = format!("set -- ftrace\n{script}");
@@ -148,11 +139,8 @@ fn alarms_on(kernel: &str, image: bool) {
     } else {
         (GROUND.to_owned(), CONFIG.to_owned())
     };
-    let outcome = Guest::new(kernel, init)
-        .expect("a kernel")
+    let outcome = guarded(kernel, env!("CARGO_BIN_EXE_guest"), POLICY)
         .actor("/usr/local/bin/tamper")
-        .agent(run::built_agent().expect("the agent builds"))
-        .policies(policies.path())
         .config_text(&config)
         .before(&before)
         .clock(Clock::Instructions)
@@ -160,9 +148,7 @@ fn alarms_on(kernel: &str, image: bool) {
         .run(&["sh", "-c", &script])
         .expect("the guest runs");
     assert_eq!(outcome.status, 0, "{}", outcome.output);
-    let lines = fs::read_to_string(outcome.out.join("alerts.ndjson")).expect("alerts");
-    let alerts: Vec<Value> =
-        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let alerts = alerts::lines(&outcome.out);
     // No false alarm, and canaries are nobody's alerts.
     assert!(outcome.output.lines().any(|line| line == "before 0"), "{}", outcome.output);
     let decisions = alerts.iter().filter(|alert| alert["kind"] == "decision").count();

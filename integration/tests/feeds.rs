@@ -2,13 +2,9 @@
 //! word of the canaries, past the death of the agent; and a file that cannot be read changes nothing.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use interdict_integration::observe::KERNELS;
-use xtask::run;
-use xtask::vm::Guest;
+use interdict_integration::observe::guarded;
 
 const POLICY: &str = r#"
 apiVersion: interdict.dev/v1
@@ -70,17 +66,10 @@ fn feed(last: &str) -> String {
 }
 
 fn holds_on(kernel: &str) {
-    assert!(KERNELS.contains(&kernel));
-    let policies = tempfile::tempdir().expect("a folder");
-    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
-    fs::write(policies.path().join("bad.cidr"), feed("203.0.113.20")).expect("a feed");
-    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
-    let outcome = Guest::new(kernel, init)
-        .expect("a kernel")
+    let outcome = guarded(kernel, env!("CARGO_BIN_EXE_guest"), POLICY)
+        .file("/etc/interdict/policies/bad.cidr", 0o644, feed("203.0.113.20"))
         .file("/opt/before.cidr", 0o644, feed("203.0.113.20"))
         .file("/opt/after.cidr", 0o644, feed("203.0.113.30"))
-        .agent(run::built_agent().expect("the agent builds"))
-        .policies(policies.path())
         .timeout(Duration::from_secs(400))
         .run(&["sh", "-c", SCRIPT])
         .expect("the guest runs");

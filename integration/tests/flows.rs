@@ -1,14 +1,10 @@
 //! Flows that end are told with what they carried and how long they were open, to the byte, by whoever closed them: also by
 //! a process that exits and leaves its sockets to the kernel.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use interdict_integration::observe::KERNELS;
+use interdict_integration::{alerts, observe::guarded};
 use serde_json::Value;
-use xtask::run;
-use xtask::vm::Guest;
 
 /// The last three must never be told: nothing like that happens.
 const POLICY: &str = r#"
@@ -99,33 +95,24 @@ done
 "#;
 
 fn told_on(kernel: &str) {
-    assert!(KERNELS.contains(&kernel));
-    let policies = tempfile::tempdir().expect("a folder");
-    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
-    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
-    let outcome = Guest::new(kernel, init)
-        .expect("a kernel")
+    let outcome = guarded(kernel, env!("CARGO_BIN_EXE_guest"), POLICY)
         .add("/usr/bin/perl", "/opt/client")
         .add("/usr/bin/perl", "/opt/server")
         .file("/opt/server.pl", 0o644, SERVER)
         .file("/opt/client.pl", 0o644, CLIENT)
-        .agent(run::built_agent().expect("the agent builds"))
-        .policies(policies.path())
         .timeout(Duration::from_secs(300))
         .run(&["sh", "-c", SCRIPT])
         .expect("the guest runs");
     assert_eq!(outcome.status, 0, "{}", outcome.output);
-    let text = fs::read_to_string(outcome.out.join("alerts.ndjson")).expect("alerts");
-    let alerts: Vec<Value> =
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let alerts = alerts::lines(&outcome.out);
     let of = |rule: &str| -> Vec<&Value> {
         alerts.iter().filter(|alert| alert["rules"][0]["id"] == rule).collect()
     };
     for rule in ["SERVED", "CALLED", "DATAGRAMS", "MAPPED"] {
-        assert_eq!(of(rule).len(), 1, "{rule} on {kernel}: {}\n{text}", outcome.output);
+        assert_eq!(of(rule).len(), 1, "{rule} on {kernel}: {}", outcome.output);
     }
     for rule in ["NEVER-MORE", "NEVER-REFUSED", "NEVER-LISTENED"] {
-        assert_eq!(of(rule).len(), 0, "{rule} on {kernel}: {text}");
+        assert_eq!(of(rule).len(), 0, "{rule} on {kernel}: {}", outcome.output);
     }
     let called = of("CALLED")[0];
     assert_eq!(called["acts"][0], "net.close");

@@ -3,14 +3,10 @@
 //! A launcher starts a process that waits, and exits. Then a new policy comes into force, or a new agent, or new programs;
 //! then the process reads. A twin that descends from nobody in particular reads the same.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use interdict_integration::observe::KERNELS;
+use interdict_integration::observe::guarded;
 use interdict_integration::script::WAIT_FOR;
-use xtask::run;
-use xtask::vm::Guest;
 
 const POLICY: &str = r#"
 apiVersion: interdict.dev/v1
@@ -63,16 +59,9 @@ const MORE: &str = r#"    - id: LINEAGE-CONNECT
 "#;
 
 fn holds_on(kernel: &str) {
-    assert!(KERNELS.contains(&kernel));
-    let policies = tempfile::tempdir().expect("a folder");
-    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
-    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
-    let outcome = Guest::new(kernel, init)
-        .expect("a kernel")
+    let outcome = guarded(kernel, env!("CARGO_BIN_EXE_guest"), POLICY)
         .file("/opt/protected", 0o644, "secret\n")
         .file("/opt/more", 0o644, format!("{POLICY}{MORE}"))
-        .agent(run::built_agent().expect("the agent builds"))
-        .policies(policies.path())
         .timeout(Duration::from_secs(400))
         .run(&["sh", "-c", &format!("{WAIT_FOR}{SCRIPT}")])
         .expect("the guest runs");

@@ -3,13 +3,10 @@
 //! One guest per kernel. The script reads a protected file in a loop around each event and prints what happened; waiting
 //! is for something that is seen (another pid, another generation), with a deadline.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use interdict_integration::observe::KERNELS;
+use interdict_integration::observe::guarded;
 use interdict_integration::script::WAIT_FOR;
-use xtask::run;
 use xtask::vm::Guest;
 
 const POLICY: &str = r#"
@@ -86,24 +83,19 @@ grep '"name":"losses"' /out/alerts.ndjson
 "#;
 
 fn printed_on(kernel: &str, with_agent: bool, script: &str) -> String {
-    let policies = tempfile::tempdir().expect("a folder");
-    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
-    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
-    let mut guest = Guest::new(kernel, init)
-        .expect("a kernel")
-        .file("/opt/protected", 0o644, "secret\n")
-        .timeout(Duration::from_secs(200));
-    if with_agent {
-        guest =
-            guest.agent(run::built_agent().expect("the agent builds")).policies(policies.path());
-    }
+    let init = env!("CARGO_BIN_EXE_guest");
+    let guest = if with_agent {
+        guarded(kernel, init, POLICY)
+    } else {
+        Guest::new(kernel, init).expect("a kernel")
+    };
+    let guest = guest.file("/opt/protected", 0o644, "secret\n").timeout(Duration::from_secs(200));
     let outcome = guest.run(&["sh", "-c", &format!("{WAIT_FOR}{script}")]).expect("the guest runs");
     assert_eq!(outcome.status, 0, "{}", outcome.output);
     outcome.output
 }
 
 fn survives_on(kernel: &str) {
-    assert!(KERNELS.contains(&kernel));
     let printed = printed_on(kernel, true, SCRIPT);
     let said = |what: &str| {
         let line = printed.lines().find_map(|line| line.strip_prefix(what));

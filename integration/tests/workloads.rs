@@ -4,14 +4,10 @@
 //! reads enters one first. One container is there before the agent, others come, are named late or never, make cgroups
 //! of their own; and policies and agents change. At last the rules go, and everything may be read.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use interdict_integration::{observe::KERNELS, script::WAIT_FOR};
+use interdict_integration::{alerts, observe::guarded, script::WAIT_FOR};
 use serde_json::Value;
-use xtask::run;
-use xtask::vm::Guest;
 
 const POLICY: &str = r#"
 apiVersion: interdict.dev/v1
@@ -189,16 +185,9 @@ const EXPECTED: &[(&str, &str)] = &[
 ];
 
 fn holds_on(kernel: &str) {
-    assert!(KERNELS.contains(&kernel));
-    let policies = tempfile::tempdir().expect("a folder");
-    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
-    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
-    let outcome = Guest::new(kernel, init)
-        .expect("a kernel")
+    let outcome = guarded(kernel, env!("CARGO_BIN_EXE_guest"), POLICY)
         .file("/opt/no-rules", 0o644, NO_RULES)
         .before(BEFORE)
-        .agent(run::built_agent().expect("the agent builds"))
-        .policies(policies.path())
         .timeout(Duration::from_secs(400))
         .run(&["sh", "-c", &format!("{WAIT_FOR}{SCRIPT}")])
         .expect("the guest runs");
@@ -216,9 +205,7 @@ fn holds_on(kernel: &str) {
         said(&format!("{time}-unnamed"), "refused");
     }
     // What was refused because the container is not known is told as that.
-    let alerts = fs::read_to_string(outcome.out.join("alerts.ndjson")).expect("alerts");
-    let alerts: Vec<Value> =
-        alerts.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let alerts = alerts::lines(&outcome.out);
     let faults = |rule: &str| -> Vec<&str> {
         let of_rule = |alert: &&Value| alert["rules"][0]["id"] == rule;
         let fault = |alert: &'_ Value| {
