@@ -253,16 +253,18 @@ impl Containers {
                 let path = below(&self.root, &folder);
                 self.remember(data.ino(), &path);
             }
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            folders.extend(
-                entries
-                    .filter_map(Result::ok)
-                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                    .map(|entry| entry.path()),
-            );
+            folders.extend(folders_in(&folder));
         }
         self.walked = Some(Instant::now());
     }
+}
+
+/// The folders in a cgroup's folder: the cgroups below it. None if it is gone.
+pub(crate) fn folders_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
 }
 
 pub(crate) fn below(root: &Path, folder: &Path) -> String {

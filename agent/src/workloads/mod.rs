@@ -216,13 +216,7 @@ impl<R: Rows> State<R> {
             }
             // Watched first: what is made from now on is told, what was made before is listed.
             self.watch.add(&folder);
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            folders.extend(
-                entries
-                    .filter_map(Result::ok)
-                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                    .map(|entry| entry.path()),
-            );
+            folders.extend(container::folders_in(&folder));
         }
     }
 
