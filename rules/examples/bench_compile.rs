@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let budget = Budget { parts, ..Budget::default() };
     let mut rows = Vec::new();
     // What ten rules list, every larger policy lists too.
-    let few = report::exact(&policy::mixed(10, 0, suffixes, seed).0);
+    let few = report::listed(&policy::mixed(policy::COMMON, 0, suffixes, seed).0);
     for size in sizes.split(',') {
         let size: usize = size.parse()?;
         let feed = if size >= 10_000 { prefixes } else { 0 };

@@ -84,6 +84,9 @@ fn number(fact: Fact, low: u32, high: u32) -> Literal {
 /// The random numbers that policies are made with unless others are asked for.
 pub(crate) const SEED: u64 = 7;
 
+/// Rules that policies of every size begin with.
+pub(crate) const COMMON: usize = 10;
+
 /// `count` rules of mixed kinds, one of them on a feed of `prefixes` prefixes.
 pub(crate) fn mixed(
     count: usize,
@@ -158,6 +161,10 @@ pub(crate) fn mixed(
         }];
         let acts = Act::NetConnect.bit() | Act::NetSend.bit();
         rules[count - 1].clauses = vec![Clause { family: Family::Net, acts, literals, origin: 0 }];
+    }
+    // The ten rules that policies of every size have stand among all others, not before them.
+    for common in 1..COMMON.min(count) {
+        rules.swap(common, common * (count - 1) / COMMON);
     }
     let program = Program { rules };
     let metadata = generate::metadata(&program);
