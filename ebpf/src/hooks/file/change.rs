@@ -74,18 +74,24 @@ fn at(act: Act, path: *const u8) -> i32 {
 /// hook-signature: int inode_setattr(struct dentry *dentry, struct iattr *attr)
 #[lsm(hook = "inode_setattr")]
 pub fn inode_setattr(context: LsmContext) -> i32 {
-    if fields::setattr_dentry_argument() == 0 {
-        times(context.arg(0), context.arg(1))
+    let (dentry, changes) = if fields::setattr_dentry_argument() == 0 {
+        (context.arg(0), context.arg(1))
     } else {
-        shifted_times(&context)
-    }
+        (second(&context), third(&context))
+    };
+    times(dentry, changes)
 }
 
-/// A function of its own: as a branch, LLVM would choose between addresses in the context, which the verifier does not
-/// follow.
+/// Functions of their own: as branches, LLVM would choose between addresses in the context, which the verifier does not
+/// follow. They read and no more: what is judged behind them would have their stack on top of its own.
 #[inline(never)]
-fn shifted_times(context: &LsmContext) -> i32 {
-    times(context.arg(1), context.arg(2))
+fn second(context: &LsmContext) -> *const u8 {
+    context.arg(1)
+}
+
+#[inline(never)]
+fn third(context: &LsmContext) -> *const u8 {
+    context.arg(2)
 }
 
 #[inline(always)]
