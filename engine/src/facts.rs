@@ -8,7 +8,8 @@ use interdict_abi::{
     ids::{FACTS, FAMILIES, Fact, Family, SetFact},
     image::{CLAUSE_BYTES, COLUMN_BYTES, TableKind, clause, column, family, front, header, pages},
     limits::{
-        BLOCK_BITS, CAPABILITY_MASKS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES, PATH_BYTES, SET_WORDS,
+        BLOCK_BITS, BLOCK_WORDS, CAPABILITY_MASKS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES,
+        PATH_BYTES, SET_WORDS,
     },
     maps::Gate,
 };
@@ -47,16 +48,38 @@ impl Progress {
         count: 0,
     };
 
+    /// Adds a column. One that is `telling` goes first: words that are empty by it are looked at no further.
     #[inline(always)]
-    fn push(&mut self, base: u32, delta: u32) -> bool {
+    fn push(&mut self, base: u32, delta: u32, telling: bool) -> bool {
         let at = self.count;
         if at >= COLUMNS_USED {
             return false;
         }
-        self.base[at] = base;
-        self.delta[at] = delta;
+        if telling {
+            self.base[at] = self.base[0];
+            self.delta[at] = self.delta[0];
+            self.base[0] = base;
+            self.delta[0] = delta;
+        } else {
+            self.base[at] = base;
+            self.delta[at] = delta;
+        }
         self.count = at + 1;
         true
+    }
+
+    #[inline(always)]
+    fn is_unnarrowed(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The words of block `block` in which a clause may hold, as bits by their number: by the first column alone.
+    #[inline(always)]
+    pub(crate) fn words<M: Memory + ?Sized>(&self, image: &M, block: u32) -> u32 {
+        if self.count == 0 {
+            return (1 << BLOCK_WORDS) - 1;
+        }
+        sets::words(image, self.base[0], self.delta[0], block)
     }
 
     /// Word `word` of block `block` of what all columns agree on.
@@ -358,9 +381,10 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     #[inline(always)]
     fn narrow(&mut self, column: u32, delta: u32) {
         let base = self.image.word(column + column::BASE);
-        self.progress.alive &= sets::summary(self.image, base, delta);
+        let before = self.progress.alive;
+        self.progress.alive = before & sets::summary(self.image, base, delta);
         // More columns than fit cannot come from the compiler; from a bad image they leave more alive, never less.
-        let _kept = self.progress.push(base, delta);
+        let _kept = self.progress.push(base, delta, self.progress.alive != before);
     }
 
     /// Narrows by one part of a column; all its parts follow one another.
@@ -560,10 +584,18 @@ impl<'a, M: Memory + ?Sized> Narrowing<'a, M> {
     /// Word `word` of block `block` of the clauses that all columns agree on.
     #[inline(always)]
     pub(crate) fn agreed(&self, block: u32, word: u32) -> u64 {
+        if !self.progress.is_unnarrowed() {
+            return self.progress.word(self.image, block, word);
+        }
         // Without a column nothing else says which clauses there are.
         let first = block * BLOCK_BITS as u32 + word * 64;
         let count = self.clauses().saturating_sub(first);
-        let existing = if count >= 64 { !0 } else { (1u64 << (count & 63)) - 1 };
-        self.progress.word(self.image, block, word) & existing
+        if count >= 64 { !0 } else { (1u64 << (count & 63)) - 1 }
+    }
+
+    /// The words of block `block` that have to be looked at, as bits by their number.
+    #[inline(always)]
+    pub(crate) fn words(&self, block: u32) -> u32 {
+        self.progress.words(self.image, block)
     }
 }

@@ -60,19 +60,20 @@ impl Decision {
 pub struct Walk {
     /// Clauses of the current word that are still to be looked at.
     bits: u64,
-    /// The current word: 4 * block + word. Starts past the last word of a block.
+    /// The current word: 4 * block + word.
     place: u32,
+    /// Words of the current block that are still to be looked at, as bits by their number.
+    words: u32,
     /// The rule that an exception has excused.
     excused: u32,
     /// The rule that matched last.
     matched: u32,
-    reserved: u32,
 }
 
 impl Walk {
     /// Before the first step.
     pub const START: Self =
-        Self { bits: 0, place: 3, excused: u32::MAX, matched: u32::MAX, reserved: 0 };
+        Self { bits: 0, place: 0, words: 0, excused: u32::MAX, matched: u32::MAX };
 }
 
 /// `EPERM` of Linux.
@@ -144,16 +145,20 @@ impl<M: Memory + ?Sized> Narrowing<'_, M> {
         decision: &mut Decision,
     ) -> bool {
         if walk.bits == 0 {
-            // The last block may have fewer words with clauses than others.
-            if walk.place & 3 == 3 || (walk.place + 1) << 6 >= self.clauses() {
+            if walk.words == 0 {
                 if self.progress.alive == 0 {
                     return true;
                 }
-                walk.place = self.progress.alive.trailing_zeros() << 2;
+                let block = self.progress.alive.trailing_zeros();
                 self.progress.alive &= self.progress.alive - 1;
-            } else {
-                walk.place += 1;
+                walk.words = self.words(block);
+                walk.place = block << 2;
+                if walk.words == 0 {
+                    return false;
+                }
             }
+            walk.place = walk.place & !3 | walk.words.trailing_zeros() & 3;
+            walk.words &= walk.words - 1;
             walk.bits = self.agreed(walk.place >> 2, walk.place & 3);
             return false;
         }
