@@ -26,8 +26,15 @@ pub struct Decided {
     pub address_families: &'static [u32],
 }
 
-/// What every act of a process knows of it.
-const PROCESS: [Fact; 19] = [
+/// Several lists of facts as one.
+macro_rules! facts {
+    ($first:expr, $second:expr) => {
+        &joined::<{ $first.len() + $second.len() }>(&$first, &$second)
+    };
+}
+
+/// What is known of a process until it is gone: also while it exits, when its sockets are closed.
+const LASTING: [Fact; 10] = [
     Fact::Exe,
     Fact::ParentExe,
     Fact::Comm,
@@ -37,17 +44,11 @@ const PROCESS: [Fact; 19] = [
     Fact::ProcessFlags,
     Fact::LoginUid,
     Fact::Pid,
-    Fact::Cwd,
     Fact::StartAge,
-    Fact::ContainerId,
-    Fact::ContainerImage,
-    Fact::ContainerName,
-    Fact::Privileged,
-    Fact::PodNamespace,
-    Fact::Pod,
-    Fact::PodLabels,
-    Fact::ServiceAccount,
 ];
+
+/// What every other act of a process knows of it.
+const PROCESS: [Fact; 19] = *facts!(*facts!(LASTING, [Fact::Cwd]), Fact::PLACES);
 
 /// Facts with many values that every act of a process knows of it.
 const PROCESS_SETS: [SetFact; 3] = [SetFact::Ancestors, SetFact::Args, SetFact::Caps];
@@ -131,31 +132,10 @@ const CLOSED: [Fact; 10] = [
     Fact::Duration,
 ];
 
-/// What is known of the process that ends it.
-const CLOSING: [Fact; 10] = [
-    Fact::Exe,
-    Fact::ParentExe,
-    Fact::Comm,
-    Fact::Uid,
-    Fact::Euid,
-    Fact::Gid,
-    Fact::ProcessFlags,
-    Fact::LoginUid,
-    Fact::Pid,
-    Fact::StartAge,
-];
-
 const MADE: [Fact; 3] = [Fact::Protocol, Fact::AddressFamily, Fact::SocketType];
 
 const PACKET: [Fact; 5] =
     [Fact::RemoteIp, Fact::LocalIp, Fact::RemotePort, Fact::LocalPort, Fact::Protocol];
-
-/// Several lists of facts as one.
-macro_rules! facts {
-    ($first:expr, $second:expr) => {
-        &joined::<{ $first.len() + $second.len() }>(&$first, &$second)
-    };
-}
 
 const fn joined<const N: usize>(first: &[Fact], second: &[Fact]) -> [Fact; N] {
     assert!(first.len() + second.len() == N);
@@ -228,7 +208,7 @@ pub const DECIDED: &[Decided] = &[
     // its ancestors are forgotten.
     Decided {
         refusable: false,
-        facts: facts!(CLOSED, CLOSING),
+        facts: facts!(CLOSED, LASTING),
         sets: &[SetFact::Caps],
         process_flags: process_flags::CONTAINER,
         ..socket(Act::NetClose, &[], &[2, 10])
