@@ -144,21 +144,20 @@ it could never be decided.";
     ActionNotPossible = 403, "the action is not possible here",
 "What a rule may do depends on when its facts are final. Arguments of a new program are final only after the kernel has
 copied them: then the program can be killed before its first instruction runs, but its start can no longer be refused.
-A packet belongs to no process, so nothing can be killed for it. Fields of class U (`user.name`, `container.image`,
-`k8s.namespace`, `file.sha256`, ...) are known in user space, after the act: they narrow what `action: alert` rules tell,
-and a rule that blocks or kills cannot depend on them.";
+A packet belongs to no process, so nothing can be killed for it. Fields of class U (`user.name`, `host.name`,
+`file.sha256`, ...) are known in user space, after the act: they narrow what `action: alert` rules tell, and a rule that
+blocks or kills cannot depend on them. What a container's runtime tells (`container.image`, `k8s.namespace`, ...) is handed
+to the kernel, so rules that block or kill may test it; until it is there their `on_fault` decides.";
     TooManyClauses = 404, "the rule unfolds into too many clauses",
 "`or` inside `and` multiplies: a rule is turned into alternatives that each are a plain conjunction, and there may be 256
 of them. Use `in [...]` instead of `or` over one field, or split the rule.";
     TooManySets = 405, "too many tests on ancestors or arguments",
-"One alternative of a rule may hold four tests on `process.ancestor.exe` or `exec.args`. Put alternatives into one `in
-[...]`, which counts once, or split the rule.";
+"One alternative of a rule may hold four tests on what has many values: `process.ancestor.exe`, `exec.args`,
+`process.args` and `process.caps`. Put alternatives into one `in [...]`, which counts once, or split the rule.";
     ScopeNotPossible = 406, "the scope cannot be enforced",
-"The kernel knows whether a process runs on the host or in a container. Pods, namespaces, labels, images and names of
-containers become known in user space, when the container's runtime has written them down, and the first program of a
-container runs before that. So a scope by `k8s` or `container` narrows what `action: alert` rules tell, and a rule that
-blocks or kills cannot stand in it: it would hold for other containers too, or too late. A packet has no process at
-all, so it lies in no scope.";
+"A scope says whose acts the rules of a policy are about: the host's, containers', or those of some pods or images. A packet
+has no process, so it lies in no scope, and neither does a look-up of a name: put such rules into a policy without one. A scope
+that leaves out the host and containers holds nothing, and one that names pods or images has to hold for containers.";
     DoesNotFit = 407, "the policy does not fit into an image",
 "Patterns become automata and rules become rows of bits; both have budgets, because the kernel reads them on every act.
 The message names the pattern and the count. Patterns with several `**` in the middle multiply with each other; a fixed
@@ -188,7 +187,9 @@ the site believes it has been changed.";
     // Tests.
     WrongEvent = 601, "the event of the test cannot be read",
 "An event names one act with its object, as in `{ file.read: { path: /etc/shadow } }`, and beside it what is known of the
-acting process: `process: { exe, name, uid, euid, gid, parent: { exe }, ancestors: [..] }` and `container: { id }`.";
+acting process: `process: { exe, name, uid, args: [..], parent: { exe }, ancestors: [..], ... }`, `container: { id, image,
+... }`, `k8s: { namespace, pod, labels: [..], ... }`, `user: { name }`, as fields are called; and `unknown: [..]`, the fields
+that could not be learned.";
     WrongExpectation = 602, "the expectation of the test makes no sense",
 "`expect` is `pass`, `alert`, `block` or `kill`; `rules` names rule ids of this policy set.";
 
