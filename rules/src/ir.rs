@@ -36,6 +36,20 @@ pub struct Rule {
     pub narrowed: Vec<ToldTest>,
 }
 
+impl Rule {
+    /// Whether it asks for what a container's runtime tells.
+    pub fn asks_of_container(&self) -> bool {
+        let clauses = self.clauses.iter().chain(&self.exceptions);
+        clauses.flat_map(|clause| &clause.literals).any(|literal| match &literal.test {
+            Test::Text { fact, .. }
+            | Test::Number { fact, .. }
+            | Test::Flags { fact, .. }
+            | Test::Address { fact, .. } => Fact::PLACES.contains(fact),
+            Test::Ancestor { .. } | Test::Argument { .. } | Test::Capabilities { .. } => false,
+        })
+    }
+}
+
 /// What a literal is worth when its fact could not be learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFault {

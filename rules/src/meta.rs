@@ -56,6 +56,9 @@ pub struct RuleMeta {
     pub requires_block: bool,
     /// Sentence template with `{field}` holes; empty: the agent's default sentence.
     pub message: String,
+    /// It asks for what a container's runtime tells (`Fact::PLACES`), in a test, its scope or an exception.
+    #[serde(default)]
+    pub asks_of_container: bool,
     /// The `when` expression as written, on one line.
     pub when: String,
     /// Exceptions, in the order written: `Clause::origin` is an index into this.
@@ -186,6 +189,7 @@ impl RuleMeta {
             on_fault: "pass".to_owned(),
             requires_block: false,
             message: String::new(),
+            asks_of_container: false,
             when: String::new(),
             exceptions: Vec::new(),
             throttle: None,

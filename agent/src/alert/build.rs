@@ -59,6 +59,7 @@ struct Prepared {
     template: Option<Template>,
     fields: Vec<String>,
     condition: Condition,
+    asks_of_container: bool,
 }
 
 impl PolicyView {
@@ -118,6 +119,11 @@ impl PolicyView {
         self.rule(family, clause).map(|rule| rule.info.id.as_str())
     }
 
+    /// Whether the rule of a clause asks for what a container's runtime tells. Of one that is not known it is not ruled out.
+    fn asks_of_container(&self, family: Family, clause: u16) -> bool {
+        self.rule(family, clause).is_none_or(|rule| rule.asks_of_container)
+    }
+
     /// The rule that clause `clause` of `family` belongs to.
     fn rule(&self, family: Family, clause: u16) -> Option<&Prepared> {
         let clauses = self.metadata.clauses.get(usize::from(family as u8))?;
@@ -143,6 +149,7 @@ fn prepare(rule: &RuleMeta) -> Prepared {
         template: (!rule.message.is_empty()).then(|| Template::parse(&rule.message)),
         fields: fields::mentioned(&rule.when),
         condition: Condition::new(&rule.narrowed),
+        asks_of_container: rule.asks_of_container,
     }
 }
 
@@ -204,7 +211,7 @@ pub fn build(
     let mut alert = blank(scene, Kind::Decision, decision.time_ns);
     let mut marks = Marks::default();
     alert.acts = acts(decision);
-    alert.decision = Some(decided(decision));
+    alert.decision = Some(decided(decision, policy));
     let mut object = object(decision, redaction, &mut marks);
     object.target_exe =
         context.target.as_ref().and_then(|target| marks.exe("object.target_exe", &target.program));
@@ -378,10 +385,23 @@ fn acts(decision: &Decision<'_>) -> Vec<Word> {
     acts
 }
 
-fn decided(decision: &Decision<'_>) -> DecisionInfo {
+/// The fault that is told. That something of the acting process's container is not known comes of any rule on such acts that
+/// asks for it; it is told only if one that matched does, or may be among those the record had no room for.
+fn fault(decision: &Decision<'_>, policy: Option<&PolicyView>) -> Option<Word> {
+    let asked = || {
+        policy.is_none_or(|policy| {
+            let asks = |clause: &u16| policy.asks_of_container(decision.acts.family(), *clause);
+            decision.flags.more_rules() || decision.clauses().iter().any(asks)
+        })
+    };
+    let concerns = decision.fault != Fault::None && (decision.fault != Fault::Workload || asked());
+    concerns.then(|| Word::Borrowed(decision.fault.name()))
+}
+
+fn decided(decision: &Decision<'_>, policy: Option<&PolicyView>) -> DecisionInfo {
     DecisionInfo {
         errno: (decision.errno != 0).then_some(decision.errno),
-        fault: (decision.fault != Fault::None).then(|| Word::Borrowed(decision.fault.name())),
+        fault: fault(decision, policy),
         mode: Word::Borrowed(if decision.would > decision.verdict { "audit" } else { "enforce" }),
         more_rules: decision.flags.more_rules(),
         verdict: Word::Borrowed(decision.verdict.name()),

@@ -68,8 +68,13 @@ pub fn normalise(
                 narrowed: part.tests.clone(),
             };
             let backstops = backstop::add(&mut lowered);
+            let asks_of_container = lowered.asks_of_container();
             program.rules.push(lowered);
-            metadata.rules.push(RuleMeta { backstops, ..describe(rule, part.tests, sources) });
+            metadata.rules.push(RuleMeta {
+                backstops,
+                asks_of_container,
+                ..describe(rule, part.tests, sources)
+            });
         }
         if !any && !diagnostics.failed() {
             diagnostics.add(
@@ -256,6 +261,7 @@ fn describe(checked: &CheckedRule<'_>, narrowed: Vec<ToldTest>, sources: &Source
         },
         requires_block: rule.requires_block,
         message: rule.message.as_ref().map(|text| text.text.clone()).unwrap_or_default(),
+        asks_of_container: false,
         when: rule.when_text.clone(),
         exceptions: rule
             .except

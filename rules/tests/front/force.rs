@@ -339,3 +339,23 @@ fn a_rule_that_blocks_takes_no_expression_on_what_has_several_values() {
         assert_eq!(codes(&on("alert")), [], "{field}");
     }
 }
+
+#[test]
+fn it_is_known_which_rules_ask_for_what_a_containers_runtime_tells() {
+    let asks = |scope: &str, rule: &str| {
+        let text = policy(&format!("id: R\ntitle: T\non: file.write\n{rule}"))
+            .replace("spec:\n", &format!("spec:\n  scope: {scope}\n"));
+        let (_, outcome) = compiled(&text);
+        let image = outcome.image.expect("compiles");
+        image.metadata().rules[0].asks_of_container
+    };
+    let (anywhere, shop) = ("{ host: true, containers: true }", "{ k8s: { namespaces: [shop] } }");
+    let excepted = "when: file.path == \"/srv/x\"\naction: block\nexcept:\n  - { name: e, when: container.name == \"web\", owner: o, reason: r }";
+    assert!(!asks(anywhere, "when: file.path == \"/srv/x\"\naction: block"));
+    assert!(!asks(anywhere, "when: container.id != host\naction: block\nmeans_to: lock_out"));
+    assert!(asks(shop, "when: file.path == \"/srv/x\"\naction: block"));
+    assert!(asks(anywhere, "when: k8s.labels == \"app=web\"\naction: block"));
+    assert!(asks(anywhere, excepted));
+    // Rules that alert are told by it in user space.
+    assert!(!asks(anywhere, "when: k8s.labels == \"app=web\"\naction: alert"));
+}

@@ -1,5 +1,5 @@
 use interdict_abi::{
-    event::{Head, VERSION, kind},
+    event::{Head, VERSION, flags, kind},
     ids::Act,
 };
 use interdict_rules::meta::{ClauseMeta, RuleMeta};
@@ -304,4 +304,32 @@ fn a_rule_is_told_only_when_what_user_space_knows_fits_or_is_not_known() {
     assert_eq!(told(&[0, 2], text("other")), [2]);
     assert_eq!(told(&[1], Known::Absent), [1]);
     assert_eq!(told(&[0, 1, 2], Known::Unknown), [0, 2], "told once, for all it could be");
+}
+
+/// An alert of any rule on such acts used to say so, once one rule of the family asked for labels.
+#[test]
+fn only_a_rule_that_asks_of_the_container_says_that_it_is_not_known() {
+    let fault = |asks_of_container, fault: Fault, flags| {
+        let mut metadata = policy().metadata;
+        metadata.rules[0].asks_of_container = asks_of_container;
+        let policy = PolicyView::new(3, "d1".to_owned(), metadata);
+        let record = record(b"/etc/shadow", b"cat", |head| {
+            head.fault = fault as u8;
+            head.flags |= flags;
+        });
+        let KernelEvent::Decision(decision) = decode(&record).unwrap() else {
+            panic!("a decision")
+        };
+        let redaction = Redaction::default();
+        let context = Enricher::new(redaction.clone()).context(&decision.actor);
+        let clauses = decision.clauses();
+        let alert = build(&decision, clauses, &context, Some(&policy), &redaction, &scene());
+        alert.decision.unwrap().fault.map(|fault| fault.to_string())
+    };
+    let told = Some("workload_unknown".to_owned());
+    assert_eq!(fault(true, Fault::Workload, 0), told);
+    assert_eq!(fault(false, Fault::Workload, 0), None);
+    // One that the record had no room for may have asked.
+    assert_eq!(fault(false, Fault::Workload, flags::MORE_RULES), told);
+    assert_eq!(fault(false, Fault::Path, 0), Some(Fault::Path.name().to_owned()));
 }
