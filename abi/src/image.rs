@@ -54,6 +54,8 @@ pub mod header {
     /// Digest of the predicates on arguments, never 0, if some clause tests them of a process that acts: then programs
     /// keep which of them hold, for each process. Under two images with one digest the bits mean the same. 0: none does.
     pub const KEPT_ARGS: u32 = 44;
+    /// What becomes of packets by their sender alone: see [`super::settled`]. 0: of none.
+    pub const SETTLED: u32 = 48;
     /// Offsets of the family directories, `FAMILIES` x u32, 0 for a family without clauses.
     pub const FAMILIES: u32 = 64;
 }
@@ -230,6 +232,20 @@ pub mod front {
         let first = upper >> (64u32.wrapping_sub(prefix) & 63);
         (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32
     }
+}
+
+/// Rules by which packets that arrive at an interface are dropped, whatever else is in them, by the delta row of their
+/// sender: `{ count: u32, pad: u32, entry: [{ delta: u32, rule: u32 }; count] }`, at most `SETTLED_ROWS`.
+///
+/// An entry is there only if the first clause that agrees with act and sender enforces a refusal, excuses nothing, and
+/// asks for nothing else; and if no rule with a rate can match.
+pub mod settled {
+    /// Number of entries, u32.
+    pub const COUNT: u32 = 0;
+    /// The first entry.
+    pub const ENTRIES: u32 = 8;
+    /// Bytes of an entry.
+    pub const ENTRY_BYTES: u32 = 8;
 }
 
 /// Entries of a ranges index.

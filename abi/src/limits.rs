@@ -73,6 +73,9 @@ pub const WORKLOADS: u32 = 8_192;
 /// Room for what is told of one container; labels that do not fit are not known.
 pub const WORKLOAD_BYTES: usize = 4_096;
 
+/// Delta rows of senders of which it is known what becomes of their packets: see `image::settled`. All are looked at.
+pub const SETTLED_ROWS: u32 = 8;
+
 /// Steps of a binary search over ranges: tables of up to 4,194,304 ranges (a feed of a million prefixes makes at most
 /// two million).
 pub const SEARCH_STEPS: usize = 22;
@@ -124,6 +127,10 @@ pub const EXECS_IN_FLIGHT: u32 = 4_096;
 
 /// Rules whose packets are counted, over all generations.
 pub const RULE_TALLIES: u32 = 8_192;
+
+/// Rules whose packets can be counted at one time without being looked for, a power of two: the last bits of their number
+/// say where. Two of the same bits take turns.
+pub const SETTLED_TALLIES: u32 = 64;
 
 /// Rules with a rate, over the generation in force and the one being staged.
 pub const RATES: u32 = 2_048;

@@ -38,6 +38,8 @@ pub mod names {
     pub const FAULTS: &str = "FAULTS";
     /// Per-CPU array of u64 decision counters, indexed by `family * 4 + verdict`.
     pub const DECISIONS: &str = "DECISIONS";
+    /// Per-CPU array of [`super::SettledTally`], `limits::SETTLED_TALLIES` entries.
+    pub const SETTLED_TALLIES: &str = "SETTLED_TALLIES";
     /// Per-CPU hash of [`super::RuleKey`] to [`super::RuleTally`].
     pub const RULE_TALLIES: &str = "RULE_TALLIES";
     /// Hash of [`super::RuleKey`] to [`super::Rate`].
@@ -384,6 +386,23 @@ pub struct RuleTally {
     pub told: u64,
 }
 
+/// Packets that were dropped by their sender alone, by one processor at its interfaces, and are not among those of a
+/// [`RuleTally`]. Nobody else writes it, and no two programs at once.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct SettledTally {
+    /// Whose packets these are.
+    pub key: RuleKey,
+    /// The kernel's tick in which the rule was last seen to have no alert left. While it lasts, no clock need be read.
+    pub tick: u64,
+    /// How many.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// The packets of one peer that a rule lets be: one every `interval_ns`, and as many ahead of time as fit `burst_ns`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -619,6 +638,8 @@ mod user {
     unsafe impl aya::Pod for super::RuleKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::RuleTally {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::SettledTally {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Rate {}
     // SAFETY: as above.

@@ -14,7 +14,7 @@ use interdict_abi::{
     maps::{
         AddressKey, AddressName, AncestorSet, Control, Crossing, DnsAsked, DnsStream, ExecInFlight,
         KeptArgs, KnownName, LastProgram, LongName, NameKey, ProcessKey, Rate, Repeats, RuleKey,
-        RuleTally, Subject, ToldAt, ToldFile, ToldKey, Workload,
+        RuleTally, SettledTally, Subject, ToldAt, ToldFile, ToldKey, Workload,
     },
 };
 
@@ -109,6 +109,11 @@ pub static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FAMILIES 
 #[map]
 pub static RULE_TALLIES: LruPerCpuHashMap<RuleKey, RuleTally> =
     LruPerCpuHashMap::with_max_entries(RULE_TALLIES_MAX, 0);
+
+/// Packets by rule that were dropped by their sender alone. Written by programs at interfaces, read by the agent.
+#[map]
+pub static SETTLED_TALLIES: PerCpuArray<SettledTally> =
+    PerCpuArray::with_max_entries(limits::SETTLED_TALLIES, 0);
 
 /// Rates of rules that have one. Written by the agent before their policy comes into force.
 #[map]

@@ -6,10 +6,13 @@
 
 use interdict_abi::{
     ids::{FACTS, FAMILIES, Fact, Family, SetFact},
-    image::{CLAUSE_BYTES, COLUMN_BYTES, TableKind, clause, column, family, front, header, pages},
+    image::{
+        CLAUSE_BYTES, COLUMN_BYTES, TableKind, clause, column, family, front, header, pages,
+        settled,
+    },
     limits::{
         BLOCK_BITS, BLOCK_WORDS, CAPABILITY_MASKS, COLUMN_PARTS, COLUMNS_USED, COMM_BYTES,
-        PATH_BYTES, SET_WORDS,
+        PATH_BYTES, SET_WORDS, SETTLED_ROWS,
     },
     maps::Gate,
 };
@@ -297,18 +300,46 @@ pub fn unlisted<M: Memory + ?Sized>(
     fact: Fact,
     address: Address,
 ) -> bool {
+    listed(image, family, fact, address) == 0
+}
+
+/// Where no table of addresses is: no row starts there.
+pub const NO_TABLE: u32 = u32::MAX;
+
+/// The delta row of an address in a family's table, 0 if no range holds it.
+#[inline(always)]
+pub fn listed<M: Memory + ?Sized>(image: &M, family: Family, fact: Fact, address: Address) -> u32 {
     let directory = directory(image, family);
     let column = directory + family::COLUMNS + fact as u32 * COLUMN_BYTES;
     if directory == 0 || image.word(column + column::KIND) != TableKind::Addresses as u32 {
-        return false;
+        return NO_TABLE;
     }
-    let delta = match address {
+    match address {
         Address::V4(value) => tables::address_v4(image, image.word(column + column::TABLE), value),
         Address::V6(upper, lower) => {
             tables::address_v6(image, image.word(column + column::TABLE_V6), upper, lower)
         }
-    };
-    delta == 0
+    }
+}
+
+/// The rule by which every packet that arrives at an interface is dropped whose sender has this row (see [`listed`]), if
+/// nothing else in the packet matters: where rules enforce. It is the first rule that the full decision would tell.
+#[inline(always)]
+pub fn settled<M: Memory + ?Sized>(image: &M, row: u32) -> Option<u32> {
+    let table = image.word(header::SETTLED);
+    if table == 0 || row == 0 {
+        return None;
+    }
+    let count = image.word(table + settled::COUNT);
+    let mut at = 0;
+    while at < SETTLED_ROWS && at < count {
+        let entry = image.long(table + settled::ENTRIES + at * settled::ENTRY_BYTES);
+        if entry as u32 == row {
+            return Some((entry >> 32) as u32);
+        }
+        at += 1;
+    }
+    None
 }
 
 /// The narrowing of one act: which clauses can still hold.

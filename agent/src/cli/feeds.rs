@@ -9,9 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use aya::maps::{Map, PerCpuHashMap};
 use clap::Args;
-use interdict_abi::maps::{RuleKey, RuleTally, names};
 use interdict_rules::{image::PolicyImage, meta::ListMeta};
 use serde::Serialize;
 
@@ -21,7 +19,7 @@ use super::{
 };
 use crate::{
     feeds::{self, Difference, ListInForce},
-    kernel::loader::open_map,
+    kernel::tallies::{self, Counted},
 };
 
 /// Show lists and feeds: entries, age, whether they are stale, and how often rules that use them matched on flows and
@@ -84,13 +82,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(image) => image,
         Err(code) => return code,
     };
-    let tallies = tallies(&config.pins);
+    let counted = counted(&config.pins);
     let told = feeds::told(&config.runtime).unwrap_or_default();
     let feeds: Vec<Feed> = image
         .metadata()
         .lists
         .iter()
-        .map(|list| feed(list, &image, tallies.as_ref(), &told))
+        .map(|list| feed(list, &image, counted.as_ref(), &told))
         .collect();
     match arguments.format {
         Format::Human => print(&human(&feeds)),
@@ -102,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn feed(
     list: &ListMeta,
     image: &PolicyImage,
-    tallies: Option<&BTreeMap<u32, RuleTally>>,
+    counted: Option<&BTreeMap<u32, Counted>>,
     told: &[ListInForce],
 ) -> Feed {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -125,8 +123,8 @@ fn feed(
         .filter(|(_, rule)| names_list(&rule.when, &list.name))
         .map(|(number, rule)| (number, rule.id.as_str()))
         .collect();
-    let sum = |of: fn(&RuleTally) -> u64| {
-        tallies.map(|tallies| using.iter().filter_map(|(rule, _)| tallies.get(rule)).map(of).sum())
+    let sum = |of: fn(&Counted) -> u64| {
+        counted.map(|counted| using.iter().filter_map(|(rule, _)| counted.get(rule)).map(of).sum())
     };
     Feed {
         name: list.name.clone(),
@@ -149,29 +147,21 @@ fn names_list(when: &str, list: &str) -> bool {
 }
 
 /// What the programs in force have counted for the newest generation, by rule. `None` if nothing is loaded.
-fn tallies(pins: &Path) -> Option<BTreeMap<u32, RuleTally>> {
-    let mut newest: Option<(u32, BTreeMap<u32, RuleTally>)> = None;
+fn counted(pins: &Path) -> Option<BTreeMap<u32, Counted>> {
+    let mut all: Option<BTreeMap<(u32, u32), Counted>> = None;
     for instance in fs::read_dir(pins).ok()?.filter_map(Result::ok) {
-        let pin = instance.path().join("maps").join(names::RULE_TALLIES);
-        let Ok(data) = open_map(&pin) else { continue };
-        let Ok(map) = Map::from_map_data(data) else { continue };
-        let Ok(map) = PerCpuHashMap::<_, RuleKey, RuleTally>::try_from(map) else { continue };
-        for (key, values) in map.iter().filter_map(Result::ok) {
-            let (generation, tallies) = newest.get_or_insert((key.generation, BTreeMap::new()));
-            if key.generation < *generation {
-                continue;
-            }
-            if key.generation > *generation {
-                *generation = key.generation;
-                tallies.clear();
-            }
-            let tally = tallies.entry(key.rule).or_default();
-            tally.hits += values.iter().map(|value| value.hits).sum::<u64>();
-            tally.bytes += values.iter().map(|value| value.bytes).sum::<u64>();
+        let Some(counted) = tallies::read(&instance.path().join("maps")) else { continue };
+        let all = all.get_or_insert_default();
+        for (key, one) in counted {
+            let sum = all.entry(key).or_default();
+            sum.hits += one.hits;
+            sum.bytes += one.bytes;
         }
-        newest.get_or_insert((0, BTreeMap::new()));
     }
-    newest.map(|(_, tallies)| tallies)
+    let all = all?;
+    let newest = all.keys().next_back().map_or(0, |(generation, _)| *generation);
+    let of_newest = all.range((newest, 0)..).map(|((_, rule), counted)| (*rule, *counted));
+    Some(of_newest.collect())
 }
 
 fn human(feeds: &[Feed]) -> String {

@@ -12,5 +12,6 @@ pub mod object;
 pub mod repeats;
 pub mod ring;
 pub mod slots;
+pub mod tallies;
 pub mod teach;
 pub mod workloads;

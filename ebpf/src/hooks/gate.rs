@@ -7,19 +7,21 @@
 use core::mem;
 
 use aya_ebpf::{
-    bindings::__sk_buff,
+    bindings::{__sk_buff, xdp_md},
     programs::{SkBuffContext, XdpContext},
 };
 use interdict_abi::{
     ids::{Fact, Family},
-    image::front,
+    image::{front, header},
     maps::{Control, Gate},
 };
 use interdict_engine::{
-    facts,
+    Memory as _, facts,
     tables::{Address, unlisted},
 };
 
+use super::net::mapped;
+use super::packet;
 use super::wire::{DCCP, REACH, SCTP, Source, TCP};
 use crate::{
     bounds::masked,
@@ -117,21 +119,104 @@ impl Open {
     }
 }
 
-/// Whether a frame that comes in at an interface passes without being judged.
+/// What the short way knows of a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// No rule is about it.
+    Passes,
+    /// It is dropped, and nothing is to be told but its number.
+    Dropped,
+    /// Nothing: it is judged.
+    Nothing,
+}
+
+/// What is known of a frame that comes in at an interface. Most are of IPv4 and from nobody who is listed: only those are
+/// seen to here, so that those who judge the others have the stack.
 #[inline(always)]
-pub fn passes(frame: &XdpContext) -> bool {
+pub fn known(frame: &XdpContext) -> Known {
+    if is_clear(frame) {
+        return Known::Passes;
+    }
+    match interdict_known(frame.ctx) {
+        PASSES => Known::Passes,
+        DROPPED => Known::Dropped,
+        _ => Known::Nothing,
+    }
+}
+
+/// Whether the fronts alone say that no rule is about a frame of IPv4.
+#[inline(always)]
+fn is_clear(frame: &XdpContext) -> bool {
     let Some(open) = Open::now() else { return false };
-    let Some(kind) = frame.at::<u16>(12) else { return false };
+    if frame.at::<u16>(12) != Some(ETH_P_IP.to_be()) {
+        return false;
+    }
+    let Some(packet) = V4::at(frame, 14, &open) else { return false };
+    let word = open.word(Which::Interface, Word::RemoteV4);
+    front_v4(&open, word, Which::Interface, packet.source) == Front::Clear
+        && nothing_asked(&open, open.word(Which::Interface, Word::LocalV4))
+}
+
+/// Answers of [`interdict_known`]. 0: the frame has to be judged.
+const PASSES: u64 = 1;
+/// As [`PASSES`].
+const DROPPED: u64 = 2;
+
+/// [`known`], of all frames.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interdict_known(frame: *mut xdp_md) -> u64 {
+    let frame = XdpContext::new(frame);
+    let Some(open) = Open::now() else { return 0 };
+    let Some(kind) = frame.at::<u16>(12) else { return 0 };
     let kind = u16::from_be(kind);
     if kind == ETH_P_IP {
-        let Some(packet) = V4::at(frame, 14, &open) else { return false };
-        return packet.clear(&open, Which::Interface, false);
+        let Some(packet) = V4::at(&frame, 14, &open) else { return 0 };
+        let word = open.word(Which::Interface, Word::RemoteV4);
+        let front = front_v4(&open, word, Which::Interface, packet.source);
+        let row = sender(&open, front, Address::V4(packet.source));
+        if row != 0 || front == Front::Shut {
+            return settled(&open, row, &frame);
+        }
+        return u64::from(packet.local_clear(&open, Which::Interface, packet.destination));
     }
     if kind == ETH_P_IPV6 {
-        let Some(packet) = V6::at(frame, 14, &open) else { return false };
-        return packet.clear(&open, Which::Interface, false);
+        let Some(packet) = V6::at(&frame, 14, &open) else { return 0 };
+        let word = open.word(Which::Interface, Word::RemoteV6);
+        let [upper, lower] = packet.source;
+        let front = front_v6(&open, word, packet.source);
+        let row = sender(&open, front, Address::v6(upper, lower));
+        if row != 0 || front == Front::Shut {
+            return settled(&open, row, &frame);
+        }
+        return u64::from(packet.local_clear(&open, Which::Interface, packet.destination));
     }
-    false
+    0
+}
+
+/// The row of a sender. Not by [`interdict_listed`]: a call costs as much as the search.
+#[inline(always)]
+fn sender(open: &Open, front: Front, sender: Address) -> u32 {
+    // Rules that others are about too shut the gate; whoever is listed may be settled all the same.
+    let asked = match front {
+        Front::Clear => false,
+        Front::Ask => true,
+        Front::Shut => open.image.word(header::SETTLED) != 0,
+    };
+    if asked { facts::listed(&open.image, Family::Packet, Fact::RemoteIp, sender) } else { 0 }
+}
+
+/// [`DROPPED`] if the row of its sender says all about a frame, and nothing is to be told of it.
+#[inline(always)]
+fn settled(open: &Open, row: u32, frame: &XdpContext) -> u64 {
+    // SAFETY: as in `now`.
+    let audits = unsafe { (&raw const (*open.control).mode).read_volatile() } != 0;
+    if audits {
+        return 0;
+    }
+    let Some(rule) = facts::settled(&open.image, row) else { return 0 };
+    let bytes = (frame.data_end() - frame.data()) as u64;
+    if packet::counted_alone(open.active as u32, rule, bytes) { DROPPED } else { 0 }
 }
 
 /// Whether a packet that leaves a socket passes without being judged.
@@ -320,7 +405,13 @@ impl V4 {
         let (remote, local) =
             if out { (self.destination, self.source) } else { (self.source, self.destination) };
         remote_clear_v4(open, which, remote, PACKET | Fact::RemoteIp as u32)
-            && clear_v4(open, open.word(which, Word::LocalV4), local, PACKET | Fact::LocalIp as u32)
+            && self.local_clear(open, which, local)
+    }
+
+    #[inline(always)]
+    fn local_clear(&self, open: &Open, which: Which, local: u32) -> bool {
+        let word = open.word(which, Word::LocalV4);
+        clear_v4(open, word, local, PACKET | Fact::LocalIp as u32)
     }
 }
 
@@ -360,8 +451,15 @@ impl V6 {
     fn clear(&self, open: &Open, which: Which, out: bool) -> bool {
         let (remote, local) =
             if out { (self.destination, self.source) } else { (self.source, self.destination) };
-        clear_v6(open, open.word(which, Word::RemoteV6), remote, PACKET | Fact::RemoteIp as u32)
-            && clear_v6(open, open.word(which, Word::LocalV6), local, PACKET | Fact::LocalIp as u32)
+        let word = open.word(which, Word::RemoteV6);
+        clear_v6(open, word, remote, PACKET | Fact::RemoteIp as u32)
+            && self.local_clear(open, which, local)
+    }
+
+    #[inline(always)]
+    fn local_clear(&self, open: &Open, which: Which, local: [u64; 2]) -> bool {
+        let word = open.word(which, Word::LocalV6);
+        clear_v6(open, word, local, PACKET | Fact::LocalIp as u32)
     }
 }
 
@@ -378,14 +476,60 @@ fn asks<S: Source>(bytes: &S, protocol: u8, transport: u64) -> bool {
     }
 }
 
-/// [`clear_v4`] for the remote address: of small tables it is known which blocks of addresses they list nothing of.
+/// What the front of a table says of an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Front {
+    /// It is not listed, or nobody asks.
+    Clear,
+    /// The table has to be asked.
+    Ask,
+    /// There is no short way.
+    Shut,
+}
+
+/// Of a remote IPv4 address, by the gate's word: of small tables it is known which blocks of addresses they list nothing of.
+#[inline(always)]
+fn front_v4(open: &Open, word: u64, which: Which, address: u32) -> Front {
+    if Gate::generation(word) != open.active {
+        return Front::Shut;
+    }
+    if empty(open, open.word(which, Word::NearV4), Gate::near(address))
+        || empty(open, open.word(which, Word::SpreadV4), Gate::spread(address))
+    {
+        return Front::Clear;
+    }
+    let (offset, prefix) = Gate::front(word);
+    if (offset, prefix) == (0, 0) || unlisted(&open.image, offset, front::bit_v4(address)) {
+        return Front::Clear;
+    }
+    Front::Ask
+}
+
+/// Of an IPv6 address; mapped IPv4 goes the long way.
+#[inline(always)]
+fn front_v6(open: &Open, word: u64, halves: [u64; 2]) -> Front {
+    let [upper, lower] = halves;
+    if Gate::generation(word) != open.active || matches!(Address::v6(upper, lower), Address::V4(_))
+    {
+        return Front::Shut;
+    }
+    let (offset, prefix) = Gate::front(word);
+    if (offset, prefix) == (0, 0)
+        || offset != 0 && unlisted(&open.image, offset, front::bit_v6(upper, prefix))
+    {
+        return Front::Clear;
+    }
+    Front::Ask
+}
+
+/// Whether a remote IPv4 address is in no table, by the gate.
 #[inline(always)]
 fn remote_clear_v4(open: &Open, which: Which, address: u32, fact: u32) -> bool {
-    let word = open.word(which, Word::RemoteV4);
-    Gate::generation(word) == open.active
-        && (empty(open, open.word(which, Word::NearV4), Gate::near(address))
-            || empty(open, open.word(which, Word::SpreadV4), Gate::spread(address))
-            || clear_v4(open, word, address, fact))
+    match front_v4(open, open.word(which, Word::RemoteV4), which, address) {
+        Front::Clear => true,
+        Front::Ask => interdict_listed(open.active as u32, fact, 0, mapped(address)) == 0,
+        Front::Shut => false,
+    }
 }
 
 /// Whether a word says of a block of addresses that none is listed.
@@ -394,7 +538,7 @@ fn empty(open: &Open, word: u64, bit: u32) -> bool {
     Gate::generation(word) == open.active && word >> (bit & 31) & 1 == 0
 }
 
-/// Whether an IPv4 address is in no table, by the gate's word.
+/// Whether a local IPv4 address is in no table, by the gate's word.
 #[inline(always)]
 fn clear_v4(open: &Open, word: u64, address: u32, fact: u32) -> bool {
     if Gate::generation(word) != open.active {
@@ -403,36 +547,31 @@ fn clear_v4(open: &Open, word: u64, address: u32, fact: u32) -> bool {
     let (offset, prefix) = Gate::front(word);
     (offset, prefix) == (0, 0)
         || unlisted(&open.image, offset, front::bit_v4(address))
-        || interdict_unlisted(open.active as u32, fact, 0, 0xffff_0000_0000 | u64::from(address))
-            != 0
+        || interdict_listed(open.active as u32, fact, 0, mapped(address)) == 0
 }
 
-/// In the parameter of [`interdict_unlisted`]: the fact is about packets.
+/// [`clear_v4`] for IPv6.
+#[inline(always)]
+fn clear_v6(open: &Open, word: u64, halves: [u64; 2], fact: u32) -> bool {
+    match front_v6(open, word, halves) {
+        Front::Clear => true,
+        Front::Ask => interdict_listed(open.active as u32, fact, halves[0], halves[1]) == 0,
+        Front::Shut => false,
+    }
+}
+
+/// In the parameter of [`interdict_listed`]: the fact is about packets.
 const PACKET: u32 = (Family::Packet as u32) << 8;
 /// As [`PACKET`]: about flows.
 const NET: u32 = (Family::Net as u32) << 8;
 
-/// Whether the table of a fact does not list an address, under the policy of `generation`: a function of its own, so that
+/// The delta row of an address in the table of a fact, under the policy of `generation`: a function of its own, so that
 /// its searches are verified once. IPv4 comes as IPv6 has it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn interdict_unlisted(generation: u32, fact: u32, upper: u64, lower: u64) -> u64 {
-    let Some(image) = policy::slot(generation) else { return 0 };
+extern "C" fn interdict_listed(generation: u32, fact: u32, upper: u64, lower: u64) -> u64 {
+    let Some(image) = policy::slot(generation) else { return u64::from(facts::NO_TABLE) };
     let family = if fact & !0xff == NET { Family::Net } else { Family::Packet };
     let fact = if fact & 0xff == Fact::LocalIp as u32 { Fact::LocalIp } else { Fact::RemoteIp };
-    u64::from(facts::unlisted(&image, family, fact, Address::v6(upper, lower)))
-}
-
-/// [`clear_v4`] for IPv6; mapped IPv4 goes the long way.
-#[inline(always)]
-fn clear_v6(open: &Open, word: u64, halves: [u64; 2], fact: u32) -> bool {
-    let [upper, lower] = halves;
-    if Gate::generation(word) != open.active || matches!(Address::v6(upper, lower), Address::V4(_))
-    {
-        return false;
-    }
-    let (offset, prefix) = Gate::front(word);
-    (offset, prefix) == (0, 0)
-        || offset != 0 && unlisted(&open.image, offset, front::bit_v6(upper, prefix))
-        || interdict_unlisted(open.active as u32, fact, upper, lower) != 0
+    u64::from(facts::listed(&image, family, fact, Address::v6(upper, lower)))
 }

@@ -7,13 +7,13 @@ use core::mem;
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_action, xdp_md},
-    helpers::generated::{bpf_skb_cgroup_id, bpf_skb_load_bytes},
+    helpers::generated::{bpf_jiffies64, bpf_skb_cgroup_id, bpf_skb_load_bytes},
     macros::{cgroup_skb, xdp},
     programs::{SkBuffContext, XdpContext},
 };
 use interdict_abi::{
     ids::{Act, Action, Fact, Family, Fault, OUT_AND_CONNECT},
-    limits::PACKET_ALERTS,
+    limits::{self, PACKET_ALERTS},
     maps::{RuleKey, RuleTally, ToldKey},
 };
 use interdict_engine::facts;
@@ -29,7 +29,7 @@ use crate::{
     atomic,
     bounds::masked,
     emit,
-    maps::{RULE_TALLIES, TOLD},
+    maps::{RULE_TALLIES, SETTLED_TALLIES, TOLD},
     policy::{self, Policy},
     scratch::{self, Area, Work},
 };
@@ -59,8 +59,10 @@ pub fn packet_in(context: XdpContext) -> u32 {
 /// What [`packet_in`] does, for `measure` too.
 #[inline(always)]
 pub fn judged_at_interface(context: &XdpContext) -> u32 {
-    if gate::passes(context) {
-        return xdp_action::XDP_PASS;
+    match gate::known(context) {
+        gate::Known::Passes => return xdp_action::XDP_PASS,
+        gate::Known::Dropped => return xdp_action::XDP_DROP,
+        gate::Known::Nothing => {}
     }
     let Some(policy) = policy::active() else { return xdp_action::XDP_PASS };
     let directory = facts::directory(&policy.image, Family::Packet);
@@ -325,6 +327,9 @@ pub fn finish(policy: &Policy, area: Area, place: u32) -> bool {
     let rule = first_rule(policy, area, Family::Packet);
     let bytes = packet.bytes;
     if !tally(policy, rule, bytes) {
+        if place == place::INTERFACE {
+            quiet(policy.generation.0, rule);
+        }
         return pass;
     }
     let halves = [remote[0], remote[1]];
@@ -399,6 +404,59 @@ pub(super) fn tally(policy: &Policy, rule: u32, bytes: u64) -> bool {
         emit::count(Fault::PacketTable);
     }
     true
+}
+
+/// Counts a packet that its sender alone has a rule drop, at an interface. Answers whether that is all there is to do: the
+/// rule has no alert left in this second, as was seen in this very tick.
+#[inline(always)]
+pub(super) fn counted_alone(generation: u32, rule: u32, bytes: u64) -> bool {
+    let Some(tally) = SETTLED_TALLIES.get_ptr_mut(rule & (limits::SETTLED_TALLIES - 1)) else {
+        return false;
+    };
+    // SAFETY: a live map value of this CPU's. Programs at interfaces do not interrupt each other, and nobody else writes
+    // it: no atomic addition is needed, which would hold up what is read for the next packet.
+    unsafe {
+        if (*tally).key.rule != rule
+            || (*tally).key.generation != generation
+            || (*tally).tick != tick()
+        {
+            return false;
+        }
+        (*tally).packets += 1;
+        (*tally).bytes += bytes;
+    }
+    true
+}
+
+/// Notes that a rule has no alert left in this second: until the next tick its packets need only be counted. What was
+/// counted there for another rule goes to that one's tally.
+#[inline(always)]
+fn quiet(generation: u32, rule: u32) {
+    let Some(settled) = SETTLED_TALLIES.get_ptr_mut(rule & (limits::SETTLED_TALLIES - 1)) else {
+        return;
+    };
+    // SAFETY: as in `counted_alone`.
+    unsafe {
+        if (*settled).key.rule != rule || (*settled).key.generation != generation {
+            let key = RuleKey { generation: (*settled).key.generation, rule: (*settled).key.rule };
+            if let Some(tally) = RULE_TALLIES.get_ptr_mut(&key) {
+                atomic::add(&raw mut (*tally).hits, (*settled).packets);
+                atomic::add(&raw mut (*tally).bytes, (*settled).bytes);
+            }
+            (*settled).packets = 0;
+            (*settled).bytes = 0;
+            (*settled).key.generation = generation;
+            (*settled).key.rule = rule;
+        }
+        (*settled).tick = tick();
+    }
+}
+
+/// The kernel's tick: as cheap as reading memory, and between two of them there is no time.
+#[inline(always)]
+fn tick() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_jiffies64() }
 }
 
 /// Whether this rule has told of this peer within the last second: then `u64::MAX`, else how many packets were not told

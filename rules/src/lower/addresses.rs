@@ -14,6 +14,7 @@ use interdict_abi::ids::{Fact, Family};
 use super::{
     column::{Column, FeedColumn, FeedPredicate, Sharers},
     gather::{Place, Tested},
+    settle::Row,
     sweep::Ranges,
     values::{AddressPredicate, Lists, Values},
 };
@@ -66,12 +67,18 @@ fn common<T: Copy + Eq + Hash>(one: &Lists<'_, T>, other: &Lists<'_, T>) -> bool
 /// The tables of one column: of IPv4 and of IPv6.
 pub(super) type Tables = (u32, u32);
 
-/// The tables of a fact, in the order of `asked`, and what is needed to change them.
-pub(super) fn write(
-    arena: &mut Arena,
-    fact: Fact,
-    asked: &[Asked<'_, '_>],
-) -> (Vec<Tables>, Option<FeedColumn>) {
+/// What was written.
+pub(super) struct Written {
+    /// The tables, in the order of the columns that asked.
+    pub(super) tables: Vec<Tables>,
+    /// What is needed to change them.
+    pub(super) feeds: Option<FeedColumn>,
+    /// The rows of those who send packets, if a column is of these.
+    pub(super) senders: Vec<Row>,
+}
+
+/// Writes the tables of a fact.
+pub(super) fn write(arena: &mut Arena, fact: Fact, asked: &[Asked<'_, '_>]) -> Written {
     let mut union = Union::default();
     let mut sharers = Sharers::default();
     for one in asked {
@@ -100,6 +107,22 @@ pub(super) fn write(
     let tables = arena.addresses_v4(&keys, &found, columns);
     let tables_v6 = arena.addresses_v6(&keys_v6, &found_v6, columns);
     let tables = tables.into_iter().zip(tables_v6).collect();
+    let mut ranges: HashMap<u32, usize> = HashMap::new();
+    for entry in found.iter().chain(&found_v6) {
+        *ranges.entry(*entry).or_default() += 1;
+    }
+    let of_packets = asked.iter().position(|one| one.family == Family::Packet);
+    let senders = of_packets.filter(|_| fact == Fact::RemoteIp).map(|column| {
+        // What differs for another column may be one for this.
+        let mut rows_of: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
+        for (truths, entry) in &rows {
+            let flips = sharers.flips(truths).nth(column).unwrap_or_default();
+            *rows_of.entry(flips).or_default() += ranges.get(entry).copied().unwrap_or(0);
+        }
+        let row =
+            |(flips, ranges): (Vec<u32>, usize)| Row { at: arena.delta_row(&flips), flips, ranges };
+        rows_of.into_iter().map(row).collect()
+    });
     let live = union.predicates.iter().any(|(.., from)| !from.is_empty());
     let feeds = asked.first().filter(|_| live).map(|first| {
         let predicates = union.predicates.iter().map(|(v4, v6, from)| {
@@ -113,7 +136,7 @@ pub(super) fn write(
         let predicates = predicates.collect();
         FeedColumn { family: first.family, fact, sharers, predicates, rows }
     });
-    (tables, feeds)
+    Written { tables, feeds, senders: senders.unwrap_or_default() }
 }
 
 /// For each fact the columns that share a table, by family.

@@ -1,12 +1,12 @@
 //! Writes the tables that answer what was gathered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use interdict_abi::{
     ids::{ACT_COMBINATIONS, Act, Calling, Fact, Family, SetFact},
     image::{
         CLAUSE_BYTES, COLUMN_BYTES, FAMILY_BYTES, TableKind, clause, clause_flags, column, family,
-        header,
+        header, settled,
     },
     limits::{CALLINGS, SET_WORDS, SYSCALL_NUMBERS},
 };
@@ -21,6 +21,7 @@ use super::{
     names,
     number::{FamilyClauses, Numbered},
     parts::Parts,
+    settle::{self, Known, Row},
     space::Space,
     stats::{AutomatonStats, PartStats, Stats},
     sweep::Ranges,
@@ -38,6 +39,7 @@ pub(super) fn assemble(
     families: &[FamilyClauses<'_>],
     parts: &Parts<'_>,
     budget: &Budget,
+    rated: &BTreeSet<u32>,
     problems: &mut Vec<Problem>,
 ) -> Option<(Vec<u8>, Stats, Vec<FeedColumn>)> {
     let gathered = gather(program, families, parts, problems);
@@ -50,7 +52,9 @@ pub(super) fn assemble(
         stats: Stats { rules: program.rules.len(), ..Stats::default() },
         feeds: Vec::new(),
         shared: BTreeMap::new(),
+        senders: Vec::new(),
         program,
+        rated,
         problems,
     };
     writer.write(families, gathered, built);
@@ -79,7 +83,10 @@ struct Writer<'w> {
     feeds: Vec<FeedColumn>,
     /// Tables of addresses that several families share.
     shared: BTreeMap<(Family, Fact), addresses::Tables>,
+    /// Rows of the table of those who send packets.
+    senders: Vec<Row>,
     program: &'w Program,
+    rated: &'w BTreeSet<u32>,
     problems: &'w mut Vec<Problem>,
 }
 
@@ -149,6 +156,7 @@ impl Writer<'_> {
             let mut last: Option<(Fact, u32)> = None;
             // Of the column at hand: its parts, and the clauses in the base rows of all of them.
             let (mut parts, mut unflipped) = (0, Vec::new());
+            let mut senders = Vec::new();
             for (place, tested) in &columns[at] {
                 let fact = place.0;
                 needs |= 1 << fact as u64;
@@ -167,10 +175,16 @@ impl Writer<'_> {
                 last = Some((fact, record));
                 let built = built.remove(&Owner::Column(at, *place));
                 let base = self.column(record, family, fact, tested, built.as_ref(), &labels);
-                unflipped.iter_mut().zip(base).for_each(|(all, this)| *all &= this);
+                unflipped.iter_mut().zip(&base).for_each(|(all, this)| *all &= this);
                 parts += 1;
+                if fact == Fact::RemoteIp {
+                    senders = base;
+                }
             }
             self.together(last, parts, &unflipped);
+            if family.family == Family::Packet && !senders.is_empty() {
+                self.settle(family, &columns[at], &residuals[at], &senders);
+            }
             self.arena.put_bytes(directory + family::NEEDS, &needs.to_le_bytes());
         }
     }
@@ -184,13 +198,55 @@ impl Writer<'_> {
         let names = families.iter().map(|each| each.family);
         for (fact, asked) in addresses::shared(names, columns) {
             let before = self.arena.len();
-            let (tables, feeds) = addresses::write(&mut self.arena, fact, &asked);
-            self.feeds.extend(feeds);
+            let written = addresses::write(&mut self.arena, fact, &asked);
+            self.feeds.extend(written.feeds);
+            self.senders.extend(written.senders);
+            let tables = written.tables;
             let sharing = asked.iter().map(Asked::family);
             let names: Vec<_> = sharing.clone().map(Family::name).collect();
             self.shared.extend(sharing.map(|family| (family, fact)).zip(tables));
             self.note(format!("{} {}", names.join(" and "), fact.name()), before);
         }
+    }
+
+    /// Writes what becomes of packets by their sender alone. `senders` is the base set of their column.
+    fn settle(
+        &mut self,
+        family: &FamilyClauses<'_>,
+        columns: &BTreeMap<Place, Tested<'_>>,
+        residuals: &BTreeMap<u32, Vec<u16>>,
+        senders: &[bool],
+    ) {
+        let asks_more = |number: u32| {
+            residuals.contains_key(&number)
+                || columns.iter().any(|((fact, _), tested)| {
+                    !matches!(fact, Fact::Act | Fact::RemoteIp) && tested.column.tested_by(number)
+                })
+        };
+        let clauses: Vec<Known> = (0u32..)
+            .zip(family.clauses.iter().zip(senders))
+            .map(|(number, (numbered, in_base))| Known {
+                rule: numbered.rule,
+                arrives: is_about(numbered, Act::PacketIn.bit()),
+                exception: numbered.exception,
+                asks_more: asks_more(number),
+                in_base: *in_base,
+            })
+            .collect();
+        let rows = std::mem::take(&mut self.senders);
+        let entries = settle::settled(self.program, &clauses, rows, self.rated);
+        if entries.is_empty() {
+            return;
+        }
+        let count = entries.len() as u32;
+        let at = self.arena.reserve(settled::ENTRIES + count * settled::ENTRY_BYTES);
+        self.arena.put(at + settled::COUNT, count);
+        let places = (at + settled::ENTRIES..).step_by(settled::ENTRY_BYTES as usize);
+        for (place, (row, rule)) in places.zip(entries) {
+            self.arena.put(place, row);
+            self.arena.put(place + 4, rule);
+        }
+        self.arena.put(header::SETTLED, at);
     }
 
     /// Writes at the last of several parts which clauses no part has to flip.
@@ -355,10 +411,10 @@ impl Writer<'_> {
                     Some(tables) => Some(*tables),
                     None => {
                         let asked = Asked::of(family.family, tested);
-                        let (tables, feeds) =
-                            addresses::write(&mut self.arena, fact, asked.as_slice());
-                        self.feeds.extend(feeds);
-                        tables.first().copied()
+                        let written = addresses::write(&mut self.arena, fact, asked.as_slice());
+                        self.feeds.extend(written.feeds);
+                        self.senders.extend(written.senders);
+                        written.tables.first().copied()
                     }
                 };
                 tables.map(|(table, table_v6)| Table {

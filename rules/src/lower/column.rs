@@ -77,6 +77,11 @@ impl Column {
         self.literals.len()
     }
 
+    /// Whether a clause tests the fact.
+    pub(super) fn tested_by(&self, clause: u32) -> bool {
+        self.literals.contains_key(&clause)
+    }
+
     /// The last clause that tests the fact.
     pub(super) fn last_clause(&self) -> Option<u32> {
         self.literals.last_key_value().map(|(clause, _)| *clause)

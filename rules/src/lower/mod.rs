@@ -14,6 +14,7 @@ mod gather;
 mod names;
 mod number;
 mod parts;
+mod settle;
 mod space;
 mod stats;
 mod sweep;
@@ -125,7 +126,9 @@ pub(crate) fn lower_live(
         .iter()
         .filter_map(|family| number::number(program, *family, &parts, &mut problems))
         .collect();
-    let assembled = assemble::assemble(program, &families, &parts, &budget, &mut problems);
+    let rated = (0u32..).zip(&metadata.rules).filter(|(_, rule)| rule.rate.is_some());
+    let rated = rated.map(|(number, _)| number).collect();
+    let assembled = assemble::assemble(program, &families, &parts, &budget, &rated, &mut problems);
     let (Some((bytes, stats, columns)), true) = (assembled, problems.is_empty()) else {
         return Err(LowerError { problems });
     };

@@ -178,6 +178,7 @@ const MAPS: &[&str] = &[
     names::EVENTS,
     names::FAULTS,
     names::DECISIONS,
+    names::SETTLED_TALLIES,
     names::PROGRAMS,
     names::LINEAGES,
     names::WORKLOADS,

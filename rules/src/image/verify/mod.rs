@@ -4,6 +4,7 @@
 //! wrongly: what is promised of the layout (tables ascend, strongest clauses come first, every state decides at the end
 //! of the string) is checked here, in time and memory that grow with the image and nothing else.
 
+mod settled;
 mod table;
 
 use std::collections::HashSet;
@@ -15,8 +16,8 @@ use interdict_abi::{
         clause_flags, column, family, header, residual,
     },
     limits::{
-        BLOCK_BITS, CALLINGS, CAPABILITY_MASKS, CLAUSES_PER_FAMILY, COLUMNS_USED, RESIDUALS,
-        SET_BITS, SET_WORDS, SLOT_BYTES_MAX, SYSCALL_NUMBERS,
+        BLOCK_BITS, BLOCK_WORDS, CALLINGS, CAPABILITY_MASKS, CLAUSES_PER_FAMILY, COLUMNS_USED,
+        RESIDUALS, SET_BITS, SET_WORDS, SLOT_BYTES_MAX, SYSCALL_NUMBERS,
     },
 };
 
@@ -107,11 +108,15 @@ pub fn verify(bytes: &[u8]) -> Result<(), ImageError> {
     }
     let shared = Shared::verify(&mut tables)?;
     let mut args_asked = false;
+    let mut packets = None;
     for family in Family::ALL {
         const { assert!(FAMILIES >= Family::ALL.len()) };
         let directory = tables.word(header::FAMILIES + *family as u32 * 4)?;
         if directory != 0 {
-            verify_family(&mut tables, directory, &shared)?;
+            let tested = verify_family(&mut tables, directory, &shared)?;
+            if *family == Family::Packet {
+                packets = Some((directory, tested));
+            }
             let sets = tables.word(directory + family::NEEDS_SETS)?;
             args_asked |= *family != Family::Started && sets & (1 << SetFact::Args as u32) != 0;
         }
@@ -123,7 +128,7 @@ pub fn verify(bytes: &[u8]) -> Result<(), ImageError> {
             reason: "arguments kept that no rule asks for, or asked for and not kept",
         });
     }
-    Ok(())
+    settled::verify(&mut tables, packets)
 }
 
 /// CRC of an image with the checksum's own word zero: what that word must be. The image must have a header.
@@ -195,11 +200,12 @@ impl Shared {
     }
 }
 
+/// Answers the clauses that ask for more than act and remote address, by words.
 fn verify_family(
     tables: &mut Tables<'_>,
     directory: u32,
     shared: &Shared,
-) -> Result<(), ImageError> {
+) -> Result<Vec<u64>, ImageError> {
     let broken = |reason| ImageError::Broken { what: "family", offset: directory, reason };
     tables.part("family directory", directory, 1, FAMILY_BYTES)?;
     let count = tables.word(directory + family::CLAUSES)?;
@@ -218,6 +224,7 @@ fn verify_family(
     verify_clauses(tables, directory, count, sets)?;
     let mut needs = 0u64;
     let mut columns = 0;
+    let mut tested = vec![0; blocks * BLOCK_WORDS];
     for fact in Fact::ALL {
         let at = directory + family::COLUMNS + *fact as u32 * COLUMN_BYTES;
         if tables.word(at + column::KIND)? != 0 {
@@ -237,6 +244,13 @@ fn verify_family(
                 bases.push(tables.word(part + column::BASE)?);
                 part = tables.column(part, *fact, count, shared.exe_labels)?;
             }
+            let flipped = tables.take_flipped();
+            if !matches!(fact, Fact::Act | Fact::RemoteIp) {
+                tested.iter_mut().zip(flipped).for_each(|(all, these)| *all |= these);
+                for base in &bases {
+                    settled::not_in(tables, *base, &mut tested)?;
+                }
+            }
             if (unflipped == 0) != (bases.len() == 1) {
                 return Err(broken("parts of a column that nothing speaks for together"));
             }
@@ -248,7 +262,7 @@ fn verify_family(
     if tables.long(directory + family::NEEDS)? != needs {
         return Err(broken("the facts it needs are not those it has columns for"));
     }
-    Ok(())
+    Ok(tested)
 }
 
 fn verify_clauses(

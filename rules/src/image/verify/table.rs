@@ -29,11 +29,30 @@ const SHARING: usize = 64;
 pub(super) struct Tables<'a> {
     bytes: &'a [u8],
     work_left: usize,
+    /// Clauses that some row of the columns looked at last flips, and the row among them that was looked at last.
+    flipped: Vec<u64>,
+    last: u32,
 }
 
 impl<'a> Tables<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, work_left: (bytes.len() / 4).saturating_mul(SHARING) }
+        Self {
+            bytes,
+            work_left: (bytes.len() / 4).saturating_mul(SHARING),
+            flipped: Vec::new(),
+            last: 0,
+        }
+    }
+
+    /// The clauses that the rows looked at since the last call flip, by words.
+    pub(super) fn take_flipped(&mut self) -> Vec<u64> {
+        self.last = 0;
+        std::mem::take(&mut self.flipped)
+    }
+
+    /// All of it, for the engine.
+    pub(super) fn image(&self) -> &'a [u8] {
+        self.bytes
     }
 
     pub(super) fn word(&self, at: u32) -> Result<u32, ImageError> {
@@ -323,7 +342,7 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    fn delta_row(&mut self, at: u32, count: u32) -> Result<(), ImageError> {
+    pub(super) fn delta_row(&mut self, at: u32, count: u32) -> Result<(), ImageError> {
         if at == 0 {
             return Ok(());
         }
@@ -347,6 +366,18 @@ impl<'a> Tables<'a> {
             for (word, spare) in (0u32..).zip(Self::spare(count)) {
                 if self.long(last + word * 8)? & spare != 0 {
                     return Err(broken("clauses that do not exist"));
+                }
+            }
+        }
+        // Neighbouring ranges mostly have the same row.
+        if at != self.last {
+            self.last = at;
+            self.flipped.resize(blocks as usize * BLOCK_WORDS, 0);
+            let present = (0..blocks).filter(|block| summary >> block & 1 != 0);
+            for (place, block) in (at + 8..).step_by(BLOCK_BYTES as usize).zip(present) {
+                for word in 0..BLOCK_WORDS as u32 {
+                    let bits = self.long(place + word * 8)?;
+                    self.flipped[block as usize * BLOCK_WORDS + word as usize] |= bits;
                 }
             }
         }
