@@ -295,15 +295,7 @@ fn closed(socket: *const u8, policy: &Policy, area: Area) {
     if !case.decide() {
         return;
     }
-    report::begin(area, policy.generation, Family::Net, &told);
-    report::actor(area);
-    let head = &mut area.work().head;
-    report::address(&mut head.remote_ip, flow.remote.ip.0, flow.remote.ip.1);
-    report::address(&mut head.local_ip, flow.local.ip.0, flow.local.ip.1);
-    head.remote_port = flow.remote.port;
-    head.local_port = flow.local.port;
-    head.protocol = flow.protocol;
-    head.address_family = flow.family;
+    net::describe(&flow, &told, policy, area);
     // Counted for the rule; its packets are told or not as they were.
     packet::flow_told(policy, area, (0, 0));
     report::finish(area);

@@ -470,7 +470,15 @@ pub fn decide(flow: &Flow, policy: &Policy, area: Area) -> bool {
             return false;
         }
     }
-    report::begin(area, policy.generation, Family::Net, &told);
+    describe(flow, &told, policy, area);
+    packet::flow_told(policy, area, flow.remote.ip);
+    true
+}
+
+/// Begins the record of a flow that is told.
+#[inline(always)]
+pub(super) fn describe(flow: &Flow, told: &Told, policy: &Policy, area: Area) {
+    report::begin(area, policy.generation, Family::Net, told);
     report::actor(area);
     let head = &mut area.work().head;
     report::address(&mut head.remote_ip, flow.remote.ip.0, flow.remote.ip.1);
@@ -479,6 +487,4 @@ pub fn decide(flow: &Flow, policy: &Policy, area: Area) -> bool {
     head.local_port = flow.local.port;
     head.protocol = flow.protocol;
     head.address_family = flow.family;
-    packet::flow_told(policy, area, flow.remote.ip);
-    true
 }
