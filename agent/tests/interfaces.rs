@@ -73,6 +73,7 @@ fn packets_are_judged_on_interfaces_that_come_later() {
     std::fs::create_dir(&pins).unwrap();
     run(&format!("mount -t bpf bpf {}", pins.display()));
     std::fs::write(policies.join("test.yaml"), RULES).unwrap();
+    run("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0");
     come_and_go(&policies, &pins);
     run(&format!("umount {}", pins.display()));
 }
@@ -124,6 +125,72 @@ fn come_and_go(policies: &Path, pins: &Path) {
     let followed = loaded.follow(names(&["later", "third"]), LINKS, &mut || ()).unwrap();
     assert_eq!(followed.new, names(&["third"]));
     assert!(is_judged("third"));
+    bare(&mut loaded);
     remove_instance(loaded.directory());
     assert!(!is_judged("third") && !is_judged("later"));
+}
+
+/// A program that makes the TUN device `$1`, says so, and once told to sends the packets it reads as hexadecimal lines through
+/// it, as if they arrived there.
+const TUN: &str = r#"
+import fcntl, os, struct, sys
+device = os.open('/dev/net/tun', os.O_RDWR)
+fcntl.ioctl(device, 0x400454ca, struct.pack('16sH22x', sys.argv[1].encode(), 0x1001))
+os.system('ip addr add 192.0.2.1/24 dev %s && ip link set %s up' % (sys.argv[1], sys.argv[1]))
+print('made', flush=True)
+for line in sys.stdin:
+    os.write(device, bytes.fromhex(line.strip()))
+    print('sent', flush=True)
+"#;
+
+/// An ICMP echo request to the address that [`TUN`] gives the device, without a header of Ethernet.
+fn echo(source: [u8; 4]) -> String {
+    let mut packet = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0];
+    packet.extend(source);
+    packet.extend([192, 0, 2, 1]);
+    packet.extend([8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
+    let sum = packet[..20].chunks_exact(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1]));
+    let sum: u32 = sum.sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Echo requests that the kernel has received.
+fn requests() -> u64 {
+    let counters = std::fs::read_to_string("/proc/net/snmp").unwrap();
+    let mut lines = counters.lines().filter(|line| line.starts_with("Icmp:"));
+    let names = lines.next().unwrap().split(' ').position(|name| name == "InEchos").unwrap();
+    lines.next().unwrap().split(' ').nth(names).unwrap().parse().unwrap()
+}
+
+/// Packets of devices that have no Ethernet are judged too, and not by what would stand there if they had.
+fn bare(loaded: &mut Loaded) {
+    use std::{
+        io::{BufRead as _, BufReader, Write as _},
+        process::Stdio,
+    };
+    let mut device = Command::new("python3")
+        .args(["-c", TUN, "bare"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(device.stdout.take().unwrap()).lines();
+    let mut input = device.stdin.take().unwrap();
+    assert_eq!(told.next().unwrap().unwrap(), "made");
+    let mut received = |source| {
+        let before = requests();
+        writeln!(input, "{}", echo(source)).unwrap();
+        assert_eq!(told.next().unwrap().unwrap(), "sent");
+        requests() - before
+    };
+    let (listed, other) = ([203, 0, 113, 9], [203, 0, 113, 10]);
+    assert_eq!((received(listed), received(other)), (1, 1), "the control");
+    let followed = loaded.follow(names(&["bare", "later", "third"]), LINKS, &mut || ()).unwrap();
+    assert_eq!(followed.new, names(&["bare"]));
+    assert!(is_judged("bare"));
+    assert_eq!((received(listed), received(other)), (0, 1));
+    drop(input);
+    device.wait().unwrap();
 }

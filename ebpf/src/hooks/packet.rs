@@ -56,6 +56,12 @@ pub fn packet_in(context: XdpContext) -> u32 {
     judged_at_interface(&context)
 }
 
+/// A packet arrives at an interface whose packets have nothing before their IP header: of a tunnel, of a TUN device.
+#[xdp]
+pub fn packet_in_bare(context: XdpContext) -> u32 {
+    judged_whole(&context, inside::NOTHING)
+}
+
 /// What [`packet_in`] does, for `measure` too.
 #[inline(always)]
 pub fn judged_at_interface(context: &XdpContext) -> u32 {
@@ -64,6 +70,11 @@ pub fn judged_at_interface(context: &XdpContext) -> u32 {
         gate::Known::Dropped => return xdp_action::XDP_DROP,
         gate::Known::Nothing => {}
     }
+    judged_whole(context, inside::FRAME)
+}
+
+#[inline(always)]
+fn judged_whole(context: &XdpContext, kind: u64) -> u32 {
     let Some(policy) = policy::active() else { return xdp_action::XDP_PASS };
     let directory = facts::directory(&policy.image, Family::Packet);
     if directory == 0 {
@@ -71,7 +82,7 @@ pub fn judged_at_interface(context: &XdpContext) -> u32 {
     }
     let length = (context.data_end() - context.data()) as u64;
     let taken_apart = |area, kind, offset| interdict_frame_layer(context.ctx, area, kind, offset);
-    let meeting = Meeting { place: place::INTERFACE, kind: inside::FRAME, length, cgroup: 0 };
+    let meeting = Meeting { place: place::INTERFACE, kind, length, cgroup: 0 };
     if passes(&meeting, &policy, directory, taken_apart) {
         xdp_action::XDP_PASS
     } else {

@@ -16,7 +16,7 @@ use interdict_abi::ids::Act;
 use super::{
     LoadError, Loaded, guards,
     host::{dispensable, hook_types},
-    interfaces::{PACKETS, attach_interface},
+    interfaces::{BARE, BARE_PACKETS, Header, PACKETS, attach_interface},
     loading::load_programs,
     needed,
     pins::{TEACHING, link_names, pin_error},
@@ -208,18 +208,26 @@ impl Loaded {
                 pin(FdLink::try_from(link).map_err(unlinked)?, hook.program)?;
             }
             Attach::Xdp => {
-                let program: &mut Xdp = program.try_into().map_err(refused)?;
-                // Pinned as a program too: interfaces come later, also to whoever adopts the instance.
-                let path = self.directory.join(PACKETS);
-                if !path.exists() {
-                    program.pin(&path).map_err(|error| LoadError::Pin {
-                        path: path.display().to_string(),
-                        source: io::Error::other(error),
-                    })?;
-                }
-                for interface in &self.options.interfaces {
-                    let mode = attach_interface(program, interface, &links)?;
-                    self.interface_modes.push((interface.clone(), mode));
+                let headers = self.options.interfaces.iter();
+                let headers = headers.map(|name| Ok((name, Header::of(name)?)));
+                let headers = headers.collect::<Result<Vec<_>, LoadError>>()?;
+                let ways =
+                    [(hook.program, PACKETS, Header::Ethernet), (BARE, BARE_PACKETS, Header::None)];
+                for (name, pinned, header) in ways {
+                    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+                    let program: &mut Xdp = program.try_into().map_err(refused)?;
+                    // Pinned as a program too: interfaces come later, also to whoever adopts the instance.
+                    let path = self.directory.join(pinned);
+                    if !path.exists() {
+                        program.pin(&path).map_err(|error| LoadError::Pin {
+                            path: path.display().to_string(),
+                            source: io::Error::other(error),
+                        })?;
+                    }
+                    for (interface, _) in headers.iter().filter(|(_, its)| *its == header) {
+                        let mode = attach_interface(program, interface, &links)?;
+                        self.interface_modes.push(((*interface).clone(), mode));
+                    }
                 }
             }
         }

@@ -19,6 +19,50 @@ pub struct InterfaceLinks {
 /// File name of the pinned program that judges packets at interfaces, in the instance's directory.
 pub(super) const PACKETS: &str = "packets";
 
+/// The same for [`BARE`].
+pub(super) const BARE_PACKETS: &str = "packets-bare";
+
+/// The program for interfaces whose packets have nothing before their IP header.
+pub(super) const BARE: &str = "packet_in_bare";
+
+/// What is before the IP header of packets that arrive at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// That of Ethernet.
+    Ethernet,
+    /// Nothing.
+    None,
+}
+
+impl Header {
+    /// Of an interface, by what the kernel says of its hardware (`ARPHRD_*`).
+    ///
+    /// # Errors
+    /// There is no such interface, or its packets begin with something that is not known: rules would not hold there.
+    pub(super) fn of(interface: &str) -> Result<Self, LoadError> {
+        let failed = |source| LoadError::Header { interface: interface.to_owned(), source };
+        let path = format!("/sys/class/net/{interface}/type");
+        let kind = fs::read_to_string(path).map_err(failed)?;
+        match kind.trim() {
+            // Ethernet and the loopback, whose packets have such a header too.
+            "1" | "772" => Ok(Self::Ethernet),
+            // TUN devices and the like, PPP, IP in IP of all versions, GRE, raw IP of modems.
+            "65534" | "512" | "768" | "769" | "776" | "778" | "823" | "519" => Ok(Self::None),
+            other => Err(failed(io::Error::other(format!(
+                "packets of hardware {other} are not known: leave it out of `interfaces`"
+            )))),
+        }
+    }
+
+    /// Where the program for such interfaces is pinned, in the instance's directory.
+    fn pin(self) -> &'static str {
+        match self {
+            Self::Ethernet => PACKETS,
+            Self::None => BARE_PACKETS,
+        }
+    }
+}
+
 /// Interfaces that came and went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
@@ -66,8 +110,7 @@ impl Loaded {
         let Some(hook) = HOOKS.iter().find(|hook| hook.attach == Attach::Xdp) else {
             return Ok(followed);
         };
-        let path = self.directory.join(PACKETS);
-        if !self.attached.contains(&hook.program) || !path.exists() {
+        if !self.attached.contains(&hook.program) || !self.directory.join(PACKETS).exists() {
             return Ok(followed);
         }
         let links = self.directory.join("links");
@@ -88,16 +131,18 @@ impl Loaded {
             let _stale = fs::remove_file(&link);
             self.options.interfaces.retain(|name| *name != interface);
             before();
-            match (calls.attach)(&path, &interface, &link) {
+            let attached = Header::of(&interface).and_then(|header| {
+                (calls.attach)(&self.directory.join(header.pin()), &interface, &link)
+                    .map_err(|source| LoadError::Pin { path: link.display().to_string(), source })
+            });
+            match attached {
                 Ok(mode) => {
                     self.interface_modes.retain(|(name, _)| *name != interface);
                     self.interface_modes.push((interface.clone(), mode));
                     self.options.interfaces.push(interface.clone());
                     followed.new.push(interface);
                 }
-                Err(source) => {
-                    failed = Err(LoadError::Pin { path: link.display().to_string(), source });
-                }
+                Err(error) => failed = Err(error),
             }
         }
         self.options.interfaces.sort();

@@ -18,7 +18,7 @@ use aya::{
     },
 };
 
-use super::LoadError;
+use super::{LoadError, interfaces::BARE};
 use crate::{
     kernel::hooks::{Attach, Hook},
     sys::signals::held_off,
@@ -38,6 +38,10 @@ pub(super) fn load_programs(
     for hook in hooks {
         let program = there.remove(hook.program).ok_or(LoadError::Missing(hook.program))?;
         waiting.push((hook, program));
+        if hook.attach == Attach::Xdp {
+            let program = there.remove(BARE).ok_or(LoadError::Missing(BARE))?;
+            waiting.push((hook, program));
+        }
     }
     // Taken from the end: programs on packets, the last of the hooks, take longest, and are not to be waited for alone.
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(AT_ONCE);

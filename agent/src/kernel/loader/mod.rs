@@ -96,6 +96,14 @@ pub enum LoadError {
         /// Bytes of the image.
         have: usize,
     },
+    /// What packets of an interface begin with is not known.
+    #[error("interface `{interface}`: {source}")]
+    Header {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// An interface that packets were to be judged on.
     #[error("interface `{interface}`: {source}")]
     Interface {

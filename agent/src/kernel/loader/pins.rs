@@ -9,7 +9,10 @@ use std::{
 use aya::maps::MapData;
 use interdict_abi::guard;
 
-use super::{LoadError, MAPS, Options, interfaces::PACKETS};
+use super::{
+    LoadError, MAPS, Options,
+    interfaces::{BARE_PACKETS, PACKETS},
+};
 use crate::kernel::hooks::{Attach, Hook};
 
 /// File name of the pinned program that learns names, in the instance's directory.
@@ -38,7 +41,7 @@ pub fn remove_links(directory: &Path) {
 
 /// Takes an instance away: links first, so that programs stop before the maps they read are gone.
 pub fn remove_instance(directory: &Path) {
-    for program in [TEACHING, PACKETS] {
+    for program in [TEACHING, PACKETS, BARE_PACKETS] {
         let _gone = fs::remove_file(directory.join(program));
     }
     for part in ["links", "maps"] {
