@@ -541,12 +541,12 @@ impl Loaded {
     /// Verified instructions of each loaded program, for budgets. Empty when adopted.
     pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>, Option<u32>)> {
         let Some(ebpf) = self.ebpf.as_ref() else { return Vec::new() };
-        HOOKS
-            .iter()
-            .filter_map(|hook| {
-                let info = ebpf.program(hook.program)?.info().ok()?;
+        let programs = HOOKS.iter().map(|hook| hook.program).chain([interfaces::BARE]);
+        programs
+            .filter_map(|name| {
+                let info = ebpf.program(name)?.info().ok()?;
                 let translated = info.size_translated().map(|bytes| bytes / 8);
-                Some((hook.program, info.verified_instruction_count(), translated))
+                Some((name, info.verified_instruction_count(), translated))
             })
             .collect()
     }
