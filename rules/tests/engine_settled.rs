@@ -96,6 +96,29 @@ fn nothing_is_known_where_more_than_the_sender_matters() {
 }
 
 #[test]
+fn a_feed_that_flows_are_judged_by_too_is_known_all_the_same() {
+    let v4: Vec<(u32, u32)> = (0..5_000).map(|at| (at * 4, at * 4)).collect();
+    let of_feed = |family: Family, act: Act| {
+        let test = Test::Address {
+            fact: Fact::RemoteIp,
+            v4: v4.clone(),
+            v6: Vec::new(),
+            from: Vec::new(),
+        };
+        let literals = vec![Literal { negated: false, test }];
+        Clause { family, acts: act.bit(), literals, origin: 0 }
+    };
+    let flows = of_feed(Family::Net, Act::NetConnect);
+    let packets = of_feed(Family::Packet, Act::PacketIn);
+    let image = image(vec![
+        rule("feed", vec![flows], Vec::new()),
+        rule("packets", vec![packets], Vec::new()),
+    ]);
+    assert_eq!(known(&image, Address::V4(4)), Some(1));
+    assert_eq!(known(&image, Address::V4(5)), None);
+}
+
+#[test]
 fn rules_with_a_rate_see_all_packets_of_a_peer() {
     let everything = clause(Act::PacketIn, vec![of_sender(0, u32::MAX, false)]);
     let program = Program {
