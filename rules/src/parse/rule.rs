@@ -250,10 +250,11 @@ fn rate(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Rate> {
 fn throttle(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Throttle> {
     let fields = shape.fields(node, "`throttle`", keys::THROTTLE)?;
     let by = fields.find("by").map(|node| shape.plain_list(node, "`throttle.by`"));
-    let burst = shape.required(&fields, "burst")?;
-    let burst = shape.number(burst, "`throttle.burst`")?;
-    let per = shape.required(&fields, "per")?;
-    let per_seconds = duration(shape, per)?;
+    let burst = shape.required(&fields, "burst");
+    let burst = burst.and_then(|node| shape.number(node, "`throttle.burst`"));
+    let per = shape.required(&fields, "per");
+    let per_seconds = per.and_then(|node| duration(shape, node));
+    let burst = burst?;
     if burst.value == 0 {
         shape.diagnostics.add(
             Diagnostic::error(Code::Pointless, burst.span, "a burst of 0 would tell nothing")
@@ -261,5 +262,5 @@ fn throttle(shape: &mut Shape<'_>, node: &Rc<Node>) -> Option<Throttle> {
         );
         return None;
     }
-    Some(Throttle { by: by.unwrap_or_default(), burst: burst.value, per_seconds })
+    Some(Throttle { by: by.unwrap_or_default(), burst: burst.value, per_seconds: per_seconds? })
 }

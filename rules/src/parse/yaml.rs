@@ -187,6 +187,8 @@ impl Reader<'_> {
             "a value that starts with a quote ends with it: put the whole expression in the other kind of quotes, or write `when: >-` and the expression on the next line; fields are not quoted"
         } else if info.contains("did not find expected key") {
             "the keys of one mapping start in the same column: look at the indentation of this line and of those above, and for a quote or bracket that was not closed"
+        } else if info.contains("while parsing a flow mapping") {
+            "inside `{ ... }` an expression with `[`, `{`, `,` or quotes is quoted: `when: 'exec.name in [\"nc\"]'`; else look for a quote or bracket that was not closed on a line above"
         } else {
             "the cause is often a quote or bracket that was not closed on a line above"
         };
