@@ -24,6 +24,7 @@ pub(super) fn known(
         "user.name" => or_unknown(context.user.as_deref().map(str::to_owned)),
         "process.args" => arguments(context),
         "process.start_age" => start_age(decision, context),
+        "file.access" => access(decision),
         "file.sha256" | "exec.sha256" => digest(digests, decision),
         // A field of a newer compiler: nothing is narrowed by it.
         _newer => Known::Unknown,
@@ -62,6 +63,16 @@ fn start_age(decision: &Decision<'_>, context: &Context) -> Known {
             Known::Number(u32::try_from(age).unwrap_or(u32::MAX))
         }
     }
+}
+
+/// What is done to a file, act by act.
+fn access(decision: &Decision<'_>) -> Known {
+    if decision.acts.unknown() != 0 {
+        return Known::Unknown;
+    }
+    let names = decision.acts.iter().filter_map(|act| act.name().strip_prefix("file."));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    if names.is_empty() { Known::Absent } else { Known::Text(names) }
 }
 
 fn digest(digests: &mut Digests, decision: &Decision<'_>) -> Known {
@@ -121,7 +132,32 @@ pub fn place(field: &str, on_host: bool, container: Option<&Container>) -> Known
 
 #[cfg(test)]
 mod tests {
+    use interdict_abi::{
+        event::{Head, VERSION, kind},
+        ids::Act,
+    };
+    use zerocopy::IntoBytes;
+
     use super::*;
+    use crate::events::{KernelEvent, decode};
+
+    #[test]
+    fn what_is_done_to_a_file_is_told_act_by_act() {
+        let of = |family: Family, acts: u32| {
+            let mut head = Head::ZERO;
+            (head.version, head.kind) = (VERSION, kind::DECISION);
+            (head.family, head.acts) = (family as u8, acts);
+            let Ok(KernelEvent::Decision(decision)) = decode(head.as_bytes()) else {
+                panic!("a decision")
+            };
+            access(&decision)
+        };
+        let both = Act::FileRead.bit() | Act::FileWrite.bit();
+        let names = vec!["read".to_owned(), "write".to_owned()];
+        assert_eq!(of(Family::File, both), Known::Text(names));
+        assert_eq!(of(Family::Exec, Act::Exec.bit()), Known::Absent);
+        assert_eq!(of(Family::Exec, 1 << 15), Known::Unknown);
+    }
 
     fn container(pod_uid: &str, metadata: Option<Metadata>) -> Container {
         Container {

@@ -114,6 +114,7 @@ pub(super) fn resolves(
 fn instead(field: &Field) -> &'static str {
     match field.name {
         "user.name" => "on the number, as in `process.uid == 33`",
+        "file.access" => "by the acts in `on`, as in `on: file.write`",
         "file.sha256" => "on `file.path` and `file.owner`",
         "exec.sha256" => "on `exec.path` and `exec.owner`",
         _other => "on a field of class K (`interdict fields`)",

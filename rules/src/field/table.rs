@@ -214,6 +214,12 @@ pub const FIELDS: &[Field] = &[
         "Magic number of the file system.",
     ),
     told(
+        "file.access",
+        Type::Text,
+        Of::File,
+        "What is done to the file: the acts without their `file.`, such as `read` and `write`, both for one that is opened for both. Rules that block or kill name acts in `on`.",
+    ),
+    told(
         "file.sha256",
         Type::Text,
         Of::File,

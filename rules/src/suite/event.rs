@@ -38,6 +38,10 @@ impl Occurrence {
     pub fn known(&self, field: &str) -> Known {
         self.told.get(field).cloned().unwrap_or(match field {
             "container.id" => Known::Text(vec!["host".to_owned()]),
+            "file.access" => match self.act.name().strip_prefix("file.") {
+                Some(access) => Known::Text(vec![access.to_owned()]),
+                None => Known::Absent,
+            },
             _other => Known::Absent,
         })
     }

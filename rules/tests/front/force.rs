@@ -359,3 +359,24 @@ fn it_is_known_which_rules_ask_for_what_a_containers_runtime_tells() {
     // Rules that alert are told by it in user space.
     assert!(!asks(anywhere, "when: k8s.labels == \"app=web\"\naction: alert"));
 }
+
+#[test]
+fn what_is_done_to_a_file_narrows_what_is_told_and_is_an_act_for_what_is_refused() {
+    let rule = |action: &str, tests: &str| {
+        policy(&format!(
+            "id: R\ntitle: T\non: [file.read, file.write, file.unlink]\nwhen: file.path == \"/srv/x\" and not file.access in [\"read\", \"unlink\"]\naction: {action}{tests}"
+        ))
+    };
+    let event = |act: &str, more: &str, expected: &str| {
+        format!(
+            "\n  - {{ name: {act}{expected}, event: {{ {act}: {{ path: /srv/x{more} }} }}, expect: {expected} }}"
+        )
+    };
+    let tests = [
+        event("file.read", "", "pass"),
+        event("file.write", "", "alert"),
+        event("file.unlink", "", "pass"),
+    ];
+    holds(&rule("alert", &format!("\ntests:{}", tests.concat())));
+    assert_eq!(codes(&rule("block", "")), [Code::ActionNotPossible]);
+}
