@@ -118,6 +118,20 @@ pub const KERNELS: &[&str] = &["6.1", "6.12", "newest"];
 /// Where the policy of a [`guarded`] guest is.
 pub const POLICY_FILE: &str = "/etc/interdict/policies/policy.yaml";
 
+/// Fails, saying what is wrong, if one of several cases is not as promised.
+///
+/// # Panics
+/// A promise is broken.
+#[track_caller]
+pub fn all_promises_hold(cases: &[Case], observed: &Observed) {
+    let of_case = |case: &Case| -> Vec<String> {
+        let name = |line| format!("{}: {line}", case.name);
+        broken_promises(case, observed).into_iter().map(name).collect()
+    };
+    let broken: Vec<String> = cases.iter().flat_map(of_case).collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 /// Says what is wrong with one case on one kernel; nothing if all is as promised.
 pub fn broken_promises(case: &Case, observed: &Observed) -> Vec<String> {
     let mut broken = Vec::new();

@@ -6,8 +6,7 @@
 
 use std::path::Path;
 
-use interdict_integration::case::Case;
-use interdict_integration::observe::{broken_promises, observe, observe_with};
+use interdict_integration::observe::{all_promises_hold, observe, observe_with};
 use interdict_integration::{cases, ground::NATIVE, late};
 
 const CASES: &[&str] = &[
@@ -37,35 +36,17 @@ fn flows_are_refused_without_bpf_lsm() {
         eprintln!("not tried: this needs root");
         return;
     }
-    let all = cases::all();
-    let chosen: Vec<Case> = CASES
-        .iter()
-        .map(|name| all.iter().find(|case| case.name == *name).expect("the case exists").clone())
-        .collect();
+    let chosen = cases::chosen(CASES);
     let init = Path::new(env!("CARGO_BIN_EXE_guest"));
     let observed = observe(NATIVE, init, &chosen).expect("the run");
-    let broken: Vec<String> = chosen
-        .iter()
-        .flat_map(|case| {
-            let said = broken_promises(case, &observed);
-            said.into_iter().map(|line| format!("{}: {line}", case.name))
-        })
-        .collect();
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    all_promises_hold(&chosen, &observed);
 }
 
 fn acts_on_files_are_judged_late_on(kernel: &str) {
     let cases = late::cases();
     let init = Path::new(env!("CARGO_BIN_EXE_guest"));
     let observed = observe_with(kernel, init, &cases, late::CONFIG, &[]).expect("the run");
-    let broken: Vec<String> = cases
-        .iter()
-        .flat_map(|case| {
-            let said = broken_promises(case, &observed);
-            said.into_iter().map(|line| format!("{}: {line}", case.name))
-        })
-        .collect();
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    all_promises_hold(&cases, &observed);
 }
 
 #[test]

@@ -71,24 +71,8 @@ pub enum Strongest {
 /// Acts that are judged by paths: objects are remembered under them.
 const BY_PATH: &[Act] = &[
     Act::Exec,
-    Act::FileRead,
-    Act::FileWrite,
-    Act::FileCreate,
-    Act::FileRename,
-    Act::FileLink,
-    Act::FileSymlink,
-    Act::FileUnlink,
-    Act::FileSetattr,
-    Act::FileMkdir,
-    Act::FileMknod,
-    Act::FileTruncate,
-    Act::FileMount,
     Act::MmapExec,
     Act::MprotectExec,
-];
-
-/// Acts on files that system calls are judged for where there is no BPF LSM.
-const CALLED: &[Act] = &[
     Act::FileRead,
     Act::FileWrite,
     Act::FileCreate,
@@ -102,6 +86,10 @@ const CALLED: &[Act] = &[
     Act::FileTruncate,
     Act::FileMount,
 ];
+
+/// Acts on files that system calls are judged for where there is no BPF LSM: those of [`BY_PATH`] but the ways in which a
+/// file is executed, which are its first three.
+const CALLED: &[Act] = BY_PATH.split_at(3).1;
 
 /// The hook that sees the same acts on kernels that lack the hook of `program`; `None` if there is no such kernel among
 /// those that are supported.

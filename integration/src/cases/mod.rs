@@ -30,6 +30,16 @@ pub fn all() -> Vec<Case> {
     .concat()
 }
 
+/// Those of these names.
+///
+/// # Panics
+/// There is no case of a name.
+pub fn chosen(names: &[&str]) -> Vec<Case> {
+    let all = all();
+    let find = |name: &&str| all.iter().find(|case| case.name == *name).cloned();
+    names.iter().map(|name| find(name).unwrap_or_else(|| panic!("no case `{name}`"))).collect()
+}
+
 fn read(path: &str) -> Step {
     Step::new("", Act::Read { path: path.to_owned() })
 }
