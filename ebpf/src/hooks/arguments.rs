@@ -112,9 +112,10 @@ pub fn inherit(generation: Generation, parent: u32, child: u32) {
         return;
     }
     // SAFETY: the map is RCU-protected while a program runs.
-    let Some(row) =
-        (unsafe { ARGUMENTS.get(&ProcessKey { generation: generation.0, process: parent }) })
-    else {
+    let row = unsafe { ARGUMENTS.get(&ProcessKey { generation: generation.0, process: parent }) };
+    let Some(row) = row else {
+        // Nothing is known; a row of an earlier process with this number must not stay.
+        let _none = ARGUMENTS.remove(&ProcessKey { generation: generation.0, process: child });
         return;
     };
     put(generation, child, row);

@@ -77,8 +77,13 @@ fn labelling(generation: Generation) -> Option<Image> {
 #[inline(never)]
 fn inherit(generation: Generation, parent: u32, child: u32) {
     let Some(image) = labelling(generation) else { return };
-    let Some(exe) = task::exe(generation, parent) else { return };
     let key = ProcessKey { generation: generation.0, process: child };
+    let Some(exe) = task::exe(generation, parent) else {
+        // Nothing is known; rows of an earlier process with this number must not stay.
+        let _none = EXES.remove(&key);
+        let _none = ANCESTORS.remove(&key);
+        return;
+    };
     if EXES.insert(&key, &exe, 0).is_err() {
         emit::count(Fault::ProcessTable);
     }
@@ -86,7 +91,10 @@ fn inherit(generation: Generation, parent: u32, child: u32) {
     if sets == 0 {
         return;
     }
-    let Some(ancestors) = task::ancestors(generation, parent) else { return };
+    let Some(ancestors) = task::ancestors(generation, parent) else {
+        let _none = ANCESTORS.remove(&key);
+        return;
+    };
     let mut ancestors = [ancestors[0], ancestors[1], ancestors[2], ancestors[3]];
     let row = sets.wrapping_add(exe.wrapping_mul(SET_WORDS as u32 * 8));
     let mut word = 0;
@@ -350,6 +358,13 @@ pub fn process_exit(_context: RawTracePointContext) -> i32 {
     if task::threads_left().unwrap_or(0) != 0 {
         return 0;
     }
+    // Whatever becomes of the record: the number may be another process's soon.
+    let (active, staged) = policy::generations();
+    forget(active, process);
+    forget(staged, process);
+    arguments::forget(active, process);
+    arguments::forget(staged, process);
+    lineage::exited(process);
     let Some(claim) = scratch::claim() else { return 0 };
     let work = claim.area.work();
     // Who it was is known from its start; the record says that it is over.
@@ -360,12 +375,6 @@ pub fn process_exit(_context: RawTracePointContext) -> i32 {
     work.head.number = task::exit_code();
     emit::send(work, Weight::Lifecycle);
     claim.release();
-    let (active, staged) = policy::generations();
-    forget(active, process);
-    forget(staged, process);
-    arguments::forget(active, process);
-    arguments::forget(staged, process);
-    lineage::exited(process);
     0
 }
 
