@@ -7,7 +7,7 @@ use interdict_abi::{
     event::flags,
     ids::{Fact, Family, Fault, Generation, SetFact, process_flags},
     image::header,
-    limits::{CGROUP_LEVELS, COLUMN_PARTS, COMM_BYTES, PATH_BYTES},
+    limits::{CGROUP_LEVELS, COMM_BYTES, PATH_BYTES},
 };
 use interdict_engine::{
     Memory,
@@ -19,7 +19,7 @@ use super::{
     arguments,
     climbing::Climbing,
     judge::interdict_number,
-    strings::{PIECE, SHORT, UNKNOWN, Walking, interdict_short_string},
+    strings::{PIECE, SHORT, UNKNOWN, Walking, by_parts, interdict_short_string},
 };
 use crate::{
     emit,
@@ -154,17 +154,10 @@ pub extern "C" fn interdict_cwd(area: u32, slot: u32) -> u64 {
     if !known {
         emit::count(Fault::Path);
     }
-    let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(Fact::Cwd as u32);
-    let mut step = 0;
-    while step < COLUMN_PARTS && part != 0 {
-        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
-        let label = if known { interdict_cwd_label(area, slot, automaton) } else { 0 };
-        let label = if label == 0 { None } else { Some((label - 1) as u32) };
-        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
-        narrowing.part(part, label);
-        part = narrowing.next_part(part);
-        step += 1;
-    }
+    let Some(area) = scratch::numbered(area) else { return 0 };
+    by_parts(area, &image, Fact::Cwd as u32, |part, _| {
+        if known { interdict_cwd_label(area.number, slot, part.automaton) } else { 0 }
+    });
     0
 }
 

@@ -95,50 +95,66 @@ pub const ABSENT: u32 = 3;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn interdict_string(area: u32, slot: u32, fact: u32, source: u32) -> u64 {
-    // SAFETY: the hook that calls has claimed the area.
-    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(area) = scratch::numbered(area) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
     if source == ABSENT {
-        Narrowing::resume(&image, &mut work.progress).absent_of(fact);
+        Narrowing::resume(&image, &mut area.work().progress).absent_of(fact);
         return 0;
     }
-    let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(fact);
     let mut label = 0;
-    let mut step = 0;
-    while step < COLUMN_PARTS && part != 0 {
-        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
+    let parts = by_parts(area, &image, fact, |part, _| {
         label = match source {
-            LONG => interdict_label(area, slot, automaton),
-            SHORT => interdict_short_label(area, slot, automaton),
+            LONG => interdict_label(area.number, slot, part.automaton),
+            SHORT => interdict_short_label(area.number, slot, part.automaton),
             _ => 0,
         };
+        label
+    });
+    if parts == 1 { label } else { 0 }
+}
+
+/// One part of a column whose strings are read by automata.
+pub struct Part {
+    /// The automaton, or the table of names.
+    pub automaton: u32,
+    /// Whether it is a table of names.
+    pub names: bool,
+}
+
+/// Narrows by each part of a fact's column in turn: by the label that `label` answers for it and for its place, plus one; 0
+/// if there is none to be known. Answers how many parts there were.
+#[inline(always)]
+pub fn by_parts(
+    area: Area,
+    image: &Image,
+    fact: u32,
+    mut label: impl FnMut(Part, usize) -> u64,
+) -> usize {
+    let mut part = Narrowing::resume(image, &mut area.work().progress).first_part_of(fact);
+    let mut step = 0;
+    while step < COLUMN_PARTS && part != 0 {
+        let narrowing = Narrowing::resume(image, &mut area.work().progress);
+        let automaton = narrowing.part_automaton(part);
+        let names = narrowing.part_has_names(part);
+        let label = label(Part { automaton, names }, step);
         let known = if label == 0 { None } else { Some((label - 1) as u32) };
-        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
+        let mut narrowing = Narrowing::resume(image, &mut area.work().progress);
         narrowing.part(part, known);
         part = narrowing.next_part(part);
         step += 1;
     }
-    if step == 1 { label } else { 0 }
+    step
 }
 
 /// [`interdict_string`] for short strings only: it is called from deeper down, where there is less stack left.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn interdict_short_string(area: u32, slot: u32, fact: u32, source: u32) -> u64 {
-    // SAFETY: the hook that calls has claimed the area.
-    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(area) = scratch::numbered(area) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
-    let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(fact);
-    let mut step = 0;
-    while step < COLUMN_PARTS && part != 0 {
-        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
-        let label = if source == SHORT { interdict_short_label(area, slot, automaton) } else { 0 };
-        let known = if label == 0 { None } else { Some((label - 1) as u32) };
-        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
-        narrowing.part(part, known);
-        part = narrowing.next_part(part);
-        step += 1;
-    }
+    by_parts(area, &image, fact, |part, _| {
+        if source == SHORT { interdict_short_label(area.number, slot, part.automaton) } else { 0 }
+    });
     0
 }
 
@@ -146,28 +162,17 @@ pub extern "C" fn interdict_short_string(area: u32, slot: u32, fact: u32, source
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn interdict_looked_up(area: u32, slot: u32, known: u32) -> u64 {
-    // SAFETY: the hook that calls has claimed the area.
-    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
+    let Some(area) = scratch::numbered(area) else { return 0 };
     let Some(image) = policy::slot(slot) else { return 0 };
-    let mut part =
-        Narrowing::resume(&image, &mut work.progress).first_part_of(Fact::DnsName as u32);
-    let mut step = 0;
-    while step < COLUMN_PARTS && part != 0 {
-        let automaton = Narrowing::resume(&image, &mut work.progress).part_automaton(part);
-        let names = Narrowing::resume(&image, &mut work.progress).part_has_names(part);
-        let label = if known == 0 {
+    by_parts(area, &image, Fact::DnsName as u32, |part, _| {
+        if known == 0 {
             0
-        } else if names {
-            interdict_listed_label(area, slot, automaton)
+        } else if part.names {
+            interdict_listed_label(area.number, slot, part.automaton)
         } else {
-            interdict_key_label(area, slot, automaton)
-        };
-        let label = if label == 0 { None } else { Some((label - 1) as u32) };
-        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
-        narrowing.part(part, label);
-        part = narrowing.next_part(part);
-        step += 1;
-    }
+            interdict_key_label(area.number, slot, part.automaton)
+        }
+    });
     0
 }
 

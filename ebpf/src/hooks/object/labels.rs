@@ -143,20 +143,12 @@ pub fn all_labels(work: &mut scratch::Work, row: u32, label: u32) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn interdict_by_labels(area: u32, fact: u32, row: u32) -> u64 {
-    // SAFETY: the hook that calls has claimed the area.
-    let Some(work) = (unsafe { scratch::claimed(area) }) else { return 0 };
-    let Some(image) = policy::slot(work.question.slot) else { return 0 };
-    let mut part = Narrowing::resume(&image, &mut work.progress).first_part_of(fact);
-    let mut step = 0;
-    while step < COLUMN_PARTS && part != 0 {
-        let label = work.labels[row as usize & (LABEL_ROWS - 1)][step];
-        let known = if label == 0 { None } else { Some(label - 1) };
-        let mut narrowing = Narrowing::resume(&image, &mut work.progress);
-        narrowing.part(part, known);
-        part = narrowing.next_part(part);
-        step += 1;
-    }
-    u64::from(Narrowing::resume(&image, &mut work.progress).alive())
+    let Some(area) = scratch::numbered(area) else { return 0 };
+    let Some(image) = policy::slot(area.work().question.slot) else { return 0 };
+    strings::by_parts(area, &image, fact, |_, step| {
+        u64::from(area.work().labels[row as usize & (LABEL_ROWS - 1)][step & (COLUMN_PARTS - 1)])
+    });
+    u64::from(Narrowing::resume(&image, &mut area.work().progress).alive())
 }
 
 /// Whether some clause of the family in question tests `fact`.
