@@ -1,5 +1,6 @@
 //! Rules on the arguments of the acting process's program hold for what it does later: it, its children, and whoever ran
-//! before the policy; not for other arguments, and not for what a process writes over its own.
+//! before the policy; not for other arguments, not for what a process writes over its own, and not for another process that
+//! has its number.
 //!
 //! The programs are shells that are told what to do through a pipe, so that each act is one of the same process. Policies
 //! and agents change while they run. At last the rules go, and everything may be read.
@@ -106,6 +107,21 @@ long=$(printf '%05000d' 0)
 says long-secret secret "$long"
 says long-lenient lenient "$long"
 echo "long-marked $(sh -c "$try" /opt/lenient --marked "$long")"
+# reused NAME FIRST SECOND: a process that was started with SECOND has the number of one that was started with FIRST.
+reused() {
+    left=300
+    while :; do
+        sh -c 'read -r _ < /opt/secret' sh "$2" 2> /dev/null & old=$!; wait $old
+        echo $((old - 1)) > /proc/sys/kernel/ns_last_pid
+        sh -c 'if read -r _ < /opt/secret; then echo through; else echo refused; fi' sh "$3" > /tmp/reused 2> /dev/null & new=$!
+        wait $new
+        [ $new != $old ] || break
+        left=$((left - 1)); [ $left -gt 0 ] || { echo "deadline: no number came again"; exit 1; }
+    done
+    echo "$1 $(cat /tmp/reused)"
+}
+reused reused-plain --marked --gentle
+reused reused-marked --gentle --marked
 early early secret
 mkfifo /tmp/veiled; /opt/perl /opt/veiled -- --marked < /tmp/veiled & exec 9> /tmp/veiled
 veiled() { rm -f "/tmp/answer-$1"; echo "$1 /opt/secret" >&9; wait_for "/tmp/answer-$1" ''; echo "veiled-$1 $(cat /tmp/answer-$1)"; }
@@ -138,6 +154,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("long-secret", "refused"),
     ("long-lenient", "through"),
     ("long-marked", "refused"),
+    ("reused-plain", "through"),
+    ("reused-marked", "refused"),
     ("early-marked", "refused"),
     ("early-plain", "through"),
     ("veiled-first", "refused"),
