@@ -147,7 +147,8 @@ mod evasions_in_audit_mode {
                         broken.push(format!("{}: not told of", technique.name));
                     }
                     let for_audit = |open: &&Open| open.kernel == "audit";
-                    let excused = list.iter().filter(for_audit).any(|one| one.name == technique.name);
+                    let excused =
+                        list.iter().filter(for_audit).any(|one| one.name == technique.name);
                     if passed && !seen.told.is_empty() && excused {
                         broken.push(format!("{}: listed for audit, and told of", technique.name));
                     }
