@@ -39,14 +39,37 @@ pub struct Rule {
 impl Rule {
     /// Whether it asks for what a container's runtime tells.
     pub fn asks_of_container(&self) -> bool {
-        let clauses = self.clauses.iter().chain(&self.exceptions);
-        clauses.flat_map(|clause| &clause.literals).any(|literal| match &literal.test {
+        self.tests().any(|test| match test {
             Test::Text { fact, .. }
             | Test::Number { fact, .. }
             | Test::Flags { fact, .. }
             | Test::Address { fact, .. } => Fact::PLACES.contains(fact),
             Test::Ancestor { .. } | Test::Argument { .. } | Test::Capabilities { .. } => false,
         })
+    }
+
+    /// Whether it asks for arguments.
+    pub fn asks_of_arguments(&self) -> bool {
+        self.tests().any(|test| matches!(test, Test::Argument { .. }))
+    }
+
+    /// Whether it asks for what the table of processes has: programs, ancestors, arguments.
+    pub fn asks_of_programs(&self) -> bool {
+        self.tests().any(|test| match test {
+            Test::Text { fact, .. } => {
+                matches!(fact, Fact::Exe | Fact::ParentExe | Fact::TargetExe)
+            }
+            Test::Ancestor { .. } | Test::Argument { .. } => true,
+            Test::Number { .. }
+            | Test::Flags { .. }
+            | Test::Address { .. }
+            | Test::Capabilities { .. } => false,
+        })
+    }
+
+    fn tests(&self) -> impl Iterator<Item = &Test> {
+        let clauses = self.clauses.iter().chain(&self.exceptions);
+        clauses.flat_map(|clause| &clause.literals).map(|literal| &literal.test)
     }
 }
 

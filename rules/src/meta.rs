@@ -59,6 +59,12 @@ pub struct RuleMeta {
     /// It asks for what a container's runtime tells (`Fact::PLACES`), in a test, its scope or an exception.
     #[serde(default)]
     pub asks_of_container: bool,
+    /// It asks for arguments, likewise.
+    #[serde(default)]
+    pub asks_of_arguments: bool,
+    /// It asks for programs, ancestors or arguments, likewise.
+    #[serde(default)]
+    pub asks_of_programs: bool,
     /// The `when` expression as written, on one line.
     pub when: String,
     /// Exceptions, in the order written: `Clause::origin` is an index into this.
@@ -190,6 +196,8 @@ impl RuleMeta {
             requires_block: false,
             message: String::new(),
             asks_of_container: false,
+            asks_of_arguments: false,
+            asks_of_programs: false,
             when: String::new(),
             exceptions: Vec::new(),
             throttle: None,

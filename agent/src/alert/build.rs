@@ -60,6 +60,8 @@ struct Prepared {
     fields: Vec<String>,
     condition: Condition,
     asks_of_container: bool,
+    asks_of_arguments: bool,
+    asks_of_programs: bool,
 }
 
 impl PolicyView {
@@ -119,9 +121,14 @@ impl PolicyView {
         self.rule(family, clause).map(|rule| rule.info.id.as_str())
     }
 
-    /// Whether the rule of a clause asks for what a container's runtime tells. Of one that is not known it is not ruled out.
-    fn asks_of_container(&self, family: Family, clause: u16) -> bool {
-        self.rule(family, clause).is_none_or(|rule| rule.asks_of_container)
+    /// Whether the rule of a clause asks for what a fault is about. Of one that is not known it is not ruled out.
+    fn asks(&self, family: Family, clause: u16, fault: Fault) -> bool {
+        self.rule(family, clause).is_none_or(|rule| match fault {
+            Fault::Workload => rule.asks_of_container,
+            Fault::Args => rule.asks_of_arguments,
+            Fault::Process => rule.asks_of_programs,
+            _other => true,
+        })
     }
 
     /// The rule that clause `clause` of `family` belongs to.
@@ -150,6 +157,8 @@ fn prepare(rule: &RuleMeta) -> Prepared {
         fields: fields::mentioned(&rule.when),
         condition: Condition::new(&rule.narrowed),
         asks_of_container: rule.asks_of_container,
+        asks_of_arguments: rule.asks_of_arguments,
+        asks_of_programs: rule.asks_of_programs,
     }
 }
 
@@ -385,17 +394,29 @@ fn acts(decision: &Decision<'_>) -> Vec<Word> {
     acts
 }
 
-/// The fault that is told. That something of the acting process's container is not known comes of any rule on such acts that
-/// asks for it; it is told only if one that matched does, or may be among those the record had no room for.
+/// The fault that is told. That something of the acting process or its container is not known comes of any rule on such acts
+/// that asks for it; it is told only if one that matched does, or may be among those the record had no room for.
 fn fault(decision: &Decision<'_>, policy: Option<&PolicyView>) -> Option<Word> {
-    let asked = || {
+    let asked = |fault: Fault| {
         policy.is_none_or(|policy| {
-            let asks = |clause: &u16| policy.asks_of_container(decision.acts.family(), *clause);
+            let asks = |clause: &u16| policy.asks(decision.acts.family(), *clause, fault);
             decision.flags.more_rules() || decision.clauses().iter().any(asks)
         })
     };
-    let concerns = decision.fault != Fault::None && (decision.fault != Fault::Workload || asked());
-    concerns.then(|| Word::Borrowed(decision.fault.name()))
+    let unknown = [
+        (Fault::Process, decision.flags.process_unknown()),
+        (Fault::Args, decision.flags.args_unknown()),
+        (Fault::Workload, decision.flags.workload_unknown()),
+    ];
+    let told = if decision.fault == Fault::None
+        || unknown.iter().any(|(one, _)| *one == decision.fault)
+    {
+        let found = |(one, flag): &(Fault, bool)| (*flag || *one == decision.fault) && asked(*one);
+        unknown.into_iter().find(found).map(|(one, _)| one)
+    } else {
+        Some(decision.fault)
+    };
+    told.map(|fault| Word::Borrowed(fault.name()))
 }
 
 fn decided(decision: &Decision<'_>, policy: Option<&PolicyView>) -> DecisionInfo {

@@ -114,6 +114,16 @@ impl RecordFlags {
     pub fn process_unknown(self) -> bool {
         self.0 & flags::PROCESS_UNKNOWN != 0
     }
+
+    /// Arguments of the acting process's program were not known.
+    pub fn args_unknown(self) -> bool {
+        self.0 & flags::ARGS_UNKNOWN != 0
+    }
+
+    /// Something of the acting process's container was not known.
+    pub fn workload_unknown(self) -> bool {
+        self.0 & flags::WORKLOAD_UNKNOWN != 0
+    }
     /// More rules matched than are named.
     pub fn more_rules(self) -> bool {
         self.0 & flags::MORE_RULES != 0

@@ -68,11 +68,17 @@ pub fn normalise(
                 narrowed: part.tests.clone(),
             };
             let backstops = backstop::add(&mut lowered);
-            let asks_of_container = lowered.asks_of_container();
+            let (asks_of_container, asks_of_arguments, asks_of_programs) = (
+                lowered.asks_of_container(),
+                lowered.asks_of_arguments(),
+                lowered.asks_of_programs(),
+            );
             program.rules.push(lowered);
             metadata.rules.push(RuleMeta {
                 backstops,
                 asks_of_container,
+                asks_of_arguments,
+                asks_of_programs,
                 ..describe(rule, part.tests, sources)
             });
         }
@@ -262,6 +268,8 @@ fn describe(checked: &CheckedRule<'_>, narrowed: Vec<ToldTest>, sources: &Source
         requires_block: rule.requires_block,
         message: rule.message.as_ref().map(|text| text.text.clone()).unwrap_or_default(),
         asks_of_container: false,
+        asks_of_arguments: false,
+        asks_of_programs: false,
         when: rule.when_text.clone(),
         exceptions: rule
             .except

@@ -308,10 +308,12 @@ fn a_rule_is_told_only_when_what_user_space_knows_fits_or_is_not_known() {
 
 /// An alert of any rule on such acts used to say so, once one rule of the family asked for labels.
 #[test]
-fn only_a_rule_that_asks_of_the_container_says_that_it_is_not_known() {
-    let fault = |asks_of_container, fault: Fault, flags| {
+fn only_a_rule_that_asks_of_container_or_process_says_that_it_is_not_known() {
+    let fault = |asks: &str, fault: Fault, flags| {
         let mut metadata = policy().metadata;
-        metadata.rules[0].asks_of_container = asks_of_container;
+        metadata.rules[0].asks_of_container = asks.contains("container");
+        metadata.rules[0].asks_of_arguments = asks.contains("arguments");
+        metadata.rules[0].asks_of_programs = asks.contains("programs");
         let policy = PolicyView::new(3, "d1".to_owned(), metadata);
         let record = record(b"/etc/shadow", b"cat", |head| {
             head.fault = fault as u8;
@@ -327,9 +329,15 @@ fn only_a_rule_that_asks_of_the_container_says_that_it_is_not_known() {
         alert.decision.unwrap().fault.map(|fault| fault.to_string())
     };
     let told = Some("workload_unknown".to_owned());
-    assert_eq!(fault(true, Fault::Workload, 0), told);
-    assert_eq!(fault(false, Fault::Workload, 0), None);
+    assert_eq!(fault("container", Fault::Workload, 0), told);
+    assert_eq!(fault("", Fault::Workload, 0), None);
     // One that the record had no room for may have asked.
-    assert_eq!(fault(false, Fault::Workload, flags::MORE_RULES), told);
-    assert_eq!(fault(false, Fault::Path, 0), Some(Fault::Path.name().to_owned()));
+    assert_eq!(fault("", Fault::Workload, flags::MORE_RULES), told);
+    assert_eq!(fault("", Fault::Path, 0), Some(Fault::Path.name().to_owned()));
+    for (asks, one) in [("arguments", Fault::Args), ("programs", Fault::Process)] {
+        assert_eq!(fault(asks, one, 0), Some(one.name().to_owned()));
+        assert_eq!(fault("container", one, 0), None);
+    }
+    // Of several that are not known the one is told that was asked for.
+    assert_eq!(fault("container", Fault::Process, flags::WORKLOAD_UNKNOWN), told);
 }
