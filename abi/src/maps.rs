@@ -123,6 +123,8 @@ pub struct Gate {
     pub near_v4: u64,
     /// The same for the bits that the first sixteen bits of remote IPv4 addresses come to: see [`Gate::spread`].
     pub spread_v4: u64,
+    /// The same by other bits, so that blocks which fall together there fall apart here: see [`Gate::scattered`].
+    pub scattered_v4: u64,
 }
 
 impl Gate {
@@ -142,6 +144,11 @@ impl Gate {
     /// The bit in [`Self::spread_v4`] of an IPv4 address: neighbours have others.
     pub const fn spread(address: u32) -> u32 {
         (address >> 16).wrapping_mul(0x9e37_79b1) >> 27
+    }
+
+    /// The bit in [`Self::scattered_v4`] of an IPv4 address.
+    pub const fn scattered(address: u32) -> u32 {
+        (address >> 16).wrapping_mul(0x85eb_ca6b) >> 27
     }
 
     /// The generation of a word.
@@ -603,7 +610,7 @@ pub struct DnsStream {
 
 const _: () = assert!(size_of::<Subject>() == 64);
 const _: () = assert!(size_of::<Repeats>() == 40);
-const _: () = assert!(size_of::<Control>() == 360);
+const _: () = assert!(size_of::<Control>() == 408);
 const _: () = assert!(size_of::<ToldKey>() == 24);
 const _: () = assert!(size_of::<ProcessKey>() == 8);
 const _: () = assert!(size_of::<NameKey>() == 16);

@@ -257,6 +257,8 @@ pub struct Blocks {
     pub near: u32,
     /// Bits by [`Gate::spread`].
     pub spread: u32,
+    /// Bits by [`Gate::scattered`].
+    pub scattered: u32,
 }
 
 /// The blocks of IPv4 addresses of which the table of a fact of `family` may list some: all, unless it is small enough to
@@ -268,11 +270,11 @@ pub fn blocks_v4<M: Memory + ?Sized>(image: &M, family: Family, fact: Fact) -> B
         || image.word(table + front::OFFSET) != 0
         || image.word(table + pages::COUNT) > 1
     {
-        return Blocks { near: u32::MAX, spread: u32::MAX };
+        return Blocks { near: u32::MAX, spread: u32::MAX, scattered: u32::MAX };
     }
     let descriptor = image.long(image.word(table + pages::DESCRIPTORS));
     let (keys, count) = (descriptor as u32, (descriptor >> 32) as u32);
-    let mut blocks = Blocks { near: 0, spread: 0 };
+    let mut blocks = Blocks { near: 0, spread: 0, scattered: 0 };
     for range in 0..count {
         let found = image.word(keys + pages::deltas(count, 4) + range * 4);
         if tables::shared(image, table, found) == 0 {
@@ -286,6 +288,7 @@ pub fn blocks_v4<M: Memory + ?Sized>(image: &M, family: Family, fact: Fact) -> B
         }
         for sixteenth in first >> 16..=last >> 16 {
             blocks.spread |= 1 << Gate::spread(sixteenth << 16);
+            blocks.scattered |= 1 << Gate::scattered(sixteenth << 16);
         }
     }
     blocks

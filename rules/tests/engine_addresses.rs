@@ -221,6 +221,7 @@ fn what_the_short_way_lets_pass_no_rule_refuses() {
                         let blocks = facts::blocks_v4(image.kernel(), act.family(), Fact::RemoteIp);
                         blocks.near >> Gate::near(address) & 1 == 0
                             || blocks.spread >> Gate::spread(address) & 1 == 0
+                            || blocks.scattered >> Gate::scattered(address) & 1 == 0
                     }
                     Address::V6(..) => false,
                 };

@@ -80,7 +80,7 @@ fn gates(generation: Generation, image: &[u8]) -> Gates {
 
 /// Gates that claim nothing of whole blocks of addresses: what a patch lists may be in any.
 fn unbounded(gates: Gates) -> Gates {
-    let gate = |gate: Gate| Gate { near_v4: 0, spread_v4: 0, ..gate };
+    let gate = |gate: Gate| Gate { near_v4: 0, spread_v4: 0, scattered_v4: 0, ..gate };
     Gates {
         interface: gate(gates.interface),
         out: gate(gates.out),
@@ -110,6 +110,7 @@ fn gate(generation: Generation, image: &[u8], family: Family, act: u32) -> Gate 
         local_v6: word(local.asked, local.v6, local.prefix),
         near_v4: bits(blocks.near),
         spread_v4: bits(blocks.spread),
+        scattered_v4: bits(blocks.scattered),
     }
 }
 

@@ -88,6 +88,7 @@ enum Word {
     LocalV6,
     NearV4,
     SpreadV4,
+    ScatteredV4,
 }
 
 impl Open {
@@ -114,6 +115,7 @@ impl Open {
                 Word::LocalV6 => (&raw const (*gate).local_v6).read_volatile(),
                 Word::NearV4 => (&raw const (*gate).near_v4).read_volatile(),
                 Word::SpreadV4 => (&raw const (*gate).spread_v4).read_volatile(),
+                Word::ScatteredV4 => (&raw const (*gate).scattered_v4).read_volatile(),
             }
         }
     }
@@ -495,6 +497,7 @@ fn front_v4(open: &Open, word: u64, which: Which, address: u32) -> Front {
     }
     if empty(open, open.word(which, Word::NearV4), Gate::near(address))
         || empty(open, open.word(which, Word::SpreadV4), Gate::spread(address))
+        || empty(open, open.word(which, Word::ScatteredV4), Gate::scattered(address))
     {
         return Front::Clear;
     }
