@@ -187,6 +187,32 @@ fn a_bundle_is_verified_and_never_older() {
     assert_eq!(altered.status.code(), Some(1));
 }
 
+/// A name without a folder used to be an error, after the key had been written.
+#[test]
+fn a_key_is_made_where_one_is_and_never_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_interdict"));
+        command.args(["keys", "create", "site.key"]).current_dir(folder.path()).output().unwrap()
+    };
+    let names = || {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let made = create();
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    assert_eq!(names(), ["site.key", "site.pub"]);
+    let key = fs::read(folder.path().join("site.key")).unwrap();
+    let again = create();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("File exists"), "{}", text(&again.stderr));
+    // No draft with a private key in it is left, and the first key is what it was.
+    assert_eq!(names(), ["site.key", "site.pub"]);
+    assert_eq!(fs::read(folder.path().join("site.key")).unwrap(), key);
+}
+
 #[test]
 fn explain_tells_every_code_that_check_says() {
     let story = interdict(&["explain", "IDT0301"]);

@@ -99,26 +99,26 @@ impl SigningKey {
     pub fn create(path: &Path) -> Result<Self, KeyError> {
         let file = |source| KeyError::File { path: path.to_owned(), source };
         let key = Self::generate()?;
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(file)?;
-        }
+        fs::create_dir_all(folder(path)).map_err(file)?;
         let pkcs8 = key.pair.to_pkcs8().map_err(|_unspecified| KeyError::Generate)?;
         // Written beside and linked into place: a crash leaves no half key, and a second start no second key.
         let draft = path.with_extension("new");
         let _stale = fs::remove_file(&draft);
-        let write = || -> io::Result<()> {
-            let mut out =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut options = OpenOptions::new();
+        let mut out =
+            options.write(true).create_new(true).mode(0o600).open(&draft).map_err(file)?;
+        let mut write = || -> io::Result<()> {
             out.write_all(pem("PRIVATE KEY", pkcs8.as_ref()).as_bytes())?;
             out.sync_all()?;
             fs::hard_link(&draft, path)?;
             fs::remove_file(&draft)?;
-            match path.parent() {
-                Some(parent) => File::open(parent)?.sync_all(),
-                None => Ok(()),
-            }
+            File::open(folder(path))?.sync_all()
         };
-        write().map_err(file)?;
+        if let Err(source) = write() {
+            // No private key is left behind under a name that nobody asked for.
+            let _absent = fs::remove_file(&draft);
+            return Err(file(source));
+        }
         let public = path.with_extension("pub");
         write_public(&public, &key.public())
             .map_err(|source| KeyError::File { path: public.clone(), source })?;
@@ -163,10 +163,12 @@ fn write_public(path: &Path, key: &PublicKey) -> io::Result<()> {
     out.write_all(key.pem().as_bytes())?;
     out.sync_all()?;
     fs::rename(&draft, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    File::open(folder(path))?.sync_all()
+}
+
+/// The folder that a file is in: of a bare name the current one.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A public key.
