@@ -199,6 +199,9 @@ impl Problem {
                 "join negated tests into one list, or split the rule in two"
             }
             Self::TooManyColumns { .. } => "drop the test on this field, or test another instead",
+            Self::Pattern { reason: PatternError::Large { .. }, .. } => {
+                "count fewer repetitions (`.{500}`, `(..){20}`), or use `*` or `+`"
+            }
             Self::Pattern { .. } => "correct the pattern",
             Self::AutomatonTooLarge { .. } => {
                 "drop an inner `**` or `.*` from the pattern, anchor it at a directory, or test the last component with `file.name`"

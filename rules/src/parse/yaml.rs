@@ -179,6 +179,11 @@ impl Reader<'_> {
         let mut span = self.span(*error.marker(), *error.marker());
         span.end = (span.end + 1).min(self.length);
         let info = error.info();
+        if info.contains("recursion limit") {
+            // The scanner reads ahead, and has a limit of its own.
+            self.too_deep(span);
+            return;
+        }
         let tab =
             info.contains("tab") || self.text.as_bytes().get(span.start as usize) == Some(&b'\t');
         let help = if tab {
@@ -238,12 +243,16 @@ impl Reader<'_> {
         self.diagnostics.add(Diagnostic::error(Code::YamlFeature, span, message));
     }
 
+    fn too_deep(&mut self, span: Span) {
+        self.diagnostics.add(
+            Diagnostic::error(Code::TooComplex, span, "the document is nested too deeply")
+                .label(format!("more than {DEPTH_MAX} levels")),
+        );
+    }
+
     fn open(&mut self, span: Span, anchor: usize, kind: OpenKind) -> bool {
         if self.open.len() >= DEPTH_MAX {
-            self.diagnostics.add(
-                Diagnostic::error(Code::TooComplex, span, "the document is nested too deeply")
-                    .label(format!("more than {DEPTH_MAX} levels")),
-            );
+            self.too_deep(span);
             return false;
         }
         self.open.push(Open { span, anchor, weight: 1, kind });
