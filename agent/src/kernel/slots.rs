@@ -465,8 +465,7 @@ impl Watch {
         }
         let end = (self.at + WINDOW).min(self.image.len());
         let part = self.image.get(self.at..end)?;
-        let found = self.memory.read(self.start + self.at, part.len()).ok();
-        if found.as_deref() != Some(part) {
+        if !matches!(self.memory.holds(self.start + self.at, part), Ok(true)) {
             return Some("the policy in the kernel was changed by somebody else".to_owned());
         }
         self.at = if end >= self.image.len() { 0 } else { end };

@@ -105,6 +105,20 @@ impl MappedArray {
         Ok(())
     }
 
+    /// Whether `expected` is at `offset`. In pieces: memory for all of it would be asked of the system and given back each time.
+    pub fn holds(&self, offset: usize, expected: &[u8]) -> io::Result<bool> {
+        const PIECE: usize = 16 << 10;
+        let mut piece = Vec::with_capacity(PIECE.min(expected.len()));
+        for (at, expected) in (offset..).step_by(PIECE).zip(expected.chunks(PIECE)) {
+            piece.clear();
+            self.append_to(at, expected.len(), &mut piece)?;
+            if piece != expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Copies `bytes` at `offset` out.
     pub fn read(&self, offset: usize, bytes: usize) -> io::Result<Vec<u8>> {
         let end = offset.checked_add(bytes).filter(|end| *end <= self.bytes);
@@ -127,5 +141,31 @@ impl Drop for MappedArray {
         if let Err(error) = unmapped {
             tracing::warn!(%error, "shared memory stays mapped");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_change_anywhere_is_seen_and_what_is_outside_is_an_error() {
+        let bytes: Vec<u8> = (0..50_000u32).map(|number| (number % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let mut memory = MappedArray::new(&file, bytes.len()).unwrap();
+        assert!(memory.holds(0, &bytes).unwrap() && memory.holds(3, &bytes[3..]).unwrap());
+        assert!(
+            memory.holds(1, &bytes[1..]).unwrap()
+                && memory.holds(49_999, &bytes[49_998..]).is_err()
+        );
+        for at in [0, 16_383, 16_384, 49_999] {
+            memory.write(at, &[255]).unwrap();
+            assert!(!memory.holds(0, &bytes).unwrap(), "{at}");
+            memory.write(at, &bytes[at..=at]).unwrap();
+        }
+        assert!(memory.holds(0, &bytes).unwrap());
     }
 }
