@@ -36,8 +36,6 @@ pub mod names {
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of u64 fault counters, indexed by `Fault`.
     pub const FAULTS: &str = "FAULTS";
-    /// Per-CPU array of u64 decision counters, indexed by `family * 4 + verdict`.
-    pub const DECISIONS: &str = "DECISIONS";
     /// Per-CPU array of [`super::SettledTally`], `limits::SETTLED_TALLIES` entries.
     pub const SETTLED_TALLIES: &str = "SETTLED_TALLIES";
     /// Per-CPU hash of [`super::RuleKey`] to [`super::RuleTally`].

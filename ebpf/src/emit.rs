@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query};
 use interdict_abi::{
     event::{self, Head},
-    ids::{Action, Fault},
+    ids::Fault,
     limits::{
         RING_AUDIT_SHARE, RING_BYTES, RING_LIFECYCLE_SHARE, RING_PROCESS_SHARE, RING_REPEAT_SHARE,
     },
@@ -15,7 +15,7 @@ use interdict_abi::{
 use crate::{
     atomic,
     bounds::masked,
-    maps::{DECISIONS, EVENTS, FAULTS},
+    maps::{EVENTS, FAULTS},
     scratch::{TEXT_BYTES, Work},
     words,
 };
@@ -31,15 +31,6 @@ const BPF_RB_AVAIL_DATA: u64 = 0;
 pub fn count(fault: Fault) {
     if let Some(counter) = FAULTS.get_ptr_mut(fault as u32) {
         // SAFETY: a live map value of eight bytes. Atomic, because a program may be preempted by another on its CPU.
-        unsafe { atomic::add(counter, 1) };
-    }
-}
-
-/// Counts one told act.
-#[inline(always)]
-pub fn count_decision(family: u8, verdict: Action) {
-    if let Some(counter) = DECISIONS.get_ptr_mut(u32::from(family) * 4 + verdict as u32) {
-        // SAFETY: a live per-CPU map value of eight bytes.
         unsafe { atomic::add(counter, 1) };
     }
 }

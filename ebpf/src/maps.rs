@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
 use interdict_abi::{
-    ids::{FAMILIES, FAULTS as FAULT_COUNT},
+    ids::FAULTS as FAULT_COUNT,
     limits::{
         self, CGROUPS_KNOWN, DNS_STREAMS as DNS_STREAMS_MAX, EXECS_IN_FLIGHT, PROCESSES,
         RATED_PEERS, RATES as RATES_MAX, RING_BYTES, RULE_TALLIES as RULE_TALLIES_MAX,
@@ -100,10 +100,6 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// Faults by number. Written by programs, read by the agent.
 #[map]
 pub static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FAULT_COUNT as u32, 0);
-
-/// Acts told, by `family * 4 + verdict`. Written by programs, read by the agent.
-#[map]
-pub static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FAMILIES as u32 * 4, 0);
 
 /// Packets by rule. Written by programs, read by the agent; generations that are gone give way to new ones.
 #[map]

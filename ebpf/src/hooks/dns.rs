@@ -385,7 +385,6 @@ extern "C" fn interdict_lookup_finish(area: u32, slot: u32, generation: u32, rea
     let Some(policy) = policy::numbered(slot, generation, Mode::Enforce as u32) else { return 1 };
     let verdict = packet::refusal(area.work().decision.verdict);
     area.work().decision.verdict = verdict;
-    emit::count_decision(Family::Dns as u8, verdict);
     let pass = u64::from((verdict as u8) < Action::Block as u8);
     let rule = packet::first_rule(&policy, area, Family::Dns);
     let bytes = area.work().packet.bytes;

@@ -333,7 +333,6 @@ pub fn finish(policy: &Policy, area: Area, place: u32) -> bool {
     }
     let verdict = refusal(area.work().decision.verdict);
     area.work().decision.verdict = verdict;
-    emit::count_decision(Family::Packet as u8, verdict);
     let pass = (verdict as u8) < Action::Block as u8;
     let rule = first_rule(policy, area, Family::Packet);
     let bytes = packet.bytes;

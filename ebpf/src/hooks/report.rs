@@ -159,7 +159,6 @@ fn tell(area: Area) -> i32 {
     if refused {
         work.head.errno = u32::from(errno);
     }
-    emit::count_decision(work.head.family, verdict);
     if !repeats::counted(area) {
         emit::send(area.work(), if refused { Weight::Refusal } else { Weight::Audit });
     }

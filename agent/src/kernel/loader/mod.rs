@@ -185,7 +185,6 @@ const MAPS: &[&str] = &[
     names::LONG_NAMES,
     names::EVENTS,
     names::FAULTS,
-    names::DECISIONS,
     names::SETTLED_TALLIES,
     names::PROGRAMS,
     names::LINEAGES,
