@@ -74,6 +74,10 @@ pub const CONSTANTS: &[(&str, &str)] = &[
     ("LOADING_KEXEC_INITRAMFS", "LOADING_KEXEC_INITRAMFS"),
 ];
 
+/// The global with the distance from an overlay's inode to its entry in the upper layer: [`MISSING`] where this kernel's
+/// overlays are made otherwise, so that nothing is known of their layers.
+pub const OVERLAY_UPPER: &str = "OVERLAY_UPPER";
+
 /// Parameters of kernel functions that are not everywhere in the same place: global, function, parameter. The global
 /// holds the parameter's place, [`MISSING`] if there is none.
 pub const PARAMETERS: &[(&str, &str, &str)] = &[

@@ -131,6 +131,13 @@ for kind in kept told runs free; do
     cp /usr/bin/true /srv/long/$kind/$place
   done
 done
+layers=/dev/shm/layers
+mkdir -p $layers/image $layers/upper $layers/work /srv/layers
+for name in own changed; do cp /usr/bin/true $layers/image/$name; done
+mount -t overlay -o lowerdir=$layers/image,upperdir=$layers/upper,workdir=$layers/work layers /srv/layers
+cp /usr/bin/true /srv/layers/added
+/srv/layers/changed
+touch /srv/layers/changed
 number=0
 for place in $(cat /usr/lib/guest/places); do
   number=$((number + 1))
@@ -205,6 +212,9 @@ pub fn guest(kernel: &str, init: &Path, script: &[Step]) -> Result<Guest> {
         0o644,
         [PREPARATION, crate::late::PREPARATION].concat(),
     );
+    if kernel != NATIVE {
+        guest = guest.module("overlay");
+    }
     guest = guest.file("/usr/lib/guest/places", 0o644, hostile_places().join("\n"));
     // A busy machine is no reason.
     guest = guest.timeout(Duration::from_secs(1200));

@@ -11,6 +11,9 @@ use thiserror::Error;
 /// Where the running kernel tells its types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
+/// Where it tells those of its overlays, if they are a module and that is loaded.
+pub const OVERLAY: &str = "/sys/kernel/btf/overlay";
+
 /// What can be wrong with BTF, or missing in it.
 #[derive(Debug, Error)]
 pub enum BtfError {
@@ -133,6 +136,53 @@ impl Btf {
                 };
         }
         Ok(btf)
+    }
+
+    /// With the types of a module, from the file the kernel tells them in: it counts types and strings on from those of
+    /// the kernel, and has only what those lack.
+    ///
+    /// # Errors
+    /// It cannot be read or parsed.
+    pub fn with_module(&self, path: &Path) -> Result<Self, BtfError> {
+        let module = std::fs::read(path)
+            .map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+        let [(types, strings), (own_types, own_strings)] =
+            [sections(&self.data)?, sections(&module)?];
+        let number = |bytes: usize| (bytes as u32).to_le_bytes();
+        let type_bytes = types.len() + own_types.len();
+        let mut data = Vec::with_capacity(self.data.len() + module.len());
+        data.extend_from_slice(&self.data[..8]);
+        data[4..8].copy_from_slice(&number(24));
+        for bytes in [0, type_bytes, type_bytes, strings.len() + own_strings.len()] {
+            data.extend_from_slice(&number(bytes));
+        }
+        for part in [types, own_types, strings, own_strings] {
+            data.extend_from_slice(part);
+        }
+        Self::parse(data)
+    }
+
+    /// From an overlay's inode to its entry in the upper layer: as the module tells, else, while it has not told, behind
+    /// the inode that all file systems have, where it has been since there are inodes of overlays.
+    pub fn overlay_upper(&self, module: &Path) -> u64 {
+        let told = |types: &Self| {
+            let upper = types.offset("ovl_inode", "__upperdentry").ok()?;
+            upper.checked_sub(types.offset("ovl_inode", "vfs_inode").ok()?)
+        };
+        let found = if self.find(&self.structs, "ovl_inode").is_some() {
+            told(self)
+        } else if module.exists() {
+            self.with_module(module).ok().as_ref().and_then(told)
+        } else {
+            self.size("inode")
+        };
+        found.unwrap_or(offsets::MISSING)
+    }
+
+    /// Bytes of a struct, if there is one of that name.
+    pub fn size(&self, structure: &str) -> Option<u64> {
+        let at = *self.types.get(self.find(&self.structs, structure)? as usize)?;
+        self.word(at + 8).ok().map(u64::from)
     }
 
     fn word(&self, offset: usize) -> Result<u32, BtfError> {
@@ -293,6 +343,24 @@ impl Btf {
     }
 }
 
+/// Types and strings of BTF.
+fn sections(data: &[u8]) -> Result<(&[u8], &[u8]), BtfError> {
+    let header = |at: usize| {
+        let short = BtfError::Malformed { offset: at, what: "more bytes" };
+        word(data, at).map(|number| number as usize).ok_or(short)
+    };
+    if data.first_chunk::<2>() != Some(&MAGIC.to_le_bytes()) {
+        return Err(BtfError::Malformed { offset: 0, what: "the BTF magic" });
+    }
+    let start = header(4)?;
+    let section = |offset: usize, bytes: usize| {
+        let at = start.saturating_add(offset);
+        let short = BtfError::Malformed { offset: at, what: "a whole section" };
+        data.get(at..at.saturating_add(bytes)).ok_or(short)
+    };
+    Ok((section(header(8)?, header(12)?)?, section(header(16)?, header(20)?)?))
+}
+
 fn word(data: &[u8], offset: usize) -> Option<u32> {
     data.get(offset..)?.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes))
 }
@@ -347,6 +415,41 @@ mod tests {
         let btf = Btf::of_kernel().unwrap();
         let error = btf.offset("file", "no_such_field").unwrap_err();
         assert_eq!(error.to_string(), "this kernel's struct `file` has no field `no_such_field`");
+    }
+
+    /// BTF of one struct, whose members are all of type 1. Strings and types are counted from `before` and 1.
+    fn of_struct(strings: &str, before: u32, name: &str, members: &[(&str, u32)]) -> Vec<u8> {
+        let all = format!("{strings}\0");
+        let place = |name: &str| before + all.find(&format!("\0{name}\0")).unwrap() as u32 + 1;
+        let mut types = vec![place(name), KIND_STRUCT << 24 | members.len() as u32, 624];
+        for (member, bytes) in members {
+            // The kernel's own strings are not told again.
+            let at = if *member == "vfs_inode" { 7 } else { place(member) };
+            types.extend([at, 1, bytes * 8]);
+        }
+        let type_bytes = 4 * types.len() as u32;
+        let mut data = MAGIC.to_le_bytes().to_vec();
+        data.extend([1, 0]);
+        let header = [24, 0, type_bytes, type_bytes, all.len() as u32];
+        data.extend(header.iter().chain(&types).flat_map(|word| word.to_le_bytes()));
+        data.extend(all.as_bytes());
+        data
+    }
+
+    #[test]
+    fn the_upper_layer_of_an_overlay_is_where_its_module_tells() {
+        let kernel = Btf::parse(of_struct("\0inode\0vfs_inode", 0, "inode", &[])).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let module = folder.path().join("overlay");
+        assert_eq!(kernel.overlay_upper(&module), 624, "not loaded: behind the inode");
+        let names = "\0ovl_inode\0__upperdentry";
+        let members = [("vfs_inode", 32), ("__upperdentry", 672)];
+        std::fs::write(&module, of_struct(names, 17, "ovl_inode", &members)).unwrap();
+        assert_eq!(kernel.overlay_upper(&module), 640, "as the module tells");
+        std::fs::write(&module, of_struct(names, 17, "ovl_inode", &members[..1])).unwrap();
+        assert_eq!(kernel.overlay_upper(&module), offsets::MISSING, "the module has none");
+        std::fs::write(&module, b"nothing").unwrap();
+        assert_eq!(kernel.overlay_upper(&module), offsets::MISSING, "nobody can tell");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     bounds, cache, emit,
     kernel::{
         fields,
-        object::{Reader, Typed, memfd},
+        object::{Reader, Typed, layer, memfd},
         path::{self, Spot},
         probed, task,
     },
@@ -62,6 +62,7 @@ fn check(bprm: *const u8, policy: &Policy, area: Area) -> i32 {
         return 0;
     }
     question.object.flags |= memfd(&question.object, &area.work().text);
+    question.object.flags |= layer(&question.object, inode);
     let magic: [u8; 2] = probed(bprm, fields::bprm_buf()).unwrap_or([0; 2]);
     if magic == *b"#!" {
         area.work().question.object.flags |= object_flags::SCRIPT;

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     emit,
     kernel::{
-        object::Object,
+        object::{FLAGS_UNKNOWN, Object},
         path::{self, Spot},
     },
     policy::{self, Image, Policy},
@@ -157,8 +157,12 @@ impl<'a> Case<'a> {
     /// Narrows by what is known of the object.
     #[inline(always)]
     pub fn object(&self, object: &Object) -> bool {
-        self.number(Fact::ObjectFlags, object.flags)
-            && self.number(Fact::ObjectMode, object.mode)
+        if object.flags & FLAGS_UNKNOWN != 0 {
+            self.unknown(Fact::ObjectFlags);
+        } else {
+            self.number(Fact::ObjectFlags, object.flags);
+        }
+        self.number(Fact::ObjectMode, object.mode)
             && self.number(Fact::ObjectOwner, object.owner)
             && self.number(Fact::FsMagic, object.magic)
     }

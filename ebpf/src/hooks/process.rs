@@ -23,7 +23,7 @@ use crate::{
     emit::{self, Weight},
     kernel::{
         fields, mounts,
-        object::{Object, Probed},
+        object::{Object, Probed, Reader, layer},
         path::{Built, Spot},
         probed, task,
     },
@@ -330,8 +330,10 @@ fn exec_without_lsm(file: *const u8, built: Built, policy: &Policy, area: Area) 
     if !case.alive() || !case.name(spot) {
         return;
     }
-    let Some(object) = Object::of_file::<Probed>(file) else { return };
-    let object = object.with_path(&area.work().text);
+    let Some(inode) = Probed::read::<*const u8>(file, fields::file_inode()) else { return };
+    let Some(object) = Object::of_inode::<Probed>(inode) else { return };
+    let mut object = object.with_path(&area.work().text);
+    object.flags |= layer(&object, inode);
     if !case.object(&object) {
         return;
     }

@@ -94,6 +94,7 @@ fields! {
     mount_mountpoint MOUNT_MOUNTPOINT,
     mount_parent MOUNT_PARENT,
     nsproxy_mnt_ns NSPROXY_MNT_NS,
+    overlay_upper OVERLAY_UPPER,
     path_dentry PATH_DENTRY,
     path_mnt PATH_MNT,
     perf_kind_argument PERF_KIND_ARGUMENT,

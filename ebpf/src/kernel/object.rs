@@ -1,6 +1,6 @@
 //! What is known of the file an act is about.
 
-use interdict_abi::ids::object_flags;
+use interdict_abi::{ids::object_flags, offsets::MISSING};
 
 use super::{fields, probed, typed};
 use crate::scratch::Text;
@@ -32,7 +32,11 @@ impl Reader for Probed {
     }
 }
 
+/// Among the flags of an object: one of them could not be learned, so none of them is decided on. Not told.
+pub const FLAGS_UNKNOWN: u32 = 1 << 31;
+
 const TMPFS_MAGIC: u32 = 0x0102_1994;
+const OVERLAY_MAGIC: u32 = 0x794c_7630;
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 const S_IFBLK: u32 = 0o060_000;
@@ -136,5 +140,23 @@ pub fn memfd(object: &Object, text: &Text) -> u32 {
         object_flags::MEMFD
     } else {
         0
+    }
+}
+
+/// The upper layer flag of the object, whose inode is at `inode`: an overlay's inode knows the upper layer's entry behind
+/// what every file system has, and has none while the file is the image's own.
+#[inline(always)]
+pub fn layer(object: &Object, inode: *const u8) -> u32 {
+    if object.magic != OVERLAY_MAGIC {
+        return 0;
+    }
+    let upper = fields::overlay_upper();
+    if upper == MISSING {
+        return FLAGS_UNKNOWN;
+    }
+    match probed::<u64>(inode, upper) {
+        Some(0) => 0,
+        Some(_) => object_flags::UPPER_LAYER,
+        None => FLAGS_UNKNOWN,
     }
 }

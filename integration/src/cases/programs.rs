@@ -94,5 +94,18 @@ pub(super) fn cases() -> Vec<Case> {
             Told::enforced("T-EXEC-6", "block"),
         )
         .twin(run(&["/opt/allowed/for-some"])),
+        Case::new(
+            "a_program_that_an_image_came_without_does_not_start",
+            r#"
+- id: T-EXEC-7
+  title: Added to the image, or changed
+  on: [exec]
+  when: exec.upper_layer and exec.dir == "/srv/layers"
+  action: block
+"#,
+        )
+        .told(run(&["/srv/layers/added"]), EPERM_REFUSAL, Told::enforced("T-EXEC-7", "block"))
+        .told(run(&["/srv/layers/changed"]), EPERM_REFUSAL, Told::enforced("T-EXEC-7", "block"))
+        .twin(run(&["/srv/layers/own"])),
     ]
 }

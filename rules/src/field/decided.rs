@@ -150,6 +150,7 @@ const fn joined<const N: usize>(first: &[Fact], second: &[Fact]) -> [Fact; N] {
 
 const EXEC_FLAGS: u32 = object_flags::MEMFD
     | object_flags::DELETED
+    | object_flags::UPPER_LAYER
     | object_flags::SETUID
     | object_flags::SETGID
     | object_flags::SCRIPT;

@@ -91,7 +91,7 @@ pub const FIELDS: &[Field] = &[
         Type::Flag,
         Of::Exec,
         object(object_flags::UPPER_LAYER),
-        "The program lies in the upper layer of an overlay: it was added after the container image was built.",
+        "The program lies in the upper layer of the overlay it is run from: it was added, or changed in any way, after the container image was built. A program elsewhere, also on a volume, does not; FUSE overlays are not looked into.",
     ),
     field(
         "exec.setuid",

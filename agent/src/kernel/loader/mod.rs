@@ -21,12 +21,12 @@ use interdict_abi::{
     ids::Act,
     limits::{SLOT_BYTES_MAX, SLOT_BYTES_MIN},
     maps::names,
-    offsets::{CHOICES, CONSTANTS, FIELDS, MISSING, PARAMETERS},
+    offsets::{CHOICES, CONSTANTS, FIELDS, MISSING, OVERLAY_UPPER, PARAMETERS},
 };
 use thiserror::Error;
 
 use super::{
-    btf::{Btf, BtfError},
+    btf::{Btf, BtfError, OVERLAY},
     hooks::{Attach, HOOKS, Hook, When, usable},
     object::{self, ObjectError},
 };
@@ -374,6 +374,7 @@ impl Loaded {
             let place = place.iter().position(|name| name == parameter);
             globals.push((*global, place.map_or(MISSING, |place| place as u64)));
         }
+        globals.push((OVERLAY_UPPER, btf.overlay_upper(Path::new(OVERLAY))));
         globals.push(("CALLINGS", callings()));
         globals.push(("SLOT_MASK", slot_bytes as u64 - 1));
         globals.push(("LSM_DECIDES", u64::from(deciding.lsm())));
