@@ -138,6 +138,7 @@ mount -t overlay -o lowerdir=$layers/image,upperdir=$layers/upper,workdir=$layer
 cp /usr/bin/true /srv/layers/added
 /srv/layers/changed
 touch /srv/layers/changed
+echo content > /srv/layers/by-fs
 number=0
 for place in $(cat /usr/lib/guest/places); do
   number=$((number + 1))

@@ -167,6 +167,7 @@ fn judge(policy: &Policy, area: Area) -> u8 {
         case.absent(Fact::Name);
         case.absent(Fact::ObjectMode);
         case.absent(Fact::ObjectOwner);
+        case.absent(Fact::FsMagic);
         if given & (GIVEN_NAMESPACES | UNKNOWN_NAMESPACES) == 0 {
             case.absent(Fact::ObjectFlags);
         }

@@ -9,6 +9,18 @@ use crate::case::{Case, Told};
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new(
+            "a_file_on_a_file_system_that_a_rule_names_is_not_read",
+            r#"
+- id: T-FILE-FS
+  title: A file on an overlay, not the layer below
+  on: [file.read]
+  when: file.fs == overlay and file.name == "by-fs"
+  action: block
+"#,
+        )
+        .told(read("/srv/layers/by-fs"), EPERM_REFUSAL, Told::enforced("T-FILE-FS", "block"))
+        .twin(read("/dev/shm/layers/upper/by-fs")),
+        Case::new(
             "a_blocked_file_is_not_read",
             r#"
 - id: T-FILE-1

@@ -57,8 +57,8 @@ const PROCESS_SETS: [SetFact; 3] = [SetFact::Ancestors, SetFact::Args, SetFact::
 const PROCESS_FLAGS: u32 =
     process_flags::CONTAINER | process_flags::TTY | process_flags::STDIO_SOCKET;
 
-const OBJECT: [Fact; 5] =
-    [Fact::Path, Fact::Name, Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner];
+const OBJECT: [Fact; 6] =
+    [Fact::Path, Fact::Name, Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner, Fact::FsMagic];
 
 /// What is known of an act with a number of its own.
 const NUMBERED: [Fact; 1] = [Fact::Number];
@@ -67,16 +67,18 @@ const NUMBERED: [Fact; 1] = [Fact::Number];
 const AIMED: [Fact; 4] = [Fact::Number, Fact::TargetExe, Fact::TargetUid, Fact::TargetPid];
 
 /// What is known of a file that the kernel loads.
-const LOADED: [Fact; 4] = [Fact::Path, Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner];
+const LOADED: [Fact; 5] =
+    [Fact::Path, Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner, Fact::FsMagic];
 
 /// What gets another name.
-const MOVED: [Fact; 6] = [
+const MOVED: [Fact; 7] = [
     Fact::Path,
     Fact::SecondPath,
     Fact::Name,
     Fact::ObjectFlags,
     Fact::ObjectMode,
     Fact::ObjectOwner,
+    Fact::FsMagic,
 ];
 
 /// What does not exist yet.

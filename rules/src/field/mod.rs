@@ -55,6 +55,8 @@ pub enum Words {
     SocketType,
     /// Types of files.
     FileType,
+    /// File systems, by their magic numbers.
+    FileSystem,
     /// Signals.
     Signal,
     /// Capabilities.
@@ -83,6 +85,7 @@ impl Words {
             | Self::AddressFamily
             | Self::SocketType
             | Self::FileType
+            | Self::FileSystem
             | Self::PtraceMode
             | Self::BpfCommand
             | Self::PerfKind

@@ -208,10 +208,10 @@ pub const FIELDS: &[Field] = &[
     field("file.ino", Type::Number(u32::MAX), Of::File, fact(Fact::Inode), "Inode number."),
     field(
         "file.fs",
-        Type::Number(u32::MAX),
+        Type::Word(Words::FileSystem),
         Of::File,
         fact(Fact::FsMagic),
-        "Magic number of the file system.",
+        "The file system that the file lies on; one without a name here by its magic number. Of a file in an overlay it is the overlay. Not of what is being made.",
     ),
     told(
         "file.access",

@@ -42,6 +42,45 @@ pub const fn number_words(words: Words) -> &'static [(&'static str, u32)] {
             ("symlink", 0o120_000),
             ("socket", 0o140_000),
         ],
+        // As in linux/magic.h. Kinds that share a number share a name.
+        Words::FileSystem => &[
+            ("anon_inode", 0x0904_1934),
+            ("autofs", 0x0187),
+            ("binfmt_misc", 0x4249_4e4d),
+            ("bpf", 0xcafe_4a11),
+            ("btrfs", 0x9123_683e),
+            ("ceph", 0x00c3_6400),
+            ("cgroup", 0x0027_e0eb),
+            ("cgroup2", 0x6367_7270),
+            ("cifs", 0xff53_4d42),
+            ("debugfs", 0x6462_6720),
+            ("devpts", 0x1cd1),
+            ("efivarfs", 0xde5e_81e4),
+            ("erofs", 0xe0f5_e1e2),
+            ("exfat", 0x2011_bab0),
+            ("ext", 0xef53),
+            ("f2fs", 0xf2f5_2010),
+            ("fuse", 0x6573_5546),
+            ("hugetlbfs", 0x9584_58f6),
+            ("iso9660", 0x9660),
+            ("mqueue", 0x1980_0202),
+            ("msdos", 0x4d44),
+            ("nfs", 0x6969),
+            ("nsfs", 0x6e73_6673),
+            ("overlay", 0x794c_7630),
+            ("pipefs", 0x5049_5045),
+            ("proc", 0x9fa0),
+            ("ramfs", 0x8584_58f6),
+            ("securityfs", 0x7363_6673),
+            ("selinuxfs", 0xf97c_ff8c),
+            ("smb2", 0xfe53_4d42),
+            ("sockfs", 0x534f_434b),
+            ("squashfs", 0x7371_7368),
+            ("sysfs", 0x6265_6572),
+            ("tmpfs", 0x0102_1994),
+            ("tracefs", 0x7472_6163),
+            ("xfs", 0x5846_5342),
+        ],
         Words::Signal => &[
             ("none", 0),
             ("HUP", 1),
@@ -188,6 +227,7 @@ pub fn number_word(words: Words, name: &str) -> Option<u32> {
         | Words::AddressFamily
         | Words::SocketType
         | Words::FileType
+        | Words::FileSystem
         | Words::PtraceMode
         | Words::BpfCommand
         | Words::PerfKind

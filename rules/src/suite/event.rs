@@ -184,7 +184,8 @@ fn ordinary(act: Act) -> Event {
         "file" => event
             .with(Fact::ObjectFlags, number(0))
             .with(Fact::ObjectMode, number(0o100_644))
-            .with(Fact::ObjectOwner, number(0)),
+            .with(Fact::ObjectOwner, number(0))
+            .with(Fact::FsMagic, number(0xef53)),
         "net" if act == Act::NetClose => event
             .with(Fact::Protocol, number(6))
             .with(Fact::BytesIn, number(0))
@@ -535,7 +536,8 @@ fn finish(event: &mut Event, act: Act, written: &WrittenEvent) -> Result<(), Eve
     match object(act) {
         // A module or kernel can come from memory as well.
         "file" if act.family() == Family::System && *event.value(Fact::Path) == Value::Absent => {
-            for fact in [Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner] {
+            let known = [Fact::ObjectFlags, Fact::ObjectMode, Fact::ObjectOwner, Fact::FsMagic];
+            for fact in known {
                 event.facts.remove(&fact);
             }
         }
