@@ -40,8 +40,11 @@ fn v6(act: Act, address: *const bpf_sock_addr) -> i32 {
 fn judge(act: Act, family: u16, address: *const bpf_sock_addr, end: End) -> i32 {
     // SAFETY: as in `v4`.
     let (kind, protocol) = unsafe { ((*address).type_, (*address).protocol) };
-    let (remote, local) =
-        if act as u8 == Act::NetBind as u8 { (End::NONE, end) } else { (end.reached((0, 0)), End::NONE) };
+    let (remote, local) = if act as u8 == Act::NetBind as u8 {
+        (End::NONE, end)
+    } else {
+        (end.reached((0, 0)), End::NONE)
+    };
     let (act, acts) = (act.value(), act.bit());
     let flow =
         Flow { act, acts, family, protocol: protocol as u16, kind: kind as u16, remote, local };
