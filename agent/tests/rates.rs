@@ -1,13 +1,16 @@
 //! Rules about packets beyond a rate, judged by the kernel's own program, run on packets, with nothing attached. For root.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that goes wrong should stop")]
 
+#[path = "unattached/packets.rs"]
+mod packets;
 mod unattached;
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::MetadataExt as _};
+use std::net::Ipv4Addr;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use interdict_abi::ids::{Act, Mode};
-use interdict_agent::{kernel::slots::Slots, policy::Policy, trust::Trust};
+use interdict_agent::kernel::slots::Slots;
+use packets::frame;
 use unattached::Unattached;
 
 /// Ten minutes pass between two packets of one peer that are within the first rule's rate.
@@ -22,27 +25,10 @@ spec:
     - { id: T-2, title: never, on: [packet.in], when: 'net.src.ip in ["203.0.113.66"] and net.dst.port == 9', action: block }
 "#;
 
-fn frame(source: Ipv4Addr, port: u8) -> Vec<u8> {
-    let mut frame = vec![0; 64];
-    frame[12..14].copy_from_slice(&[8, 0]);
-    frame[14] = 0x45;
-    frame[17] = 50;
-    frame[23] = 17;
-    frame[26..30].copy_from_slice(&source.octets());
-    frame[30..34].copy_from_slice(&[192, 0, 2, 1]);
-    frame[37] = port;
-    frame
-}
-
 #[test]
 fn a_peer_has_its_burst_and_no_more_and_others_have_theirs() {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("not tried: this needs root");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("test.yaml"), RULES).unwrap();
-    let policy = Policy::open(folder.path(), &Trust::Folder).unwrap();
+    let Some(policy) = packets::opened(folder.path(), RULES) else { return };
     let mut loaded = Unattached::load("rates", policy.wanted_bytes(), &[Act::PacketIn]);
     let mut slots = Slots::open(&loaded).unwrap();
     slots.rates(policy.rates());
