@@ -64,8 +64,8 @@ on_every_kernel! {
     a_program_with_a_forbidden_argument_is_killed
     a_rule_on_the_caller_spares_other_callers
     a_program_that_an_image_came_without_does_not_start
-    a_blocked_file_is_not_read
     a_file_on_a_file_system_that_a_rule_names_is_not_read
+    a_blocked_file_is_not_read
     a_file_blocked_for_writing_is_still_read
     a_reader_of_a_deadly_file_is_killed
     a_writer_of_a_deadly_file_is_killed
