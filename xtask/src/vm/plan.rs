@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What the first process of a guest says first, on the console.
+pub const BEGUN: &str = "guest: begins";
+
 /// Where this program lies in the guest. Started under this name, it is the guest's first process.
 pub const INIT: &str = "/usr/lib/guest/init";
 /// Where the plan lies in the guest.

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::system::{RebootCommand, reboot};
 
 use super::cpio::Archive;
-use super::plan::{ANSWER, Agent, Answer, INIT, PLAN, Plan};
+use super::plan::{ANSWER, Agent, Answer, BEGUN, INIT, PLAN, Plan};
 pub use native::NATIVE;
 use output::Output;
 use supervise::Supervisor;
@@ -39,6 +39,7 @@ pub fn run_if_first() {
     if std::env::args_os().next().is_none_or(|name| name != *INIT) {
         return;
     }
+    eprintln!("{BEGUN}");
     let mut answer = Answer::default();
     let lived = ground::switch_root().and_then(|()| {
         ground::mount_all()?;
