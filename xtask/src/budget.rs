@@ -21,7 +21,7 @@ use crate::{paths, run, step};
 /// Shows what the kernel programs come to on each kernel and what they may.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Write new budgets: what is measured and a tenth more.
+    /// Write new budgets: what is measured and a tenth more, or as much as a program may need.
     #[arg(long)]
     update: bool,
     /// Only this kernel.
@@ -43,6 +43,9 @@ pub struct Size {
 
 /// Programs by name.
 pub type Programs = BTreeMap<String, Size>;
+
+/// What no budget is above: half of what the verifier looks at before it gives up (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const MOST_VERIFIED: u32 = 500_000;
 
 /// Kernels that are held to a budget.
 pub const KERNELS: &[&str] = &["6.1", "6.12", "newest"];
@@ -125,7 +128,8 @@ pub fn broken(measured: &Programs, budget: &Programs) -> Vec<String> {
 /// A tenth more, so that a change somewhere else does not fail for one instruction.
 fn with_room(size: Size) -> Size {
     let more = |count: u32| (count + count / 10).next_multiple_of(50);
-    Size { verified: more(size.verified), instructions: more(size.instructions) }
+    let verified = more(size.verified).min(MOST_VERIFIED.max(size.verified));
+    Size { verified, instructions: more(size.instructions) }
 }
 
 /// Runs the command; answers whether all is within budget.
@@ -206,12 +210,23 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_leaves_a_tenth_up_to_half_the_limit_and_hides_nothing_above_it() {
+        let verified = |count| with_room(Size { verified: count, instructions: 1 }).verified;
+        assert_eq!((verified(1_000), verified(480_000)), (1_100, MOST_VERIFIED));
+        assert_eq!(verified(600_000), 600_000);
+    }
+
+    #[test]
     fn every_kernel_that_is_tested_has_a_budget_below_half_the_verifiers_limit() {
         let budgets = budgets().unwrap();
         for kernel in KERNELS {
             let budget = budgets.get(*kernel).unwrap_or_else(|| panic!("{kernel} has no budget"));
             for (program, size) in budget {
-                assert!(size.verified < 500_000, "{kernel}: {program} may need {}", size.verified);
+                assert!(
+                    size.verified <= MOST_VERIFIED,
+                    "{kernel}: {program} may need {}",
+                    size.verified
+                );
             }
         }
     }
