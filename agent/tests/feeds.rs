@@ -2,6 +2,8 @@
 //! root.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that goes wrong should stop")]
 
+#[path = "unattached/packets.rs"]
+mod packets;
 mod unattached;
 
 use std::{
@@ -9,7 +11,6 @@ use std::{
     fmt::Write as _,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{
         Arc,
@@ -24,8 +25,6 @@ use interdict_agent::{
     canary::{Expected, acts::Places},
     feeds::FeedsInForce,
     kernel::slots::{Slots, Watch},
-    policy::Policy,
-    trust::Trust,
 };
 use interdict_rules::image::verify::verify;
 use unattached::Unattached;
@@ -45,30 +44,8 @@ spec:
     - { id: T-1, title: from, on: [packet.in], when: net.src.ip in bad, action: block }
 "#;
 
-fn frame(source: IpAddr) -> Vec<u8> {
-    let mut frame = vec![0; 80];
-    let source = match source {
-        IpAddr::V4(source) => source,
-        IpAddr::V6(source) => {
-            frame[12..14].copy_from_slice(&[0x86, 0xdd]);
-            frame[14] = 0x60;
-            frame[20] = 17;
-            frame[22..38].copy_from_slice(&source.octets());
-            frame[38] = 0x20;
-            return frame;
-        }
-    };
-    frame[12..14].copy_from_slice(&[8, 0]);
-    frame[14] = 0x45;
-    frame[17] = 50;
-    frame[23] = 17;
-    frame[26..30].copy_from_slice(&source.octets());
-    frame[30..34].copy_from_slice(&[192, 0, 2, 1]);
-    frame
-}
-
 fn judged(program: &Xdp, source: impl Into<IpAddr>, repeat: u32) -> u32 {
-    let frame = frame(source.into());
+    let frame = packets::frame(source, 1);
     let options = TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::new() };
     program.test_run(options).unwrap().return_value
 }
@@ -107,15 +84,10 @@ fn change(
 
 #[test]
 fn entries_that_stay_are_never_missing_while_others_come_and_go() {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("not tried: this needs root");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.cidr");
     fs::write(&file, text(0)).unwrap();
-    fs::write(folder.path().join("test.yaml"), RULES).unwrap();
-    let mut policy = Policy::open(folder.path(), &Trust::Folder).unwrap();
+    let Some(mut policy) = packets::opened(folder.path(), RULES) else { return };
     let mut loaded = Unattached::load("feeds", policy.wanted_bytes(), &[Act::PacketIn]);
     let mut slots = Slots::open(&loaded).unwrap();
     let generation = slots.swap(policy.image.kernel(), Mode::Enforce).unwrap();

@@ -5,14 +5,9 @@
 //! The programs are shells that are told what to do through a pipe, so that each act is one of the same process. Policies
 //! and agents change while they run. At last the rules go, and everything may be read.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use interdict_integration::{observe::KERNELS, script::WAIT_FOR};
-use serde_json::Value;
-use xtask::run;
-use xtask::vm::Guest;
+use interdict_integration::{alerts, observe::guarded, script::WAIT_FOR};
 
 const POLICY: &str = r#"
 apiVersion: interdict.dev/v1
@@ -181,18 +176,11 @@ const EXPECTED: &[(&str, &str)] = &[
 ];
 
 fn hold_on(kernel: &str) {
-    assert!(KERNELS.contains(&kernel));
-    let policies = tempfile::tempdir().expect("a folder");
-    fs::write(policies.path().join("policy.yaml"), POLICY).expect("a policy");
-    let init = Path::new(env!("CARGO_BIN_EXE_guest"));
-    let outcome = Guest::new(kernel, init)
-        .expect("a kernel")
+    let outcome = guarded(kernel, env!("CARGO_BIN_EXE_guest"), POLICY)
         .file("/opt/no-rules", 0o644, NO_RULES)
         .file("/opt/veiled", 0o644, VEILED)
         .add("/usr/bin/perl", "/opt/perl")
         .before(BEFORE)
-        .agent(run::built_agent().expect("the agent builds"))
-        .policies(policies.path())
         .timeout(Duration::from_secs(400))
         .run(&["sh", "-c", &format!("{WAIT_FOR}{SCRIPT}")])
         .expect("the guest runs");
@@ -200,9 +188,7 @@ fn hold_on(kernel: &str) {
         let line = format!("{name} {what}");
         assert!(outcome.output.lines().any(|found| found == line), "{line}\n{}", outcome.output);
     }
-    let alerts = fs::read_to_string(outcome.out.join("alerts.ndjson")).expect("alerts");
-    let alerts: Vec<Value> =
-        alerts.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let alerts = alerts::lines(&outcome.out);
     let faults: Vec<&str> =
         alerts.iter().filter_map(|alert| alert["decision"]["fault"].as_str()).collect();
     // What was refused because the arguments are not known is told as that.
